@@ -1,0 +1,55 @@
+"""Fortran-accelerated neural-network compression."""
+
+from . import reference
+from ._native import _build, isa
+from .configuration import show_config
+from .convert import cast_from, cast_to
+from .distortion import Distortion, distortion
+from .errors import FqError
+from .pack import pack, unpack
+from .prune import (
+    Pruned,
+    prune_global,
+    prune_nm,
+    prune_percentile,
+    prune_ratio,
+    prune_rows,
+    prune_threshold,
+)
+from .quantize import Quantized, fake_quantize, quantize, quantize_fixed_point
+from .select import select_kth
+from .threads import get_num_threads, num_threads, set_num_threads
+from .types import PerGroup, PerRow, PerTensor
+
+__version__: str = _build.VERSION
+
+__all__ = [
+    "Distortion",
+    "FqError",
+    "PerGroup",
+    "PerRow",
+    "PerTensor",
+    "Pruned",
+    "Quantized",
+    "cast_from",
+    "cast_to",
+    "distortion",
+    "fake_quantize",
+    "get_num_threads",
+    "isa",
+    "num_threads",
+    "pack",
+    "prune_global",
+    "prune_nm",
+    "prune_percentile",
+    "prune_ratio",
+    "prune_rows",
+    "prune_threshold",
+    "quantize",
+    "quantize_fixed_point",
+    "reference",
+    "select_kth",
+    "set_num_threads",
+    "show_config",
+    "unpack",
+]

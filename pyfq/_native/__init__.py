@@ -1,0 +1,71 @@
+"""The compiled kernels: one extension module per instruction-set level, and the call into them."""
+
+import importlib
+import os
+from types import ModuleType
+
+import numpy as np
+
+from ..errors import check
+
+try:
+    from . import _build, _cpu
+except ImportError as e:
+    raise ImportError(
+        "pyfq is not built here: this is its source tree. Install it (`make`, or `pip install .`) "
+        "and run Python from another directory."
+    ) from e
+
+KIND = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+
+
+def runnable() -> tuple[str, ...]:
+    """Return the variants of this build that this machine can run, the most capable first."""
+    if _build.ISAS == ("native",):
+        return _build.ISAS
+    return tuple(level for level in _cpu.levels() if level in _build.ISAS)
+
+
+def load(isa: str) -> ModuleType:
+    """Load one variant, leaving the process as it was.
+
+    libgomp reads its settings when it is loaded.  Idle threads that spin fight NumPy's BLAS threads
+    for the cores, so it is told to let them sleep, unless the user chose; and where OMP_PROC_BIND
+    makes it pin the loading thread, the affinity is put back.
+    """
+    affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    chosen = os.environ.get("OMP_WAIT_POLICY")
+    if chosen is None:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+    try:
+        return importlib.import_module(f"{__name__}._native_{isa}")
+    finally:
+        if chosen is None:
+            del os.environ["OMP_WAIT_POLICY"]
+        if affinity is not None:
+            os.sched_setaffinity(0, affinity)
+
+
+def _choose() -> str:
+    wanted = os.environ.get("PYFQ_ISA")
+    if wanted is None:
+        return runnable()[0]
+    if wanted not in _build.ISAS:
+        raise ImportError(f"PYFQ_ISA={wanted}: this build has {', '.join(_build.ISAS)}")
+    if wanted not in runnable():
+        raise ImportError(f"PYFQ_ISA={wanted}: this CPU runs only {', '.join(runnable())}")
+    return wanted
+
+
+def call(routine: str, kind: str, *arguments: object) -> None:
+    """Call `fq_<routine>_<kind>` of the variant in use and raise what its status says."""
+    info = getattr(lib, f"fq_{routine}_{kind}")(*arguments)
+    if info:
+        check(routine, info)
+
+
+isa: str = _choose()
+lib: ModuleType = load(isa)
+
+if hasattr(os, "register_at_fork"):  # a child must not inherit a pool whose threads it lacks
+    os.register_at_fork(before=lambda: lib.fq_release_threads())

@@ -1,0 +1,510 @@
+"""Magnitude and score pruning (`fortran/kernels/fq_prune.f90`)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _native
+from ._check import FLOATS, as_count, as_input, as_number, as_output, refuse_not_finite
+from .distortion import unit_of
+from .errors import NOT_FINITE, FqError
+from .select import count_equal, kth_of_groups, kth_of_tensors, next_of_tensor
+from .threads import get_num_threads
+from .types import Granularity, Grid, PerTensor, grid_of
+
+_NORMS = {1: 1, 2: 2, math.inf: 0}
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """A pruned array.
+
+    Attributes
+    ----------
+    weights : NDArray
+        The array with its pruned entries zero.
+    mask : NDArray of bool
+        True where an entry was kept; same shape as `weights`.
+    threshold : NDArray or None
+        The score that decided, in the shape of the granularity: what survives is not below it
+        (`prune_threshold`, `prune_percentile`), or it is the largest score pruned (`prune_ratio`,
+        `prune_rows`, `prune_global`; ``-inf`` where nothing is). None for `prune_nm`.
+    sparsity : float
+        Fraction of the entries that were pruned, 0 ... 1.
+    """
+
+    weights: NDArray
+    mask: NDArray[np.bool_]
+    threshold: NDArray | None
+    sparsity: float
+
+
+def prune_threshold(
+    w: NDArray,
+    threshold: ArrayLike,
+    *,
+    granularity: Granularity = PerTensor(),
+    scores: NDArray | None = None,
+    out: NDArray | None = None,
+) -> Pruned:
+    r"""Zero the weights whose score is below a threshold.
+
+    .. math:: out_i = w_i \text{ if } s_i \ge t \text{ else } 0
+
+    Parameters
+    ----------
+    w : (..., cols) float32 or float64
+        Finite weights.
+    threshold : float, or array of w's dtype
+        Smallest score kept: one number, or one for each group (``()``, ``(..., 1)`` or
+        ``(..., groups)``).
+    granularity : PerTensor, PerRow or PerGroup
+        What shares a threshold.
+    scores : array of w's shape and dtype, optional
+        What is compared with the threshold; ``|w|`` if not given.
+    out : array of w's shape and dtype, optional
+        Where to write the pruned weights; must not overlap `w` or `scores`.
+
+    Returns
+    -------
+    Pruned
+        `threshold` in the shape of the granularity.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If an argument has the wrong shape, is not C-contiguous, or holds NaN or Inf.
+
+    References
+    ----------
+    Han et al. 2015, Learning both weights and connections, arXiv 1506.02626, section 3.
+
+    Examples
+    --------
+    >>> w = np.array([[0.1, -0.5], [0.9, -0.2]], np.float32)
+    >>> p = prune_threshold(w, 0.5)
+    >>> p.weights
+    array([[ 0. , -0.5],
+           [ 0.9,  0. ]], dtype=float32)
+    >>> p.sparsity
+    0.5
+    """
+    w, scores, magnitude, out = _arrays(w, scores, out)
+    grid = grid_of(w.shape, granularity)
+    limit = _as_threshold(threshold, w.dtype, grid)
+    return _cut(w, scores, magnitude, grid, limit, np.zeros(grid.parameter_shape, np.int64), out)
+
+
+def prune_percentile(
+    w: NDArray,
+    rate: float,
+    *,
+    granularity: Granularity = PerTensor(),
+    scores: NDArray | None = None,
+    out: NDArray | None = None,
+) -> Pruned:
+    r"""Zero the weights whose score is below a percentile of the scores.
+
+    The threshold is ``numpy.percentile(scores, rate)`` with linear interpolation, to the bit, and
+    the comparison is strict: with :math:`v = (n-1)\,rate/100` and the sorted scores :math:`s`,
+
+    .. math:: t = s_{\lfloor v \rfloor} + (v - \lfloor v \rfloor)
+              (s_{\lfloor v \rfloor + 1} - s_{\lfloor v \rfloor})
+
+    Parameters
+    ----------
+    w : (..., cols) float32 or float64
+        Finite weights.
+    rate : float
+        Percentage, 0 ... 100.
+    granularity : PerTensor, PerRow or PerGroup
+        What is ranked together.
+    scores : array of w's shape and dtype, optional
+        What is ranked; ``|w|`` if not given.
+    out : array of w's shape and dtype, optional
+        Where to write the pruned weights; must not overlap `w` or `scores`.
+
+    Returns
+    -------
+    Pruned
+        `threshold` is the percentile of each group.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If `rate` is out of range, or an array has the wrong shape, is not C-contiguous, or holds
+        NaN or Inf.
+
+    References
+    ----------
+    Hyndman & Fan 1996, Sample quantiles in statistical packages, type 7.
+
+    Examples
+    --------
+    >>> w = np.array([4.0, -1.0, 2.0, -3.0])
+    >>> p = prune_percentile(w, 50)
+    >>> p.threshold, p.weights
+    (array(2.5), array([ 4.,  0.,  0., -3.]))
+    """
+    w, scores, magnitude, out = _arrays(w, scores, out)
+    grid = grid_of(w.shape, granularity)
+    rate = as_number(rate, "rate", 0, 100)
+    none = np.zeros(grid.parameter_shape, np.int64)
+    if not w.size:
+        return _cut(w, scores, magnitude, grid, np.full(grid.parameter_shape, np.nan, w.dtype), none, out)
+    name = "w" if magnitude else "scores"
+    place = (grid.lengths - 1) * (rate / 100)  # of the percentile among the sorted, as NumPy has it
+    rank = np.floor(place).astype(np.int64)
+    if grid.rows * grid.groups == 1:
+        low, below, equal = kth_of_tensors({name: scores}, int(rank[0]), magnitude)
+        last = rank[0] + 1 < below + equal or rank[0] + 1 == w.size
+        following = low if last else next_of_tensor(scores, low, magnitude)
+        lower, upper = np.array([[low]]), np.array([[following]])
+    else:
+        lower, upper, _ = kth_of_groups(scores, name, grid, rank, magnitude)
+    limit = np.empty_like(lower)
+    for g, fraction in enumerate(place - rank):  # between two values NumPy's own interpolation decides
+        limit[:, g] = np.quantile(np.stack([lower[:, g], upper[:, g]]), float(fraction), axis=0)
+    return _cut(w, scores, magnitude, grid, limit.reshape(grid.parameter_shape), none, out)
+
+
+def prune_ratio(
+    w: NDArray,
+    ratio: float,
+    *,
+    granularity: Granularity = PerTensor(),
+    scores: NDArray | None = None,
+    out: NDArray | None = None,
+) -> Pruned:
+    """Zero exactly ``round(ratio * n)`` weights of each group: those of the smallest scores.
+
+    Of equal scores the first, in C order, is pruned first.
+
+    Parameters
+    ----------
+    w : (..., cols) float32 or float64
+        Finite weights.
+    ratio : float
+        Fraction pruned, 0 ... 1; ``round`` is Python's, half to even.
+    granularity : PerTensor, PerRow or PerGroup
+        What is ranked together; `n` is the size of the group.
+    scores : array of w's shape and dtype, optional
+        What is ranked; ``|w|`` if not given. Wanda is ``scores=abs(w) * norm_of_each_input`` with
+        `PerRow`.
+    out : array of w's shape and dtype, optional
+        Where to write the pruned weights; must not overlap `w` or `scores`.
+
+    Returns
+    -------
+    Pruned
+        `threshold` is the largest score pruned in each group, ``-inf`` where none is.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If `ratio` is out of range, or an array has the wrong shape, is not C-contiguous, or holds
+        NaN or Inf.
+
+    References
+    ----------
+    Han et al. 2015, arXiv 1506.02626; Sun et al. 2023 (Wanda), arXiv 2306.11695, equation 1.
+
+    Examples
+    --------
+    >>> w = np.array([[1.0, -1.0, 3.0, 2.0]])
+    >>> prune_ratio(w, 0.25).weights
+    array([[ 0., -1.,  3.,  2.]])
+    """
+    w, scores, magnitude, out = _arrays(w, scores, out)
+    grid = grid_of(w.shape, granularity)
+    ratio = as_number(ratio, "ratio", 0, 1)
+    name = "w" if magnitude else "scores"
+    counts = np.array([round(ratio * int(n)) for n in grid.lengths], np.int64)
+    limit = np.full((grid.rows, grid.groups), -np.inf, w.dtype)
+    ties = np.zeros((grid.rows, grid.groups), np.int64)
+    if w.size and counts.any():
+        if grid.rows * grid.groups == 1:
+            limit[0, 0], below, _ = kth_of_tensors({name: scores}, int(counts[0]) - 1, magnitude)
+            ties[0, 0] = counts[0] - below
+        else:
+            value, _, below = kth_of_groups(scores, name, grid, np.maximum(counts - 1, 0), magnitude)
+            limit[:, counts > 0] = value[:, counts > 0]
+            ties[:, counts > 0] = (counts - below)[:, counts > 0]
+    shape = grid.parameter_shape
+    return _cut(w, scores, magnitude, grid, limit.reshape(shape), ties.reshape(shape), out)
+
+
+def prune_nm(
+    w: NDArray,
+    n: int = 2,
+    m: int = 4,
+    *,
+    scores: NDArray | None = None,
+    out: NDArray | None = None,
+) -> Pruned:
+    """Keep the `n` weights of the highest score of every `m` consecutive along the last axis.
+
+    Of equal scores the first is pruned first. A short last block keeps `n` of what it has.
+
+    Parameters
+    ----------
+    w : (..., cols) float32 or float64
+        Finite weights.
+    n : int
+        Entries kept of a block, 1 ... m.
+    m : int
+        Entries of a block, 1 ... 65536.
+    scores : array of w's shape and dtype, optional
+        What is ranked; ``|w|`` if not given.
+    out : array of w's shape and dtype, optional
+        Where to write the pruned weights; must not overlap `w` or `scores`.
+
+    Returns
+    -------
+    Pruned
+        `threshold` is None.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If `n` or `m` is out of range, or an array has the wrong shape, is not C-contiguous, or
+        holds NaN or Inf.
+
+    References
+    ----------
+    Mishra et al. 2021, Accelerating sparse deep neural networks, arXiv 2104.08378.
+
+    Examples
+    --------
+    >>> prune_nm(np.array([1.0, -4.0, 3.0, 2.0])).weights
+    array([ 0., -4.,  3.,  0.])
+    """
+    w, scores, magnitude, out = _arrays(w, scores, out)
+    m = as_count(m, "m", 1, 65536)
+    n = as_count(n, "n", 1, m)
+    mask = np.empty(w.shape, np.bool_)
+    if w.size:
+        grid = grid_of(w.shape, PerTensor()) if w.ndim < 2 else Grid(w.size // w.shape[-1], w.shape[-1], m, ())
+        shape = (grid.rows, grid.cols)
+        _run("prune_nm", w, scores, w.reshape(shape), scores.reshape(shape), magnitude, n, m,
+             out.reshape(shape), mask.view(np.int8).reshape(shape), get_num_threads())  # fmt: skip
+    return _result(out, mask, None)
+
+
+def prune_rows(
+    w: NDArray,
+    ratio: float,
+    norm: float = 2,
+    round_to: int = 1,
+    *,
+    scores: NDArray | None = None,
+    out: NDArray | None = None,
+) -> Pruned:
+    """Zero whole rows (output neurons): those of the smallest norm.
+
+    ``rows - round(ratio * rows)`` rows are kept, rounded up to a multiple of `round_to` (at most all of
+    them). Of equal norms the first is pruned first. A norm is of the row's `scores`, in float64, summed
+    in 16 lanes; its relative error is at most ``(cols / 16 + 5) * 2**-53`` (half of it for L2).
+
+    Parameters
+    ----------
+    w : (rows, ...) float32 or float64
+        Finite weights; a row is an index of the first axis.
+    ratio : float
+        Fraction of rows pruned, 0 ... 1.
+    norm : 1, 2 or inf
+        Sum of magnitudes, root of the sum of squares, or largest magnitude.
+    round_to : int
+        The number of rows kept is a multiple of it; at least 1.
+    scores : array of w's shape and dtype, optional
+        Whose norms are ranked; `w` itself if not given.
+    out : array of w's shape and dtype, optional
+        Where to write the pruned weights; must not overlap `w` or `scores`.
+
+    Returns
+    -------
+    Pruned
+        `threshold` is the largest norm pruned, float64 of shape ``()``; ``-inf`` where none is.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If a number is out of range, or an array has the wrong shape, is not C-contiguous, or holds
+        NaN or Inf.
+
+    References
+    ----------
+    Li et al. 2016, Pruning filters for efficient ConvNets, arXiv 1608.08710.
+
+    Examples
+    --------
+    >>> w = np.array([[3.0, 4.0], [0.1, 0.1], [1.0, 0.0]])
+    >>> prune_rows(w, 1 / 3).weights
+    array([[3., 4.],
+           [0., 0.],
+           [1., 0.]])
+    """
+    w, scores, _, out = _arrays(w, scores, out)
+    if w.ndim < 1:
+        raise ValueError("w must have rows, but its shape is ()")
+    ratio = as_number(ratio, "ratio", 0, 1)
+    round_to = as_count(round_to, "round_to", 1)
+    if norm not in _NORMS:
+        raise ValueError(f"norm must be 1, 2 or inf, not {norm!r}")
+    rows = w.shape[0]
+    kept = min(-(-(rows - round(ratio * rows)) // round_to) * round_to, rows)
+    norms = np.zeros(rows)
+    if w.size:
+        unit = unit_of(scores)
+        shape = (rows, w.size // rows)
+        _run("row_norms", w, scores, scores.reshape(shape), _NORMS[norm], unit, norms, get_num_threads())
+        norms /= unit
+        if scores is not w and not np.isfinite(w).all():
+            refuse_not_finite(w=w)
+    order = np.argsort(norms, kind="stable")
+    mask = np.ones(w.shape, np.bool_)
+    mask[order[: rows - kept]] = False
+    np.multiply(w, mask, out=out)
+    out += 0  # a negative weight times False is -0
+    threshold = norms[order[rows - kept - 1]] if kept < rows else -np.inf
+    return _result(out, mask, np.array(threshold))
+
+
+def prune_global(
+    tensors: Mapping[str, NDArray],
+    ratio: float,
+    *,
+    scores: Mapping[str, NDArray] | None = None,
+) -> dict[str, Pruned]:
+    """Zero exactly ``round(ratio * n)`` weights of several arrays, ranked together.
+
+    Of equal scores the first is pruned first, in the order of the mapping and C order within an
+    array. The arrays are read in place, one after the other.
+
+    Parameters
+    ----------
+    tensors : mapping of str to float32 or float64 arrays
+        Finite weights, all of one dtype; `n` is their number of entries together.
+    ratio : float
+        Fraction pruned, 0 ... 1.
+    scores : mapping of str to arrays, optional
+        For each tensor what is ranked; the magnitudes if not given.
+
+    Returns
+    -------
+    dict of str to Pruned
+        `threshold` is the largest score pruned anywhere, ``-inf`` if none is.
+
+    Raises
+    ------
+    TypeError
+        If an array has the wrong type or dtype.
+    ValueError
+        If `ratio` is out of range, names differ, or an array has the wrong shape, is not
+        C-contiguous, or holds NaN or Inf.
+
+    References
+    ----------
+    Blalock et al. 2020, What is the state of neural network pruning?, arXiv 2003.03033 (global
+    magnitude pruning).
+
+    Examples
+    --------
+    >>> p = prune_global({"a": np.array([1.0, 5.0]), "b": np.array([-2.0, 4.0])}, 0.5)
+    >>> p["a"].weights, p["b"].weights
+    (array([0., 5.]), array([0., 4.]))
+    """
+    ratio = as_number(ratio, "ratio", 0, 1)
+    if scores is not None and set(scores) != set(tensors):
+        raise ValueError(f"scores must have the names {sorted(tensors)}, not {sorted(scores)}")
+    parts = {name: _arrays(w, None if scores is None else scores[name], None) for name, w in tensors.items()}
+    dtypes = {w.dtype for w, *_ in parts.values()}
+    if len(dtypes) > 1:
+        raise TypeError(f"tensors must be of one dtype, not {', '.join(sorted(map(str, dtypes)))}")
+    count = round(ratio * sum(w.size for w, *_ in parts.values()))
+    limit, left, magnitude = -np.inf, 0, scores is None
+    if count:
+        ranked = {name: s for name, (_, s, _, _) in parts.items()}
+        limit, below, _ = kth_of_tensors(ranked, count - 1, magnitude)
+        left = count - below
+    pruned = {}
+    for name, (w, s, _, out) in parts.items():
+        grid = grid_of(w.shape, PerTensor())
+        equal = count_equal(s, limit, magnitude).sum() if left and w.size else 0
+        ties = min(left, int(equal))
+        left -= ties
+        pruned[name] = _cut(w, s, magnitude, grid, np.array(limit, w.dtype), np.array(ties), out)
+    return pruned
+
+
+def _arrays(
+    w: NDArray, scores: NDArray | None, out: NDArray | None
+) -> tuple[NDArray, NDArray, bool, NDArray]:
+    """Return weights, scores, whether scores rank by magnitude, and the output."""
+    w = as_input(w, "w", FLOATS)
+    magnitude = scores is None
+    scores = w if magnitude else as_input(scores, "scores", (w.dtype,), w.shape)
+    return w, scores, magnitude, as_output(out, "out", w.dtype, w.shape, w, scores)
+
+
+def _as_threshold(threshold: ArrayLike, dtype: np.dtype, grid: Grid) -> NDArray:
+    if isinstance(threshold, np.ndarray):
+        limit = as_input(threshold, "threshold", (dtype,), grid.parameter_shape)
+    else:
+        limit = np.full(grid.parameter_shape, as_number(threshold, "threshold", -np.inf, np.inf), dtype)
+    if np.isnan(limit).any():
+        raise ValueError("threshold must not be NaN")
+    return limit
+
+
+def _cut(
+    w: NDArray, scores: NDArray, magnitude: bool, grid: Grid, limit: NDArray, ties: NDArray, out: NDArray
+) -> Pruned:
+    """Zero what scores below `limit` and the first `ties` that equal it, in each group."""
+    mask = np.empty(w.shape, np.bool_)
+    if w.size:
+        if grid.rows * grid.groups == 1:
+            grid = grid.in_parts()
+            each = np.full((1, grid.groups), limit)
+            left = np.zeros((1, grid.groups), np.int64)
+            if ties.any():
+                equal = count_equal(scores, limit.reshape(-1)[0], magnitude)
+                left[0] = np.clip(ties - (np.cumsum(equal) - equal), 0, equal)
+        else:
+            each = np.ascontiguousarray(limit.reshape(grid.rows, grid.groups))
+            left = ties.reshape(grid.rows, grid.groups)
+        shape = (grid.rows, grid.cols)
+        kept = np.empty((grid.rows, grid.groups), np.int64)
+        _run("prune_cut", w, scores, grid.group_size, w.reshape(shape), scores.reshape(shape), magnitude,
+             each, left, out.reshape(shape), mask.view(np.int8).reshape(shape), kept,
+             get_num_threads())  # fmt: skip
+        return Pruned(out, mask, limit, 1 - int(kept.sum()) / w.size)
+    return _result(out, mask, limit)
+
+
+def _result(out: NDArray, mask: NDArray, threshold: NDArray | None) -> Pruned:
+    sparsity = 1 - np.count_nonzero(mask) / mask.size if mask.size else 0.0
+    return Pruned(out, mask, threshold, sparsity)
+
+
+def _run(routine: str, w: NDArray, scores: NDArray, *arguments: object) -> None:
+    """Call a kernel that reads `w` and `scores`, and name the one that is not finite."""
+    try:
+        _native.call(routine, _native.KIND[w.dtype], *arguments)
+    except FqError as e:
+        if e.info == NOT_FINITE:
+            refuse_not_finite(w=w, scores=scores)
+        raise

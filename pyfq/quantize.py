@@ -1,0 +1,532 @@
+"""Uniform quantization to 1 ... 16 bits, and back (`fortran/kernels/fq_quantize.f90`)."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _native
+from ._check import FLOATS, as_choice, as_count, as_input, as_number, as_output, refuse_not_finite
+from .distortion import Distortion, distortion
+from .errors import NOT_FINITE, FqError
+from .pack import unpack_rows
+from .threads import get_num_threads
+from .types import Granularity, Grid, PerRow, PerTensor, grid_of
+
+# The positions are the numbers of `fortran/fq_code_rule.f90`.
+SCHEMES = ("symmetric", "affine", "minmax")
+SCALES = ("absmax", "absmax_half", "signed_max")
+ROUNDINGS = ("half_even", "half_away", "half_up", "trunc", "floor", "stochastic")
+
+Scheme = Literal["symmetric", "affine", "minmax"]
+Rounding = Literal["half_even", "half_away", "half_up", "trunc", "floor", "stochastic"]
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A quantized array: packed codes, and what turns them back into reals.
+
+    ``w ~ (codes - zero_point) * scale + minimum``, where an absent zero point or minimum is 0.
+
+    Attributes
+    ----------
+    packed : (..., ceil(cols * bits / 8)) uint8
+        The codes as `pyfq.pack` packs them.
+    shape : tuple of int
+        Shape of the array.
+    bits : int
+        Bits of a code, 1 ... 16.
+    signed : bool
+        Whether codes are signed.
+    granularity : PerTensor, PerRow or PerGroup
+        What shares a scale.
+    scale : NDArray
+        Step between codes, in the dtype of the array; ``()``, ``(..., 1)`` or ``(..., groups)``.
+    zero_point : NDArray or None
+        Code of 0 (scheme affine), uint8 or uint16, in the shape of `scale`.
+    minimum : NDArray or None
+        Value of code 0 (scheme minmax), in the shape and dtype of `scale`.
+    """
+
+    packed: NDArray[np.uint8]
+    shape: tuple[int, ...]
+    bits: int
+    signed: bool
+    granularity: Granularity
+    scale: NDArray
+    zero_point: NDArray | None = None
+    minimum: NDArray | None = None
+
+    @property
+    def codes(self) -> NDArray:
+        """The codes unpacked: int8 or uint8, int16 or uint16 for more than 8 bits."""
+        cols = self.shape[-1] if self.shape else 1
+        return unpack_rows(self.packed, self.bits, cols, self.signed).reshape(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, scales, zero points and minima."""
+        parts = (self.packed, self.scale, self.zero_point, self.minimum)
+        return sum(part.nbytes for part in parts if part is not None)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of everything held, per weight; 0 for an empty array."""
+        return 8 * self.nbytes / self.size if self.size else 0.0
+
+    def dequantize(self, dtype: DTypeLike = None, *, out: NDArray | None = None) -> NDArray:
+        """Return the reals that the codes stand for.
+
+        ``(codes - zero_point) * scale + minimum`` in the arithmetic of `dtype`. A value beyond the
+        largest finite number, which a code at the end of such a range may stand for, is that number.
+
+        Parameters
+        ----------
+        dtype : float32 or float64, optional
+            That of `scale` if not given.
+        out : array of this shape and dtype, optional
+            Where to write.
+
+        Returns
+        -------
+        array of this shape
+            The reals.
+
+        Raises
+        ------
+        TypeError
+            If `dtype` is not float32 or float64, or `out` is not an array of it.
+        ValueError
+            If `out` has another shape or is not C-contiguous.
+
+        Examples
+        --------
+        >>> quantize(np.array([[1.0, -0.5]]), 2).dequantize()
+        array([[1., 0.]])
+        """
+        dtype = np.dtype(self.scale.dtype if dtype is None else dtype)
+        if dtype not in _native.KIND:
+            raise TypeError(f"dtype must be float32 or float64, not {dtype}")
+        out = as_output(out, "out", dtype, self.shape)
+        if out.size:
+            rows = grid_of(self.shape, PerRow())
+            grid = grid_of(self.shape, self.granularity)
+            scale = _per_row(self.scale.astype(dtype, copy=False), grid, rows)
+            zero_point = _or_zero(self.zero_point, scale, np.int32, grid, rows)
+            minimum = _or_zero(self.minimum, scale, dtype, grid, rows)
+            _native.call(
+                "dequantize", _native.KIND[dtype], min(grid.group_size, rows.cols),
+                self.packed.view(np.int8).reshape(rows.rows, -1), self.bits, self.signed, scale,
+                zero_point, minimum, out.reshape(rows.rows, rows.cols), get_num_threads(),
+            )  # fmt: skip
+        return out
+
+    def error(self, w: NDArray) -> Distortion:
+        """Return the error of the reconstruction of `w`: MSE, SQNR, largest error, cosine.
+
+        Parameters
+        ----------
+        w : array of this shape, float32 or float64
+            The original.
+
+        Returns
+        -------
+        Distortion
+            See `pyfq.distortion`.
+
+        Raises
+        ------
+        TypeError
+            If `w` is not a float32 or float64 array.
+        ValueError
+            If `w` has another shape or is not C-contiguous.
+
+        Examples
+        --------
+        >>> w = np.array([[1.0, -0.5]])
+        >>> quantize(w, 2).error(w).max_abs
+        0.5
+        """
+        w = as_input(w, "w", FLOATS, self.shape)
+        return distortion(w, self.dequantize(w.dtype))
+
+
+def quantize(
+    w: NDArray,
+    bits: int = 8,
+    *,
+    scheme: Scheme = "symmetric",
+    granularity: Granularity = PerRow(),
+    rounding: Rounding = "half_even",
+    range: Literal["narrow", "full"] = "narrow",
+    scale: ArrayLike | Literal["absmax", "absmax_half", "signed_max"] | None = None,
+    zero_point: ArrayLike | None = None,
+    seed: int | None = None,
+    reciprocal: bool = False,
+) -> Quantized:
+    r"""Quantize to integer codes of `bits` bits.
+
+    .. math::
+        \text{symmetric:} \quad & c = \mathrm{round}(w / s), & s &= \max|w| / q_{max} \\
+        \text{affine:} \quad & c = \mathrm{round}(w / s) + z, &
+            s &= (\max(w, 0) - \min(w, 0)) / (2^b - 1), \quad z = \mathrm{round}(-\min(w, 0) / s) \\
+        \text{minmax:} \quad & c = \mathrm{round}((w - \min w) / s), & s &= (\max w - \min w) / (2^b - 1)
+
+    all in the dtype of `w`, then saturated to the range of the codes. A group of zeros (symmetric, affine)
+    or of one value (minmax) has scale 1. Scales among the denormals are rounded up, so that the codes
+    reach the extremes.
+
+    Parameters
+    ----------
+    w : (..., cols) float32 or float64
+        Finite weights or activations.
+    bits : int
+        Bits of a code, 1 ... 16.
+    scheme : "symmetric", "affine" or "minmax"
+        Signed codes around 0; unsigned codes with an integer zero point (ONNX, PyTorch); unsigned codes
+        from the float minimum.
+    granularity : PerTensor, PerRow or PerGroup
+        What shares a scale. `PerRow` on activations is dynamic quantization per sample.
+    rounding : str
+        "half_even", "half_away", "half_up", "trunc" (toward zero), "floor", or "stochastic" (up with the
+        probability of the fraction).
+    range : "narrow" or "full"
+        Codes of scheme symmetric: ``-(2**(bits-1) - 1)`` or ``-2**(bits-1)`` to ``2**(bits-1) - 1``. The
+        unsigned schemes always use ``0 ... 2**bits - 1``.
+    scale : array of w's dtype, float, "absmax", "absmax_half" or "signed_max", optional
+        A given step, used as it is: one number, or an array in the shape of the granularity. Or the
+        convention of scheme symmetric: ``max|w| / qmax`` (the default), ``max|w| / ((qmax - qmin) / 2)``
+        (compressed-tensors, GPTQ), or ``m / qmin`` with `m` the signed value of largest magnitude
+        (ggml Q4_0; the scale may be negative).
+    zero_point : int or array of integers, optional
+        Code of 0 for a given scale and scheme affine, within the codes; 0 if not given.
+    seed : int, optional
+        Of stochastic rounding, ``0 ... 2**64 - 1``: entry i (C order, from 0) is rounded with the
+        ``i + 1``-th output of SplitMix64, whatever the number of threads.
+    reciprocal : bool
+        Multiply by ``1 / scale`` instead of dividing, as ggml does.
+
+    Returns
+    -------
+    Quantized
+        Codes, scales, zero points or minima.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If an argument is out of range, has the wrong shape, is not C-contiguous, holds NaN or Inf, or
+        does not go with another.
+
+    References
+    ----------
+    Jacob et al. 2017, arXiv 1712.05877 (affine); ONNX QuantizeLinear and DynamicQuantizeLinear; Steele,
+    Lea & Flood 2014, Fast splittable pseudorandom number generators (SplitMix64).
+
+    Examples
+    --------
+    >>> w = np.array([[0.5, -1.0, 0.25], [4.0, 2.0, -3.0]], np.float32)
+    >>> q = quantize(w, 4)
+    >>> q.codes
+    array([[ 4, -7,  2],
+           [ 7,  4, -5]], dtype=int8)
+    >>> q.scale
+    array([[0.14285715],
+           [0.5714286 ]], dtype=float32)
+    >>> quantize(w, 8, scheme="affine", granularity=PerTensor()).zero_point
+    array(109, dtype=uint8)
+    """
+    w = as_input(w, "w", FLOATS)
+    bits = as_count(bits, "bits", 1, 16)
+    symmetric = as_choice(scheme, "scheme", SCHEMES) == 0
+    as_choice(range, "range", ("narrow", "full"))
+    convention = scale if isinstance(scale, str) else None
+    if convention is not None and not symmetric:
+        raise ValueError(f"scale={scale!r} is of scheme 'symmetric', not {scheme!r}")
+    given = scale is not None and convention is None
+    if given and scheme == "minmax":
+        raise ValueError("scale cannot be given with scheme 'minmax': it follows from the minimum")
+    if zero_point is not None and not (given and scheme == "affine"):
+        raise ValueError("zero_point needs a given scale and scheme 'affine'")
+    low, high = _code_range(bits, symmetric, range)
+    if high == 0 and not given and convention in (None, "absmax"):
+        raise ValueError(
+            "bits=1 leaves scheme 'symmetric' no positive code: use 'affine', 'minmax' or range='full' "
+            "with scale='signed_max'"
+        )
+    rule = _rule(bits, low, high, scheme, convention or "absmax", rounding, reciprocal, False, seed)
+    grid = grid_of(w.shape, granularity)
+    if given:
+        step = _as_scale(scale, w.dtype, grid)
+        zeros = _as_zero_point(zero_point, bits, grid) if scheme == "affine" else None
+        return _encode(w, rule, granularity, grid, step, zeros, None)
+    return _fit(w, rule, granularity, grid, scheme)
+
+
+def fake_quantize(
+    w: NDArray,
+    bits: int = 8,
+    *,
+    scheme: Scheme = "symmetric",
+    granularity: Granularity = PerRow(),
+    rounding: Rounding = "half_even",
+    range: Literal["narrow", "full"] = "narrow",
+    scale: ArrayLike | Literal["absmax", "absmax_half", "signed_max"] | None = None,
+    zero_point: ArrayLike | None = None,
+    seed: int | None = None,
+    reciprocal: bool = False,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Quantize and dequantize: the reals that quantized weights stand for.
+
+    ``quantize(w, ...).dequantize()``.
+
+    Parameters
+    ----------
+    w, bits, scheme, granularity, rounding, range, scale, zero_point, seed, reciprocal
+        See `quantize`.
+    out : array of w's shape and dtype, optional
+        Where to write; must not overlap `w`.
+
+    Returns
+    -------
+    array of w's shape and dtype
+        The reals.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `quantize`.
+
+    References
+    ----------
+    Krishnamoorthi 2018, Quantizing deep convolutional networks, arXiv 1806.08342, section 2.4.
+
+    Examples
+    --------
+    >>> fake_quantize(np.array([[0.5, -1.0, 0.25]]), 3, scale="signed_max", range="full")
+    array([[ 0.5 , -1.  ,  0.25]])
+    """
+    w = as_input(w, "w", FLOATS)
+    out = as_output(out, "out", w.dtype, w.shape, w)
+    quantized = quantize(
+        w, bits, scheme=scheme, granularity=granularity, rounding=rounding, range=range, scale=scale,
+        zero_point=zero_point, seed=seed, reciprocal=reciprocal,
+    )  # fmt: skip
+    return quantized.dequantize(out=out)
+
+
+def quantize_fixed_point(
+    w: NDArray,
+    integer_bits: int,
+    fraction_bits: int,
+    *,
+    signed: bool = True,
+    rounding: Rounding = "half_even",
+    overflow: Literal["saturate", "wrap"] = "saturate",
+    seed: int | None = None,
+) -> Quantized:
+    r"""Quantize to the fixed-point format Qm.n: integers times :math:`2^{-n}`.
+
+    .. math:: c = \mathrm{round}(w \, 2^n)
+
+    with codes :math:`-2^{m+n} \dots 2^{m+n}-1` if signed (a sign bit besides the m + n), else
+    :math:`0 \dots 2^{m+n}-1`.
+
+    Parameters
+    ----------
+    w : (..., cols) float32 or float64
+        Finite values.
+    integer_bits : int
+        m, bits before the binary point, the sign not counted; may be negative.
+    fraction_bits : int
+        n, bits behind the binary point; may be negative.
+    signed : bool
+        Whether there is a sign bit. The width m + n + signed is 1 ... 16.
+    rounding : str
+        As in `quantize`. In the words of ap_fixed: "floor" is TRN, "trunc" TRN_ZERO, "half_up" RND,
+        "half_even" RND_CONV, "half_away" RND_INF.
+    overflow : "saturate" or "wrap"
+        Codes out of range become the nearest, or are taken modulo :math:`2^{width}` (ap_fixed: SAT, WRAP).
+    seed : int, optional
+        Of stochastic rounding; see `quantize`.
+
+    Returns
+    -------
+    Quantized
+        `PerTensor`, with scale :math:`2^{-n}`.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If the width or :math:`2^{-n}` is out of range, or `w` is not C-contiguous or holds NaN or Inf.
+
+    References
+    ----------
+    Arm, Q-format notation; AMD, Vitis HLS user guide UG1399, arbitrary precision fixed-point types.
+
+    Examples
+    --------
+    >>> quantize_fixed_point(np.array([1.25, -0.3, 9.0]), 2, 3).dequantize()
+    array([ 1.25 , -0.25 ,  3.875])
+    >>> quantize_fixed_point(np.array([9.0]), 2, 3, overflow="wrap").dequantize()
+    array([1.])
+    """
+    w = as_input(w, "w", FLOATS)
+    integer_bits = as_count(integer_bits, "integer_bits", -2000)
+    fraction_bits = as_count(fraction_bits, "fraction_bits", -2000)
+    as_choice(overflow, "overflow", ("saturate", "wrap"))
+    bits = integer_bits + fraction_bits + bool(signed)
+    if not 1 <= bits <= 16:
+        raise ValueError(
+            f"integer_bits + fraction_bits + signed must be 1 ... 16, not "
+            f"{integer_bits} + {fraction_bits} + {int(signed)} = {bits}"
+        )
+    limits = np.finfo(w.dtype)
+    exponent = -fraction_bits
+    if not limits.minexp <= exponent <= limits.maxexp - 18:
+        raise ValueError(
+            f"fraction_bits must be {18 - limits.maxexp} ... {-limits.minexp} for {w.dtype}, not {fraction_bits}"
+        )
+    low, high = _code_range(bits, signed, "full")
+    scheme = "symmetric" if signed else "affine"
+    rule = _rule(bits, low, high, scheme, "absmax", rounding, False, overflow == "wrap", seed)
+    step = np.array(math.ldexp(1.0, exponent), w.dtype)
+    return _encode(w, rule, PerTensor(), grid_of(w.shape, PerTensor()), step, None, None)
+
+
+def _code_range(bits: int, signed: bool, range: str) -> tuple[int, int]:
+    if not signed:
+        return 0, 2**bits - 1
+    high = 2 ** (bits - 1) - 1
+    return (-high if range == "narrow" else -high - 1), high
+
+
+def _rule(
+    bits: int, low: int, high: int, scheme: str, convention: str, rounding: str, reciprocal: bool,
+    wraps: bool, seed: int | None,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Return the components of `code_rule` (`fortran/fq_code_rule.f90`)."""
+    stochastic = as_choice(rounding, "rounding", ROUNDINGS) == ROUNDINGS.index("stochastic")
+    if stochastic and seed is None:
+        raise ValueError("seed must be given for stochastic rounding")
+    if seed is not None and not stochastic:
+        raise ValueError(f"seed is of rounding 'stochastic', not {rounding!r}")
+    start = as_count(0 if seed is None else seed, "seed", 0, 2**64 - 1)
+    return np.array(
+        [bits, low, high, SCHEMES.index(scheme), as_choice(convention, "scale", SCALES),
+         ROUNDINGS.index(rounding), bool(reciprocal), wraps, start - (start >> 63 << 64)], np.int64,
+    )  # fmt: skip
+
+
+def _fit(w: NDArray, rule: NDArray[np.int64], granularity: Granularity, grid: Grid, scheme: str) -> Quantized:
+    """Quantize with scales that follow from the data."""
+    shape = (grid.rows, grid.groups)
+    scale, minimum = np.empty(shape, w.dtype), np.empty(shape, w.dtype)
+    zeros = np.empty(shape, np.int32)
+    threads = get_num_threads()
+    rows = grid_of(w.shape, PerRow())
+    in_one_go = grid.rows == rows.rows and rows.rows >= threads
+    packed = _packed_like(w.shape, int(rule[0]))
+    if not w.size:
+        scale[...], minimum[...], zeros[...] = 1, 0, 0
+    elif in_one_go:
+        _run("quantize", w, grid.group_size, w.reshape(rows.rows, rows.cols), rule, scale, zeros, minimum,
+             packed.view(np.int8).reshape(rows.rows, -1), threads)  # fmt: skip
+    else:
+        low, high, peak = _ranges(w, grid, threads)
+        _native.call("quantize_step", _native.KIND[w.dtype], low, high, peak, rule, scale.reshape(-1),
+                     zeros.reshape(-1), minimum.reshape(-1))  # fmt: skip
+    scale = scale.reshape(grid.parameter_shape)
+    unsigned = zeros.astype(np.uint8 if rule[0] <= 8 else np.uint16).reshape(grid.parameter_shape)
+    zero_point = unsigned if scheme == "affine" else None
+    least = minimum.reshape(grid.parameter_shape) if scheme == "minmax" else None
+    if w.size and not in_one_go:
+        return _encode(w, rule, granularity, grid, scale, zero_point, least)
+    return Quantized(packed, w.shape, int(rule[0]), bool(rule[1] < 0), granularity, scale, zero_point, least)
+
+
+def _ranges(w: NDArray, grid: Grid, threads: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Return minimum, maximum and first value of largest magnitude of each group, flat."""
+    parts = grid.in_parts()
+    low, high, peak = (np.empty((parts.rows, parts.groups), w.dtype) for _ in "123")
+    _run("quantize_range", w, parts.group_size, w.reshape(parts.rows, parts.cols), low, high, peak, threads)
+    if parts is not grid:
+        return low.min(axis=1), high.max(axis=1), peak[:, np.abs(peak[0]).argmax()]
+    return low.reshape(-1), high.reshape(-1), peak.reshape(-1)
+
+
+def _encode(
+    w: NDArray, rule: NDArray[np.int64], granularity: Granularity, grid: Grid, scale: NDArray,
+    zero_point: NDArray | None, minimum: NDArray | None,
+) -> Quantized:  # fmt: skip
+    """Quantize with given scales."""
+    packed = _packed_like(w.shape, int(rule[0]))
+    if w.size:
+        rows = grid_of(w.shape, PerRow())
+        each = _per_row(scale, grid, rows)
+        _run("quantize_given", w, min(grid.group_size, rows.cols), w.reshape(rows.rows, rows.cols), rule, each,
+             _or_zero(zero_point, each, np.int32, grid, rows), _or_zero(minimum, each, w.dtype, grid, rows),
+             packed.view(np.int8).reshape(rows.rows, -1), get_num_threads())  # fmt: skip
+    return Quantized(packed, w.shape, int(rule[0]), bool(rule[1] < 0), granularity, scale, zero_point, minimum)
+
+
+def _packed_like(shape: tuple[int, ...], bits: int) -> NDArray[np.uint8]:
+    cols = shape[-1] if shape else 1
+    return np.empty((*shape[:-1], (cols * bits + 7) // 8), np.uint8)
+
+
+def _per_row(parameter: NDArray, grid: Grid, rows: Grid) -> NDArray:
+    """Return a parameter as the kernels take it, `(rows, groups)`: that of a tensor stands in every row."""
+    if grid.parameter_shape == ():
+        return np.full((rows.rows, 1), parameter)
+    return parameter.reshape(rows.rows, -1)
+
+
+def _or_zero(parameter: NDArray | None, like: NDArray, dtype: Any, grid: Grid, rows: Grid) -> NDArray:
+    if parameter is None:
+        return np.zeros(like.shape, dtype)
+    return _per_row(parameter.astype(dtype, copy=False), grid, rows)
+
+
+def _as_scale(scale: Any, dtype: np.dtype, grid: Grid) -> NDArray:
+    if isinstance(scale, np.ndarray):
+        scale = as_input(scale, "scale", (dtype,), grid.parameter_shape)
+    else:
+        largest = float(np.finfo(dtype).max)
+        scale = np.full(grid.parameter_shape, as_number(scale, "scale", -largest, largest), dtype)
+    refuse_not_finite(scale=scale)
+    if not scale.all():
+        raise ValueError("scale must not be 0")
+    return scale
+
+
+def _as_zero_point(zero_point: Any, bits: int, grid: Grid) -> NDArray:
+    zeros = np.asarray(0 if zero_point is None else zero_point)
+    if zeros.dtype.kind not in "iu":
+        raise TypeError(f"zero_point must be integers, not {zeros.dtype}")
+    if zeros.ndim and zeros.shape != grid.parameter_shape:
+        raise ValueError(f"zero_point must have shape {grid.parameter_shape}, not {zeros.shape}")
+    if zeros.size and (zeros.min() < 0 or zeros.max() > 2**bits - 1):
+        raise ValueError(f"zero_point must be 0 ... {2**bits - 1}, not {zeros.min()} ... {zeros.max()}")
+    return np.full(grid.parameter_shape, zeros, np.uint8 if bits <= 8 else np.uint16)
+
+
+def _run(routine: str, w: NDArray, *arguments: object) -> None:
+    """Call a kernel that reads `w`, and say where it is not finite."""
+    try:
+        _native.call(routine, _native.KIND[w.dtype], *arguments)
+    except FqError as e:
+        if e.info == NOT_FINITE:
+            refuse_not_finite(w=w)
+        raise

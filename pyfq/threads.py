@@ -1,0 +1,85 @@
+"""How many threads the kernels use."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from . import _native
+from ._check import as_count
+
+_everywhere: int | None = None
+_here: ContextVar[int | None] = ContextVar("pyfq_num_threads", default=None)
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set how many threads every later call uses, in every Python thread.
+
+    Results do not depend on it, to the bit.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1. None, the initial state, leaves it to OpenMP: ``OMP_NUM_THREADS``, else the
+        number of cores the process may use.
+
+    Raises
+    ------
+    TypeError
+        If `n` is not an integer.
+    ValueError
+        If `n` is less than 1.
+
+    Examples
+    --------
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(None)
+    """
+    global _everywhere
+    _everywhere = None if n is None else as_count(n, "n", 1)
+
+
+def get_num_threads() -> int:
+    """Return how many threads the next call uses.
+
+    Returns
+    -------
+    int
+        From `num_threads` if inside one, else from `set_num_threads`, else from OpenMP.
+
+    Examples
+    --------
+    >>> get_num_threads() >= 1
+    True
+    """
+    return _here.get() or _everywhere or _native.lib.fq_max_threads()
+
+
+@contextmanager
+def num_threads(n: int) -> Iterator[None]:
+    """Use `n` threads inside a ``with`` block, in the calling Python thread only.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError
+        If `n` is not an integer.
+    ValueError
+        If `n` is less than 1.
+
+    Examples
+    --------
+    >>> with num_threads(2):
+    ...     get_num_threads()
+    2
+    """
+    token = _here.set(as_count(n, "n", 1))
+    try:
+        yield
+    finally:
+        _here.reset(token)
