@@ -81,7 +81,7 @@ def distortion(w: NDArray, v: NDArray) -> Distortion:
     """
     w = as_input(w, "w", FLOATS)
     v = as_input(v, "v", (w.dtype,), w.shape)
-    unit = unit_of(w)
+    unit = min(unit_of(w), unit_of(v))
     sums = np.empty((-(-w.size // BLOCK), 5))
     if w.size:
         try:

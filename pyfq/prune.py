@@ -366,12 +366,10 @@ def prune_rows(
         raise ValueError(f"norm must be 1, 2 or inf, not {norm!r}")
     rows = w.shape[0]
     kept = min(-(-(rows - round(ratio * rows)) // round_to) * round_to, rows)
-    norms = np.zeros(rows)
+    norms, unit = np.zeros(rows), unit_of(scores)
     if w.size:
-        unit = unit_of(scores)
         shape = (rows, w.size // rows)
         _run("row_norms", w, scores, scores.reshape(shape), _NORMS[norm], unit, norms, get_num_threads())
-        norms /= unit
         if scores is not w and not np.isfinite(w).all():
             refuse_not_finite(w=w)
     order = np.argsort(norms, kind="stable")
@@ -379,7 +377,7 @@ def prune_rows(
     mask[order[: rows - kept]] = False
     np.multiply(w, mask, out=out)
     out += 0  # a negative weight times False is -0
-    threshold = norms[order[rows - kept - 1]] if kept < rows else -np.inf
+    threshold = float(norms[order[rows - kept - 1]]) / unit if kept < rows else -np.inf
     return _result(out, mask, np.array(threshold))
 
 

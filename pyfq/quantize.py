@@ -236,8 +236,8 @@ def quantize(
     >>> w = np.array([[0.5, -1.0, 0.25], [4.0, 2.0, -3.0]], np.float32)
     >>> q = quantize(w, 4)
     >>> q.codes
-    array([[ 4, -7,  2],
-           [ 7,  4, -5]], dtype=int8)
+    array([[ 3, -7,  2],
+           [ 7,  3, -5]], dtype=int8)
     >>> q.scale
     array([[0.14285715],
            [0.5714286 ]], dtype=float32)
@@ -453,7 +453,7 @@ def _fit(w: NDArray, rule: NDArray[np.int64], granularity: Granularity, grid: Gr
     least = minimum.reshape(grid.parameter_shape) if scheme == "minmax" else None
     if w.size and not in_one_go:
         return _encode(w, rule, granularity, grid, scale, zero_point, least)
-    return Quantized(packed, w.shape, int(rule[0]), bool(rule[1] < 0), granularity, scale, zero_point, least)
+    return Quantized(packed, w.shape, int(rule[0]), bool(rule[3] == 0), granularity, scale, zero_point, least)
 
 
 def _ranges(w: NDArray, grid: Grid, threads: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -478,7 +478,7 @@ def _encode(
         _run("quantize_given", w, min(grid.group_size, rows.cols), w.reshape(rows.rows, rows.cols), rule, each,
              _or_zero(zero_point, each, np.int32, grid, rows), _or_zero(minimum, each, w.dtype, grid, rows),
              packed.view(np.int8).reshape(rows.rows, -1), get_num_threads())  # fmt: skip
-    return Quantized(packed, w.shape, int(rule[0]), bool(rule[1] < 0), granularity, scale, zero_point, minimum)
+    return Quantized(packed, w.shape, int(rule[0]), bool(rule[3] == 0), granularity, scale, zero_point, minimum)
 
 
 def _packed_like(shape: tuple[int, ...], bits: int) -> NDArray[np.uint8]:

@@ -57,6 +57,7 @@ def select_kth(
     >>> x = np.array([[3.0, -1.0, 2.0], [0.5, 4.0, -9.0]])
     >>> select_kth(x, 0)
     array(-9.)
+    >>> from pyfq import PerRow
     >>> select_kth(x, 1, granularity=PerRow(), magnitude=True)
     array([[2.],
            [4.]])

@@ -81,8 +81,8 @@ class Grid:
 
     @property
     def groups(self) -> int:
-        """Groups of a row."""
-        return -(-self.cols // self.group_size)
+        """Groups of a row; an empty row is one empty group."""
+        return max(-(-self.cols // self.group_size), 1)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -108,7 +108,7 @@ def grid_of(shape: tuple[int, ...], granularity: Granularity) -> Grid:
             return Grid(rows, cols, max(cols, 1), (*shape[:-1], 1))
         case PerGroup(size):
             size = min(size, max(cols, 1))
-            return Grid(rows, cols, size, (*shape[:-1], -(-cols // size)))
+            return Grid(rows, cols, size, (*shape[:-1], max(-(-cols // size), 1)))
     raise TypeError(
         f"granularity must be PerTensor(), PerRow() or PerGroup(size), not {granularity!r}"
     )

@@ -138,7 +138,7 @@ contains
     integer(i32), intent(in) :: exponent_bits, mantissa_bits
     real(sp) :: least
 
-    least = 2.0_sp**(2 - 2**(exponent_bits - 1) - mantissa_bits)
+    least = scale(1.0_sp, 2 - 2**(exponent_bits - 1) - mantissa_bits)
   end function least_value
 
 end module fq_convert_real32

@@ -1,1 +1,38 @@
-"""Every kernel again in a few lines of NumPy."""
+"""Every kernel again in a few lines of NumPy: the specification the Fortran must meet.
+
+The names and arguments are those of the functions they specify; validation is left out, and results are
+plain arrays. Reading them needs no compiled code.
+"""
+
+from .convert import cast_from, cast_to
+from .distortion import distortion
+from .pack import pack, unpack
+from .prune import (
+    prune_global,
+    prune_nm,
+    prune_percentile,
+    prune_ratio,
+    prune_rows,
+    prune_threshold,
+)
+from .quantize import dequantize, fake_quantize, quantize, quantize_fixed_point
+from .select import select_kth
+
+__all__ = [
+    "cast_from",
+    "cast_to",
+    "dequantize",
+    "distortion",
+    "fake_quantize",
+    "pack",
+    "prune_global",
+    "prune_nm",
+    "prune_percentile",
+    "prune_ratio",
+    "prune_rows",
+    "prune_threshold",
+    "quantize",
+    "quantize_fixed_point",
+    "select_kth",
+    "unpack",
+]

@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
+from variants import everywhere, granularities, large, same, weights
+
+import pyfq
+from pyfq import PerGroup, PerRow, PerTensor, reference
+
+DTYPES = [np.float32, np.float64]
+GRANULARITIES = [PerTensor(), PerRow(), PerGroup(64), PerGroup(10_000)]
+rows_shapes = array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=21)
+
+
+def check(function, *args, **kwargs):
+    want = getattr(reference, function)(*args, **kwargs)
+    for where in everywhere():
+        got = getattr(pyfq, function)(*args, **kwargs)
+        same(got.weights, want[0], where)
+        same(got.mask, want[1], where)
+        if want[2] is not None:
+            same(got.threshold, want[2], where)
+        dropped = np.count_nonzero(~want[1])
+        assert got.sparsity == pytest.approx(dropped / max(want[1].size, 1))
+
+
+@given(w=weights(), threshold=st.floats(-1, 9, width=16), granularity=granularities)
+def test_prune_threshold_matches_reference(w, threshold, granularity):
+    check("prune_threshold", w, threshold, granularity=granularity)
+
+
+@given(data=st.data(), w=weights(), granularity=granularities)
+def test_prune_threshold_takes_one_for_each_group(data, w, granularity):
+    shape = pyfq.prune_threshold(w, 0.0, granularity=granularity).threshold.shape
+    threshold = data.draw(weights(w.dtype, st.just(shape)))
+    check("prune_threshold", w, threshold, granularity=granularity)
+
+
+@given(w=weights(), rate=st.floats(0, 100), granularity=granularities)
+def test_prune_percentile_matches_reference(w, rate, granularity):
+    if w.size:
+        check("prune_percentile", w, rate, granularity=granularity)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rate", [0, 1e-9, 33.3, 50, 99.999, 100])
+def test_prune_percentile_is_the_one_of_numpy(dtype, rate):
+    w = large(dtype)
+    for _ in everywhere():
+        assert pyfq.prune_percentile(w, rate).threshold == np.percentile(np.abs(w), rate)
+        rows = pyfq.prune_percentile(w, rate, granularity=PerRow()).threshold
+        same(rows, np.percentile(np.abs(w), rate, axis=1, keepdims=True), "rows")
+
+
+@given(w=weights(), ratio=st.floats(0, 1), granularity=granularities)
+def test_prune_ratio_matches_reference(w, ratio, granularity):
+    check("prune_ratio", w, ratio, granularity=granularity)
+
+
+@given(data=st.data(), w=weights(shapes=rows_shapes), ratio=st.floats(0, 1), granularity=granularities)
+def test_prune_ratio_ranks_given_scores_of_any_sign(data, w, ratio, granularity):
+    scores = data.draw(weights(w.dtype, st.just(w.shape)))
+    check("prune_ratio", w, ratio, granularity=granularity, scores=scores)
+    check("prune_threshold", w, 0.5, granularity=granularity, scores=scores)
+    check("prune_nm", w, 1, 3, scores=scores)
+
+
+@given(w=weights(), m=st.integers(1, 9), data=st.data())
+def test_prune_nm_matches_reference(w, m, data):
+    check("prune_nm", w, data.draw(st.integers(1, m)), m)
+
+
+@given(
+    w=weights(shapes=rows_shapes),
+    ratio=st.floats(0, 1),
+    norm=st.sampled_from([1, 2, np.inf]),
+    round_to=st.integers(1, 5),
+)
+def test_prune_rows_matches_reference(w, ratio, norm, round_to):
+    check("prune_rows", w, ratio, norm, round_to)
+
+
+@given(data=st.data(), ratio=st.floats(0, 1), dtype=st.sampled_from(DTYPES))
+def test_prune_global_matches_reference(data, ratio, dtype):
+    tensors = {name: data.draw(weights(dtype)) for name in data.draw(st.sets(st.sampled_from("abcd"), min_size=1))}
+    want = reference.prune_global(tensors, ratio)
+    for where in everywhere():
+        got = pyfq.prune_global(tensors, ratio)
+        for name in tensors:
+            for part, wanted in zip((got[name].weights, got[name].mask, got[name].threshold), want[name], strict=True):
+                same(part, wanted, where)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_large_arrays_match_reference_on_any_number_of_threads(dtype, granularity):
+    w = large(dtype)
+    check("prune_threshold", w, 0.7, granularity=granularity)
+    check("prune_percentile", w, 61.8, granularity=granularity)
+    check("prune_ratio", w, 0.618, granularity=granularity)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_blocks_and_rows_match_reference_on_any_number_of_threads(dtype):
+    w = large(dtype)
+    check("prune_nm", w, 2, 4)
+    check("prune_nm", w.reshape(-1), 3, 7)
+    for norm in (1, 2, np.inf):
+        check("prune_rows", w, 0.3, norm, 4)
+
+
+def test_prune_ratio_takes_ties_in_index_order_across_threads():
+    w = np.ones(500_000, np.float32)
+    for _ in everywhere():
+        mask = pyfq.prune_ratio(w, 0.3).mask
+        assert not mask[:150_000].any()
+        assert mask[150_000:].all()
+
+
+def test_prune_global_does_not_rank_different_dtypes():
+    with pytest.raises(TypeError, match="one dtype, not float32, float64"):
+        pyfq.prune_global({"a": np.ones(2), "b": np.ones(2, np.float32)}, 0.5)
+
+
+def test_prune_reads_a_read_only_memory_map(tmp_path):
+    path = tmp_path / "w.npy"
+    np.save(path, large(np.float32))
+    w = np.load(path, mmap_mode="r")
+    assert pyfq.prune_ratio(w, 0.5).sparsity == pytest.approx(0.5, abs=1e-5)
+
+
+def test_prune_writes_into_out():
+    w = large(np.float32)
+    out = np.full_like(w, np.nan)
+    assert pyfq.prune_ratio(w, 0.5, out=out).weights is out
+    same(out, pyfq.prune_ratio(w, 0.5).weights, "out")
+
+
+W = np.ones((3, 4), np.float32)
+NAN = np.array([[1, 2], [np.nan, np.inf]], np.float32)
+REFUSALS = [
+    (lambda: pyfq.prune_threshold(W.astype(np.float16), 1), TypeError, "w must be float32 or float64, not float16"),
+    (lambda: pyfq.prune_threshold(W.tolist(), 1), TypeError, "w must be a NumPy array, not list"),
+    (lambda: pyfq.prune_threshold(np.ma.array(W), 1), TypeError, "w must be a NumPy array, not MaskedArray"),
+    (lambda: pyfq.prune_threshold(W.T, 1), ValueError, "w must be C-contiguous"),
+    (lambda: pyfq.prune_threshold(W, np.nan), ValueError, "threshold must be -inf ... inf, not nan"),
+    (lambda: pyfq.prune_threshold(W, "1"), TypeError, "threshold must be a number, not str"),
+    (lambda: pyfq.prune_threshold(W, np.ones(3, np.float32)), ValueError, r"threshold must have shape \(\), not \(3,\)"),
+    (lambda: pyfq.prune_threshold(W, np.ones(())), TypeError, "threshold must be float32, not float64"),
+    (lambda: pyfq.prune_threshold(W, 1, granularity=PerTensor), TypeError, "granularity must be PerTensor"),
+    (lambda: pyfq.prune_threshold(NAN, 1), ValueError, r"w must be finite, but w\[1, 0\] is nan"),
+    (lambda: pyfq.prune_threshold(W, 1, scores=W[:2]), ValueError, r"scores must have shape \(3, 4\)"),
+    (lambda: pyfq.prune_threshold(W, 1, out=W), ValueError, "out must not overlap"),
+    (lambda: pyfq.prune_percentile(W, 101), ValueError, "rate must be 0 ... 100, not 101"),
+    (lambda: pyfq.prune_percentile(NAN, 50), ValueError, r"w\[1, 0\] is nan"),
+    (lambda: pyfq.prune_percentile(NAN, 50, granularity=PerRow()), ValueError, r"w\[1, 0\] is nan"),
+    (lambda: pyfq.prune_ratio(W, -0.1), ValueError, "ratio must be 0 ... 1, not -0.1"),
+    (lambda: pyfq.prune_ratio(W, True), TypeError, "ratio must be a number, not bool"),
+    (lambda: pyfq.prune_ratio(W[:2, :2].copy(), 0.5, scores=NAN), ValueError, r"scores\[1, 0\] is nan"),
+    (lambda: pyfq.prune_ratio(-NAN.astype(np.float64), 0.5), ValueError, r"w\[1, 0\] is nan"),
+    (lambda: pyfq.prune_nm(W, 3, 2), ValueError, "n must be 1 ... 2, not 3"),
+    (lambda: pyfq.prune_nm(W, 2.0, 4), TypeError, "n must be an integer, not float"),
+    (lambda: pyfq.prune_nm(NAN), ValueError, r"w\[1, 0\] is nan"),
+    (lambda: pyfq.prune_rows(W, 0.5, norm=3), ValueError, "norm must be 1, 2 or inf, not 3"),
+    (lambda: pyfq.prune_rows(W, 0.5, round_to=0), ValueError, "round_to must be at least 1, not 0"),
+    (lambda: pyfq.prune_rows(NAN, 0.5), ValueError, r"w\[1, 0\] is nan"),
+    (lambda: pyfq.prune_global({"a": NAN}, 0.5), ValueError, r"a\[1, 0\] is nan|w\[1, 0\] is nan"),
+    (lambda: pyfq.prune_global({"a": W}, 0.5, scores={"b": W}), ValueError, r"scores must have the names \['a'\]"),
+    (lambda: pyfq.PerGroup(0), ValueError, "size must be at least 1, not 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "message"), REFUSALS)
+def test_prune_refuses(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
