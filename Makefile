@@ -3,6 +3,9 @@
 
 MADE := .venv/.made
 
+# What was interrupted may have left half a package behind, which pip would take for a whole one.
+$(shell [ ! -e $(MADE)/unfinished ] || rm -rf .venv)
+
 # PYTHON=python3.12 make … chooses the interpreter.  Without it an existing .venv stays as it is.
 ifdef PYTHON
   VENV := $(MADE)/venv-$(notdir $(PYTHON))
@@ -10,54 +13,47 @@ else
   VENV := $(firstword $(wildcard $(MADE)/venv-*) $(MADE)/venv-default)
 endif
 
-# What was interrupted may have left half a package behind, which pip would take for a whole one.
-ifneq ($(wildcard $(MADE)/unfinished),)
-  $(shell rm -rf .venv)
-endif
-
 # The directories too: their time is that of the last file added or removed.
-SOURCES := Makefile meson.build meson.options pyproject.toml \
+SOURCES := meson.build meson.options pyproject.toml \
   $(shell find fortran pyfq -name __pycache__ -prune -o -print)
 
-RUN := .venv/bin
 STEP := @.make/step
-PIP := $(RUN)/python -m pip --quiet --disable-pip-version-check
+IN_VENV := env PATH="$(CURDIR)/.venv/bin:$$PATH"
+PIP := $(IN_VENV) pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --no-build-isolation --no-deps .
 
-# meson and ninja are in .venv; what the shell has set for another Python is not for this one.
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Modules of another Python, which clusters like to set.
 unexport PYTHONPATH PYTHONHOME
 
-.DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: install demo test bench lint docs check oracles clean help
+.PHONY: install help demo test bench lint docs check oracles clean
 
 install: $(MADE)/pyfq
-	@echo 'pyfq is in .venv: run .venv/bin/pyfq, or .venv/bin/python. "make help" says what else there is.'
+	@echo 'pyfq is in .venv: run .venv/bin/pyfq or .venv/bin/python. "make help" says what else there is.'
 
 help:
 	@.make/help
 
-demo: $(MADE)/demo $(MADE)/pyfq
-	@$(RUN)/pyfq demo
+demo: $(MADE)/pyfq $(MADE)/demo
+	@$(IN_VENV) pyfq demo
 
-test: $(MADE)/test $(MADE)/pyfq
-	@$(RUN)/pytest tests README.md --doctest-modules --doctest-glob=README.md --pyargs pyfq
+test: $(MADE)/pyfq $(MADE)/test
+	@$(IN_VENV) pytest tests README.md --doctest-modules --doctest-glob=README.md --pyargs pyfq
 
-bench: $(MADE)/test $(MADE)/pyfq
-	@$(RUN)/python benchmarks/run.py
+bench: $(MADE)/pyfq $(MADE)/test
+	@$(IN_VENV) python benchmarks/run.py
 
 lint: $(MADE)/lint
-	@$(RUN)/ruff check --quiet .
-	@$(RUN)/ruff format --quiet --check .
-	@$(RUN)/fortitude --quiet check fortran
+	@$(IN_VENV) ruff check --quiet .
+	@$(IN_VENV) ruff format --quiet --check .
+	@$(IN_VENV) fortitude --quiet check fortran
 
-docs: $(MADE)/docs $(MADE)/demo $(MADE)/pyfq
-	$(STEP) 'Building the site' $(RUN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+docs: $(MADE)/pyfq $(MADE)/demo $(MADE)/docs
+	$(STEP) 'Building the site' $(IN_VENV) sphinx-build -W --keep-going -b html docs docs/_build/html
 	@echo 'The site is docs/_build/html/index.html.'
 
-# The debug build stands beside the fast one and shadows it.  test_packaging makes builds of its own.
-check: $(MADE)/test $(MADE)/pyfq-check
-	@.make/sanitized $(RUN)/pytest tests --ignore=tests/test_packaging.py
+check: $(MADE)/pyfq-check $(MADE)/test
+	@$(IN_VENV) .make/sanitized pytest --capture=sys tests
 
 oracles: $(MADE)/oracles
 
@@ -65,26 +61,28 @@ clean:
 	rm -rf .venv build dist demo docs/_build docs/_api .pytest_cache .hypothesis .ruff_cache .fortitude_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(VENV): .make/venv
+$(VENV):
 	$(STEP) 'Making .venv' .make/venv $(PYTHON)
 	@mkdir -p $(MADE) && touch $@
 
+# Once for each .venv: what is built needs no compiler.
+$(MADE)/compiler: $(VENV)
+	@.make/compiler
+	@touch $@
+
 # One file for each set of requirements: `build` is what compiles and runs pyfq, the rest are extras.
-REQUIREMENTS := $(addprefix $(MADE)/,build demo test lint docs oracles)
-$(REQUIREMENTS): $(MADE)/%: $(VENV) pyproject.toml .make/requirements
-	@$(RUN)/python .make/requirements $* > $(MADE)/requirements.txt
+$(addprefix $(MADE)/,build demo test lint docs oracles): $(MADE)/%: $(VENV) pyproject.toml .make/requirements
+	@$(IN_VENV) python .make/requirements $* > $(MADE)/requirements.txt
 	$(STEP) 'Installing what "$*" requires' $(PIP) install -r $(MADE)/requirements.txt
 	@touch $@
 
-$(MADE)/pyfq: $(MADE)/build $(SOURCES)
-	@.make/compiler
-	$(STEP) 'Compiling pyfq' $(PIP) install --no-build-isolation --no-deps --force-reinstall . \
-	  -Cbuild-dir=.venv/build
+$(MADE)/pyfq: $(MADE)/compiler $(MADE)/build $(SOURCES)
+	$(STEP) 'Compiling pyfq' $(INSTALL) --force-reinstall -Cbuild-dir=.venv/build
 	@touch $@
 
-$(MADE)/pyfq-check: $(MADE)/build $(SOURCES)
-	@.make/compiler
-	$(STEP) 'Compiling pyfq for checks' $(PIP) install --no-build-isolation --no-deps --upgrade . \
-	  --target .venv/check -Cbuild-dir=.venv/build-check -Csetup-args=-Dbuildtype=debug \
-	  -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false -Csetup-args=-Disa=native
+# The debug build stands beside the other and shadows it.
+$(MADE)/pyfq-check: $(MADE)/compiler $(MADE)/build $(SOURCES)
+	$(STEP) 'Compiling pyfq for checks' $(INSTALL) --upgrade --target .venv/check \
+	  -Cbuild-dir=.venv/build-check -Csetup-args=-Dbuildtype=debug -Csetup-args=-Disa=native \
+	  -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false
 	@touch $@

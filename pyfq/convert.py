@@ -4,19 +4,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
-from ._check import as_choice, as_input
+from ._check import as_choice, as_input, as_output
 from .threads import get_num_threads
 
-# Exponent bits, mantissa bits, and whether there are no infinities.
+# Bits of a format, and which of the two of that width it is to the kernels.
 FORMATS = {
-    "bfloat16": (8, 7, False),
-    "float16": (5, 10, False),
-    "float8_e4m3fn": (4, 3, True),
-    "float8_e5m2": (5, 2, False),
+    "bfloat16": (16, True),
+    "float16": (16, False),
+    "float8_e4m3fn": (8, True),
+    "float8_e5m2": (8, False),
 }
 
 
-def cast_to(x: NDArray[np.float32], to: str) -> NDArray:
+def cast_to(x: NDArray[np.float32], to: str, *, out: NDArray | None = None) -> NDArray:
     """Round float32 to a narrower floating-point format, ties to even, and return its bits.
 
     Overflow gives infinity, or NaN in ``float8_e4m3fn``, which has none. NaN stays NaN, with one bit
@@ -28,6 +28,8 @@ def cast_to(x: NDArray[np.float32], to: str) -> NDArray:
         Any values, NaN and Inf included.
     to : "bfloat16", "float16", "float8_e4m3fn" or "float8_e5m2"
         The format.
+    out : array of x's shape, uint16 or uint8, optional
+        Where to write; must not overlap `x`.
 
     Returns
     -------
@@ -37,9 +39,9 @@ def cast_to(x: NDArray[np.float32], to: str) -> NDArray:
     Raises
     ------
     TypeError
-        If `x` is not a float32 array.
+        If `x` is not a float32 array, or `out` not one of the format's width.
     ValueError
-        If `to` is unknown, or `x` is not C-contiguous.
+        If `to` is unknown, or an array is not C-contiguous or has the wrong shape.
 
     References
     ----------
@@ -55,17 +57,19 @@ def cast_to(x: NDArray[np.float32], to: str) -> NDArray:
     """
     x = as_input(x, "x", (np.float32,))
     as_choice(to, "to", tuple(FORMATS))
-    width = _width(to)
-    bits = np.empty(x.shape, f"uint{width}")
+    width, first = FORMATS[to]
+    bits = as_output(out, "out", f"uint{width}", x.shape, x)
     if x.size:
         _native.call(
-            f"narrow{width}", "f32", x.reshape(-1), *FORMATS[to],
+            f"narrow{width}", "f32", x.reshape(-1), first,
             bits.view(f"int{width}").reshape(-1), get_num_threads(),
         )  # fmt: skip
     return bits
 
 
-def cast_from(bits: NDArray, format: str) -> NDArray[np.float32]:
+def cast_from(
+    bits: NDArray, format: str, *, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Return the float32 values of the bits of a narrower format, exactly.
 
     Parameters
@@ -74,6 +78,8 @@ def cast_from(bits: NDArray, format: str) -> NDArray[np.float32]:
         Bit patterns, as `cast_to` returns them.
     format : "bfloat16", "float16", "float8_e4m3fn" or "float8_e5m2"
         The format.
+    out : array of the shape of `bits`, float32, optional
+        Where to write; must not overlap `bits`.
 
     Returns
     -------
@@ -83,9 +89,9 @@ def cast_from(bits: NDArray, format: str) -> NDArray[np.float32]:
     Raises
     ------
     TypeError
-        If `bits` is not an array of the format's width.
+        If `bits` is not an array of the format's width, or `out` not a float32 array.
     ValueError
-        If `format` is unknown, or `bits` is not C-contiguous.
+        If `format` is unknown, or an array is not C-contiguous or has the wrong shape.
 
     References
     ----------
@@ -97,17 +103,13 @@ def cast_from(bits: NDArray, format: str) -> NDArray[np.float32]:
     array([ 1. , -2.5], dtype=float32)
     """
     as_choice(format, "format", tuple(FORMATS))
-    width = _width(format)
+    width, first = FORMATS[format]
     bits = as_input(bits, "bits", (f"uint{width}",))
-    x = np.empty(bits.shape, np.float32)
+    x = as_output(out, "out", np.float32, bits.shape, bits)
     if x.size:
         _native.call(
-            f"widen{width}", "f32", bits.view(f"int{width}").reshape(-1), *FORMATS[format],
+            f"widen{width}", "f32", bits.view(f"int{width}").reshape(-1), first,
             x.reshape(-1), get_num_threads(),
         )  # fmt: skip
     return x
 
-
-def _width(format: str) -> int:
-    exponent_bits, mantissa_bits, _ = FORMATS[format]
-    return 1 + exponent_bits + mantissa_bits

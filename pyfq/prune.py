@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -262,7 +262,7 @@ def prune_nm(
     n : int
         Entries kept of a block, 1 ... m.
     m : int
-        Entries of a block, 1 ... 65536.
+        Entries of a block, 1 ... 64.
     scores : array of w's shape and dtype, optional
         What is ranked; ``|w|`` if not given.
     out : array of w's shape and dtype, optional
@@ -291,7 +291,7 @@ def prune_nm(
     array([ 0., -4.,  3.,  0.])
     """
     w, scores, magnitude, out = _arrays(w, scores, out)
-    m = as_count(m, "m", 1, 65536)
+    m = as_count(m, "m", 1, 64)
     n = as_count(n, "n", 1, m)
     mask = np.empty(w.shape, np.bool_)
     if w.size:
@@ -370,15 +370,13 @@ def prune_rows(
     if w.size:
         shape = (rows, w.size // rows)
         _run("row_norms", w, scores, scores.reshape(shape), _NORMS[norm], unit, norms, get_num_threads())
-        if scores is not w and not np.isfinite(w).all():
-            refuse_not_finite(w=w)
     order = np.argsort(norms, kind="stable")
-    mask = np.ones(w.shape, np.bool_)
-    mask[order[: rows - kept]] = False
-    np.multiply(w, mask, out=out)
-    out += 0  # a negative weight times False is -0
+    limit = np.zeros((rows, 1), w.dtype)  # keeps every magnitude of its row; infinity keeps none
+    limit[order[: rows - kept]] = np.inf
+    grid = Grid(rows, w.size // max(rows, 1), max(w.size // max(rows, 1), 1), (rows, 1))
+    pruned = _cut(w, w, True, grid, limit, np.zeros((rows, 1), np.int64), out)
     threshold = float(norms[order[rows - kept - 1]]) / unit if kept < rows else -np.inf
-    return _result(out, mask, np.array(threshold))
+    return replace(pruned, threshold=np.array(threshold))
 
 
 def prune_global(

@@ -9,12 +9,9 @@ from .errors import NOT_FINITE, FqError
 from .threads import get_num_threads
 from .types import Granularity, Grid, PerTensor, grid_of
 
-# Width of each digit of the order key, from the highest bits down.  The first holds sign and exponent,
-# which tells NaN and Inf from the rest; none has more entries than fit the first-level cache.
-_WIDTHS = {
-    np.dtype(np.float32): (11, 11, 10),
-    np.dtype(np.float64): (12, 11, 11, 11, 11, 8),
-}
+# Bits of a digit of the order key.  The highest holds sign, exponent and the first bits of the
+# significand: it tells NaN and Inf from the rest, and few scores share the digit that is looked for.
+_WIDTH = 16
 
 
 def select_kth(
@@ -80,15 +77,15 @@ def kth_of_tensors(
     bits = dtype.itemsize * 8
     flats = [x.reshape(-1) for x in tensors.values() if x.size]
     prefix, below, shift = 0, 0, bits
-    for width in _WIDTHS[dtype]:
-        shift -= width
-        counts = np.zeros(2**width, np.int64)
+    while shift:
+        shift -= _WIDTH
+        counts = np.zeros(2**_WIDTH, np.int64)
         for flat in flats:
             _native.call(
-                "count_digits", _native.KIND[dtype], flat, magnitude, prefix, shift, width, counts,
+                "count_digits", _native.KIND[dtype], flat, magnitude, prefix, shift, _WIDTH, counts,
                 get_num_threads(),
             )  # fmt: skip
-        if shift + width == bits:
+        if shift + _WIDTH == bits:
             highest = _unsigned_key(np.finfo(dtype).max) >> shift
             lowest = _unsigned_key(np.finfo(dtype).min) >> shift
             if counts[highest + 1 :].any() or counts[:lowest].any():
@@ -97,7 +94,7 @@ def kth_of_tensors(
         digit = int(np.searchsorted(reached, k, side="right"))
         equal = int(counts[digit])
         below = int(reached[digit]) - equal
-        prefix = (prefix << width) | digit
+        prefix = (prefix << _WIDTH) | digit
     return _from_unsigned_key(prefix, dtype), below, equal
 
 

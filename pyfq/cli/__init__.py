@@ -3,13 +3,13 @@
 A command is a module ``pyfq/cli/<command>.py``, named in `COMMANDS`, that offers two functions:
 
 ``add_parser(subparsers: SubParsers) -> None``
-    Call ``subparsers.add_parser("<command>", description=..., epilog=..., formatter_class=...)`` once
-    and add the arguments. Examples stand in the epilog.
+    Call ``subparsers.add_parser("<command>", description=..., epilog=...)`` once and add the
+    arguments to what it returns. Examples stand in the epilog.
 ``run(args: argparse.Namespace) -> int``
-    Do the work and return the exit code: 0 for success, 1 for failure. Raise `UsageError` for options
-    that do not go together (exit code 2). A `ValueError`, `OSError`, `ImportError`, `MemoryError` or
-    `pyfq.FqError` becomes one line on stderr and exit code 1. Results go to stdout; progress and
-    remarks to stderr.
+    Do the work and return the exit code: 0 for success, 1 for failure. Raise `UsageError` for
+    options that do not go together (exit code 2). A `ValueError`, `OSError`, `ImportError`,
+    `MemoryError` or `pyfq.FqError` becomes one line on stderr and exit code 1. Results go to
+    stdout; progress and remarks to stderr.
 
 The module is imported when its command runs, not before: ``pyfq --help`` stays quick, and what a
 command needs beyond NumPy is its own affair.

@@ -50,6 +50,10 @@ _QUANTIZE_KEYS = ("bits", "scheme", "per", "group_size", "rounding", "range", "s
 _RULE_KEYS = ("match", "ndim", "min_size", "prune", "quantize")
 _GRANULARITIES = {"tensor": PerTensor(), "row": PerRow()}
 
+#: What shares a scale unless something else is asked for: an outlier then costs its group, not its
+#: row, for a quarter of a bit.
+GROUPS = PerGroup(128)
+
 # What the settings of a rule are tried on, so that the functions themselves say what they accept.
 _SAMPLE = np.zeros((1, 1), np.float32)
 
@@ -61,7 +65,7 @@ class Prune:
     Parameters
     ----------
     method : "ratio", "percentile", "threshold" or "nm"
-        Which of `pyfq.prune_ratio`, `pyfq.prune_percentile`, `pyfq.prune_threshold`, `pyfq.prune_nm`.
+        Which of `pyfq.prune_ratio`, `pyfq.prune_percentile`, ...
     amount : float, or (n, m) for "nm"
         Its argument.
     granularity : PerTensor, PerRow or PerGroup
@@ -80,9 +84,10 @@ class Prune:
 
     method: Literal["ratio", "percentile", "threshold", "nm"]
     amount: float | tuple[int, int]
-    granularity: Granularity = PerTensor()
+    granularity: Granularity = _GRANULARITIES["tensor"]
 
     def __post_init__(self) -> None:
+        """Refuse what the function would refuse."""
         self.apply(_SAMPLE)
 
     def apply(self, w: NDArray) -> Pruned:
@@ -125,19 +130,22 @@ class Quantize:
 
     Examples
     --------
-    >>> Quantize(4, "affine", PerGroup(64)).settings()["group_size"]
-    64
+    >>> print(Quantize(4, "affine", PerGroup(64)))
+    int4 affine per 64
+    >>> Quantize(8).settings()["group_size"]
+    128
     """
 
     bits: int = 8
     scheme: Scheme = "symmetric"
-    granularity: Granularity = PerRow()
+    granularity: Granularity = GROUPS
     rounding: Rounding = "half_even"
     range: Literal["narrow", "full"] = "narrow"
     scale: Literal["absmax", "absmax_half", "signed_max"] | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        """Refuse what the function would refuse."""
         if self.scale is not None and not isinstance(self.scale, str):
             raise TypeError(f"scale must be the name of a convention, not {self.scale!r}")
         self.apply(_SAMPLE)
@@ -237,8 +245,10 @@ class Recipe:
     Examples
     --------
     >>> recipe = Recipe((Rule(("*bias",)), Rule(("*",), quantize=Quantize(4))))
-    >>> print(recipe.rule_for("a.bias", "F32", (8,)), "|", recipe.rule_for("a.weight", "F32", (8, 8)))
-    copy | int4 symmetric per row
+    >>> print(recipe.rule_for("a.bias", "F32", (8,)))
+    copy
+    >>> print(recipe.rule_for("a.weight", "F32", (8, 8)))
+    int4 symmetric per 128
     """
 
     rules: tuple[Rule, ...]
@@ -301,7 +311,8 @@ def parse_recipe(table: Mapping[str, Any], source: str = "recipe") -> Recipe:
     rules = table.get("rule")
     if not isinstance(rules, list) or not rules:
         raise ValueError(f"{source}: expected at least one [[rule]] table")
-    return Recipe(tuple(_parse_rule(rule, f"{source}: rule {i}") for i, rule in enumerate(rules, 1)))
+    numbered = enumerate(rules, 1)
+    return Recipe(tuple(_parse_rule(rule, f"{source}: rule {i}") for i, rule in numbered))
 
 
 def parse_methods(table: Mapping[str, Any], where: str) -> tuple[Prune | None, Quantize | None]:
@@ -363,7 +374,7 @@ def _parse_quantize(table: Any, where: str) -> Quantize:
         return Quantize(
             table.get("bits", 8),
             table.get("scheme", "symmetric"),
-            _parse_granularity(table, PerRow()),
+            _parse_granularity(table, GROUPS),
             table.get("rounding", "half_even"),
             table.get("range", "narrow"),
             table.get("scale"),
@@ -395,9 +406,9 @@ def _granularity_settings(granularity: Granularity) -> dict[str, Any]:
 
 
 def _granularity_words(granularity: Granularity) -> str:
-    return f"per {granularity.size}" if isinstance(granularity, PerGroup) else (
-        f"per {_granularity_settings(granularity)['per']}"
-    )
+    if isinstance(granularity, PerGroup):
+        return f"per {granularity.size}"
+    return f"per {_granularity_settings(granularity)['per']}"
 
 
 def _refuse_unknown(table: Any, allowed: Iterable[str], where: str) -> None:

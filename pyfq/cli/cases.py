@@ -1,0 +1,204 @@
+"""What ``pyfq check`` runs: for each topic, known answers and comparisons with `pyfq.reference`.
+
+A new topic writes a function that returns its cases and names it in `TOPICS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+import pyfq
+from pyfq import PerGroup, PerRow, PerTensor, reference
+from pyfq.prune import Pruned
+from pyfq.quantize import ROUNDINGS, SCHEMES, Quantized
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call of the kernels and what it must return.
+
+    Attributes
+    ----------
+    name : str
+        What is special about it.
+    run : callable
+        Calls the public function.
+    expected : callable
+        Returns the same from the reference, or a known answer; called once.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    expected: Callable[[], Any]
+
+
+def weights(dtype: DTypeLike) -> NDArray:
+    """Return weights worth several threads: odd extents, ties, zeros of both signs, an outlier."""
+    w = np.random.default_rng(1).standard_normal((151, 509)).astype(dtype)
+    w[:, ::7] = np.round(w[:, ::7], 1)
+    w[::50, ::3] = -0.0
+    w[3, 5] = 40
+    return w
+
+
+def select_cases() -> list[Case]:
+    """Order statistics."""
+    cases = [
+        Case("known", lambda: pyfq.select_kth(np.array([3.0, -1, 2]), 1), lambda: np.array(2.0))
+    ]
+    for w, label in _of_both_dtypes():
+        for granularity in (PerTensor(), PerRow(), PerGroup(100)):
+            call = _with(w, 5, granularity=granularity, magnitude=True)
+            cases.append(_pair(f"{granularity} {label}", "select_kth", call))
+    return cases
+
+
+def prune_cases() -> list[Case]:
+    """Pruning, in ways that keep weights and masks."""
+    four = np.array([4.0, -1.0, 2.0, -3.0])
+    known = Case(
+        "known", lambda: pyfq.prune_percentile(four, 50).weights, lambda: np.array([4.0, 0, 0, -3])
+    )
+    cases = [known]
+    for w, label in _of_both_dtypes():
+        calls = [
+            ("prune_threshold", _with(w, 0.5)),
+            ("prune_percentile", _with(w, 37.5)),
+            ("prune_percentile", _with(w, 37.5, granularity=PerGroup(100))),
+            ("prune_ratio", _with(w, 0.6)),
+            ("prune_ratio", _with(w, 0.6, granularity=PerRow())),
+            ("prune_nm", _with(w, 2, 4)),
+            ("prune_nm", _with(w, 3, 17)),
+            ("prune_rows", _with(w, 0.3, 2, 8)),
+        ]
+        cases += [_pair(f"{name} {i} {label}", name, call) for i, (name, call) in enumerate(calls)]
+    return cases
+
+
+def quantize_cases() -> list[Case]:
+    """Quantization and back."""
+    six = np.array([[3.5, -7, 1.75], [14, 7, -10.5]], np.float32)
+    codes = np.array([[4, -7, 2], [7, 4, -5]], np.int8)
+    cases = [Case("known", lambda: pyfq.quantize(six, 4).codes, lambda: codes)]
+    for w, label in _of_both_dtypes():
+        for bits in (2, 3, 4, 8, 11, 16):
+            for scheme in SCHEMES:
+                call = _with(w, bits, scheme=scheme, granularity=PerGroup(64))
+                cases.append(_pair(f"int{bits} {scheme} {label}", "quantize", call))
+        for granularity in (PerTensor(), PerRow()):
+            call = _with(w, 8, scheme="affine", granularity=granularity)
+            cases.append(_pair(f"int8 {granularity} {label}", "quantize", call))
+            cases.append(_pair(f"back from int8 {granularity} {label}", "fake_quantize", call))
+        for rounding in ROUNDINGS:
+            seed = 7 if rounding == "stochastic" else None
+            call = _with(w, 5, rounding=rounding, seed=seed)
+            cases.append(_pair(f"{rounding} {label}", "quantize", call))
+        cases.append(_fixed_point_case(w, label))
+    return cases
+
+
+def _fixed_point_case(w: NDArray, label: str) -> Case:
+    call = _with(w, 2, 3, overflow="wrap")
+    return Case(
+        f"fixed point {label}",
+        lambda: plain(call(pyfq.quantize_fixed_point))[:2],  # codes and scale, all there is
+        lambda: call(reference.quantize_fixed_point),
+    )
+
+
+def pack_cases() -> list[Case]:
+    """Packed codes and back."""
+    known = np.array([1, -1, 7], np.int8)
+    cases = [Case("known", lambda: pyfq.pack(known, 4), lambda: np.array([241, 7], np.uint8))]
+    generator = np.random.default_rng(2)
+    for bits in (1, 2, 3, 4, 5, 7, 8, 12, 16):
+        codes = generator.integers(0, 2**bits, (97, 1001)).astype(
+            np.uint8 if bits <= 8 else np.uint16
+        )
+        for dtype in (np.uint8, np.int32):
+            packed = reference.pack(codes, bits, dtype)
+            name = f"{bits} bits in {np.dtype(dtype)}"
+            cases.append(_pair(name, "pack", _with(codes, bits, dtype)))
+            cases.append(_pair(f"{name} back", "unpack", _with(packed, bits, 1001)))
+    return cases
+
+
+def convert_cases() -> list[Case]:
+    """Narrow floating-point formats."""
+    x = np.array([1.0, -2.5], np.float32)
+    known = Case(
+        "known",
+        lambda: pyfq.cast_to(x, "bfloat16"),
+        lambda: np.array([0x3F80, 0xC020], np.uint16),
+    )
+    cases = [known]
+    w = weights(np.float32)
+    for name in ("bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"):
+        bits = np.arange(2**16 if name.endswith("16") else 2**8)
+        bits = bits.astype(np.uint16 if name.endswith("16") else np.uint8)
+        cases.append(_pair(f"to {name}", "cast_to", _with(w, name)))
+        cases.append(_pair(f"from {name}", "cast_from", _with(bits, name)))
+    return cases
+
+
+def distortion_cases() -> list[Case]:
+    """Error measures, to the last bit of their sums."""
+    w, v = np.array([3.0, 4.0]), np.array([3.0, 3.5])
+    cases = [Case("known", lambda: pyfq.distortion(w, v).sqnr, lambda: 20.0)]
+    for large, label in _of_both_dtypes():
+        cases.append(_pair(f"rounded {label}", "distortion", _with(large, np.round(large, 1))))
+    return cases
+
+
+#: The cases of each topic.
+TOPICS: dict[str, Callable[[], list[Case]]] = {
+    "select": select_cases,
+    "prune": prune_cases,
+    "quantize": quantize_cases,
+    "distortion": distortion_cases,
+    "pack": pack_cases,
+    "convert": convert_cases,
+}
+
+
+def _with(*args: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a call that is still without its function."""
+    return lambda function: function(*args, **options)
+
+
+def _pair(name: str, function: str, call: Callable[[Callable[..., Any]], Any]) -> Case:
+    """Return the case that a function of pyfq and that of the reference agree."""
+    return Case(
+        name,
+        lambda: plain(call(getattr(pyfq, function))),
+        lambda: call(getattr(reference, function)),
+    )
+
+
+def _of_both_dtypes() -> list[tuple[NDArray, str]]:
+    return [(weights(dtype), np.dtype(dtype).name) for dtype in (np.float32, np.float64)]
+
+
+def plain(result: Any) -> Any:
+    """Return a result of pyfq as the reference has it: arrays in a tuple."""
+    match result:
+        case Quantized():
+            return result.codes, result.scale, result.zero_point, result.minimum
+        case Pruned():
+            return result.weights, result.mask, result.threshold
+        case pyfq.Distortion():
+            return astuple(result)
+    return result
+
+
+def agree(got: Any, expected: Any) -> bool:
+    """Tell whether two results have the same types, shapes and values; zeros have no sign."""
+    if isinstance(expected, tuple):
+        return len(got) == len(expected) and all(map(agree, got, expected))
+    if not isinstance(expected, np.ndarray):
+        return got == expected
+    same_kind = got.dtype == expected.dtype and got.shape == expected.shape
+    return same_kind and np.array_equal(got, expected, equal_nan=expected.dtype.kind == "f")

@@ -1,0 +1,83 @@
+"""``pyfq decompress``: back to floats under the names and dtypes there were."""
+
+import argparse
+import time
+from pathlib import Path
+
+from numpy.typing import NDArray
+
+import pyfq
+from pyfq.cli import SubParsers
+from pyfq.cli.report import bytes_text
+from pyfq.cli.source import Source
+from pyfq.cli.target import (
+    plan_target,
+    refuse_existing,
+    refuse_overlap,
+    remove_stale,
+    write_beside,
+    write_config,
+    write_tensors,
+)
+from pyfq.recipes import decompress_tensor
+from pyfq.recipes.layout import Declaration
+
+EPILOG = """\
+The values are those that pyfq compress --dense writes, to the bit. What pruning and rounding took
+is gone; names, dtypes, shapes and the files beside the weights are as they were.
+
+examples:
+  pyfq decompress small -o dense
+  pyfq decompress small/model.safetensors -o dense.safetensors
+"""
+
+
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command's arguments."""
+    parser = subparsers.add_parser(
+        "decompress",
+        description="Turn what pyfq compress wrote back into a dense checkpoint.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("source", metavar="SRC", type=Path, help="what pyfq compress wrote")
+    add(
+        "-o", "--output", metavar="DST", type=Path, required=True, help="file or directory to write"
+    )
+    add("--force", action="store_true", help="replace what is at DST")
+    add("--threads", metavar="N", type=int, help="results do not depend on it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Decompress."""
+    started = time.perf_counter()
+    if args.threads is not None:
+        pyfq.set_num_threads(args.threads)
+    source = Source(args.source)
+    done = [tensor for tensor in source.tensors.values() if tensor.rule is not None]
+    if not done:
+        raise ValueError(f"{source.path} was not written by pyfq compress: it has no entry 'pyfq'")
+    target = plan_target(source, args.output)
+    refuse_overlap(source, target)
+    refuse_existing(target, force=args.force)
+
+    def make(name: str) -> dict[str, NDArray]:
+        tensor = source.tensors[name]
+        parts = {part: source[part] for part in tensor.parts}
+        return {name: decompress_tensor(tensor, parts)}
+
+    tensors: dict[Path, dict[str, Declaration]] = {}
+    for file, names in target.files.items():
+        here = [source.tensors[name] for name in names]
+        tensors[file] = {tensor.name: {tensor.name: (tensor.word, tensor.shape)} for tensor in here}
+        write_tensors(file, tensors[file], make, source.metadata_of(here))
+    write_beside(target, tensors)
+    write_config(target, None)
+    remove_stale(target)
+    written = sum(file.stat().st_size for file in target.files)
+    print(
+        f"{source.path}: {bytes_text(source.nbytes)}\n{target.path}: {bytes_text(written)}\n"
+        f"{len(done)} tensors decompressed in {time.perf_counter() - started:.2f} s"
+    )
+    return 0

@@ -1,0 +1,116 @@
+"""What a command tells: tables for people, JSON for programs."""
+
+import json
+import math
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pyfq
+from pyfq.recipes.compress import Compressed, TensorPlan
+
+
+def environment() -> dict[str, Any]:
+    """Return what results may be quoted with: versions, instruction set, threads."""
+    return {
+        "pyfq": pyfq.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "isa": pyfq.isa,
+        "threads": pyfq.get_num_threads(),
+    }
+
+
+def planned_row(tensor: TensorPlan) -> dict[str, Any]:
+    """Return what is known of a tensor before its data."""
+    return {
+        "name": tensor.name,
+        "dtype": tensor.word,
+        "shape": list(tensor.shape),
+        "format": tensor.format,
+        "method": "copy" if tensor.rule is None else str(tensor.rule),
+        "bits_per_weight": tensor.bits_per_weight,
+        "bytes_before": tensor.nbytes,
+        "bytes_after": tensor.nbytes_after,
+    }
+
+
+def compressed_row(tensor: Compressed) -> dict[str, Any]:
+    """Return what is known of a tensor after it was compressed."""
+    errors = {
+        "zeros": tensor.zeros,
+        "sqnr_db": tensor.sqnr,
+        "cosine": tensor.cosine,
+        "max_abs_error": tensor.max_abs,
+    }
+    return planned_row(tensor.plan) | ({} if tensor.plan.rule is None else errors)
+
+
+def table_text(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
+    """Return a table: text to the left, numbers, which come as text too, to the right."""
+    from tabulate import tabulate
+
+    numbers = ("bits/weight", "zeros", "SQNR dB", "cosine", "before", "after", "bytes", "cases")
+    aligned = ["right" if header in numbers else "left" for header in headers]
+    return tabulate(rows, headers, colalign=aligned if rows else None, disable_numparse=True)
+
+
+def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as a table, with what was measured if it was, and one line for all copies."""
+    measured = any("sqnr_db" in row for row in rows)
+    lines = []
+    for row in rows:
+        if row["method"] == "copy":
+            continue
+        line = [row["name"], row["method"], f"{row['bits_per_weight']:.3f}"]
+        if measured:
+            line.append(f"{100 * row['zeros']:.1f} %")
+            line += [decibel_text(row["sqnr_db"]), f"{row['cosine']:.6f}"]
+        lines.append([*line, bytes_text(row["bytes_before"]), bytes_text(row["bytes_after"])])
+    copied = [row["bytes_before"] for row in rows if row["method"] == "copy"]
+    if copied:
+        nbytes = bytes_text(sum(copied))
+        blanks = [""] * (4 if measured else 1)
+        lines.append([f"{len(copied)} more", "copy", *blanks, nbytes, nbytes])
+    errors = ["zeros", "SQNR dB", "cosine"] if measured else []
+    return table_text(lines, ["tensor", "method", "bits/weight", *errors, "before", "after"])
+
+
+def decibel_text(sqnr: float) -> str:
+    """Return a signal-to-noise ratio for a table."""
+    return "exact" if sqnr == math.inf else f"{sqnr:.2f}"
+
+
+def bytes_text(nbytes: float) -> str:
+    """Return a number of bytes with three digits and a unit, powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 999.5 or unit == "GB":
+            break
+        nbytes /= 1000
+    digits = 0 if unit == "B" else max(0, 3 - len(str(int(nbytes))))
+    return f"{nbytes:.{digits}f} {unit}"
+
+
+def write_json(document: Mapping[str, Any], path: str) -> None:
+    """Write a document to a file, or to stdout if `path` is ``-``.
+
+    What JSON has no number for is null: the signal-to-noise ratio without an error.
+    """
+    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+    else:
+        Path(path).write_text(text, encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

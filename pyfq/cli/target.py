@@ -1,0 +1,267 @@
+"""The checkpoint that a command writes: which files, what lies beside them, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pyfq.cli.source import Source, as_array
+from pyfq.io import SafetensorsWriter, read_index, write_index, write_npz
+from pyfq.io.atomic import partial_path, replacing
+from pyfq.io.checkpoint import INDEX, SINGLE
+from pyfq.io.dtypes import nbytes_of
+from pyfq.recipes.layout import Declaration, file_order
+from pyfq.recipes.manifest import KEY
+
+#: Files that hold weights; a model directory is copied without them.
+WEIGHTS = (
+    ".safetensors", ".index.json", ".npz", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack",
+    ".onnx", ".onnx_data", ".gguf", ".ot", ".tflite",
+)  # fmt: skip
+
+CONFIG = "config.json"
+QUANTIZATION = "quantization_config"
+
+# Parts of this many bytes may wait for their place in the file.
+_SMALL = 4096
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the results of a command go.
+
+    Attributes
+    ----------
+    path : Path
+        A file, or the directory that holds everything below.
+    files : dict of Path to list of str
+        The tensors of each file of weights.
+    index : Path or None
+        The index of the files, if the source has one and is not merged into one file.
+    beside : dict of Path to Path
+        Files to copy: where they go, and whence.
+    config : Path or None
+        The source's ``config.json``.
+    """
+
+    path: Path
+    files: dict[Path, list[str]]
+    index: Path | None
+    beside: dict[Path, Path]
+    config: Path | None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the target is a single file."""
+        return self.path in self.files
+
+
+def plan_target(source: Source, path: Path) -> Target:
+    """Return what a command that reads `source` writes to `path`."""
+    if path.suffix in (".safetensors", ".npz"):
+        return Target(path, {path: list(source.tensors)}, None, {}, None)
+    index = path / INDEX if source.file.name.endswith(".index.json") else None
+    files: dict[Path, list[str]] = {}
+    for file in source.files:
+        place = file.relative_to(source.file.parent) if index else SINGLE
+        files[path / place] = [
+            tensor.name
+            for tensor in source.tensors.values()
+            if source.file_of[next(iter(tensor.parts))] == file
+        ]
+    root = source.file.parent
+    config = root / CONFIG if (root / CONFIG).is_file() else None
+    beside = {}
+    if config or source.path.is_dir():
+        beside = {path / file.relative_to(root): file for file in _beside(root)}
+    return Target(path, files, index, beside, config)
+
+
+def refuse_overlap(source: Source, target: Target) -> None:
+    """Raise ValueError if writing the target would change the source, or copy itself."""
+    read = {file.resolve() for file in (*source.files, source.file)}
+    for file in (*target.files, target.index):
+        if file is not None and file.resolve() in read:
+            raise ValueError(f"{file} is the source itself: choose another destination")
+    root = source.file.parent.resolve()
+    if target.beside and target.path.resolve().is_relative_to(root):
+        raise ValueError(
+            f"{target.path} is inside the model's directory {root}: choose a destination outside"
+        )
+
+
+def refuse_existing(target: Target, *, force: bool) -> None:
+    """Raise ValueError if the target is there already and may not be replaced."""
+    if force:
+        return
+    if target.is_file and target.path.is_dir():
+        raise ValueError(f"{target.path} is a directory, expected a file")
+    if not target.is_file and target.path.exists() and not target.path.is_dir():
+        raise ValueError(f"{target.path} is a file; name one ending in .safetensors or .npz")
+    if target.path.exists() and (target.is_file or any(target.path.iterdir())):
+        raise ValueError(f"{target.path} exists: --force replaces it")
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Declaration],
+    make: Callable[[str], dict[str, NDArray]],
+    metadata: Mapping[str, str],
+    *,
+    resume: bool = False,
+    keep_partial: bool = False,
+) -> None:
+    """Write a file of tensors, each made when its turn comes.
+
+    Parameters
+    ----------
+    path : Path
+        The target, replaced when all is written.
+    tensors : mapping of str to Declaration
+        What each tensor becomes in the file.
+    make : callable
+        Returns the arrays that a tensor becomes.
+    metadata : mapping of str to str
+        The metadata of a safetensors file; of an npz file, which has none, only pyfq's own entry.
+    resume, keep_partial : bool
+        See `pyfq.io.SafetensorsWriter`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = _Parts(tensors, make)
+    if path.suffix == ".npz":
+        _refuse_bits(tensors)
+        write_npz(path, parts if KEY not in metadata else _WithManifest(parts, metadata[KEY]))
+        return
+    order = file_order(list(tensors.values()))
+    with SafetensorsWriter(
+        path, order, metadata or None, resume=resume, keep_partial=keep_partial
+    ) as writer:
+        for part in writer.remaining:
+            writer.write(part, parts[part])
+
+
+def write_beside(target: Target, tensors: Mapping[Path, Mapping[str, Declaration]]) -> None:
+    """Write the index, and copy what lies beside the source's weights; the config is not copied."""
+    if target.index is not None:
+        placed = {
+            part: (file.relative_to(target.path).as_posix(), nbytes_of(*declared))
+            for file, its_tensors in tensors.items()
+            for parts in its_tensors.values()
+            for part, declared in parts.items()
+        }
+        weight_map = {part: file for part, (file, _) in placed.items()}
+        write_index(target.index, weight_map, sum(nbytes for _, nbytes in placed.values()))
+    for place, file in target.beside.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+
+
+def write_config(target: Target, quantization: Mapping[str, Any] | None) -> None:
+    """Write ``config.json``: the source's, with this quantization or none."""
+    if target.is_file or (target.config is None and quantization is None):
+        return
+    place = target.path / CONFIG
+    text = target.config.read_text(encoding="utf-8") if target.config else "{}"
+    config = json.loads(text)
+    if quantization is None and QUANTIZATION not in config:
+        content = text  # to the byte
+    else:
+        config.pop(QUANTIZATION, None)
+        if quantization is not None:
+            config[QUANTIZATION] = quantization
+        content = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    with replacing(place) as file:
+        file.write(content.encode())
+
+
+def remove_stale(target: Target) -> None:
+    """Remove the checkpoint that the target replaced, as far as it was not overwritten.
+
+    A reader of the directory would take an old ``model.safetensors`` for the result.
+    """
+    if target.is_file:
+        return
+    stale = {target.path / SINGLE}
+    index = target.path / INDEX
+    if target.index is None and index.is_file():
+        stale |= {index, *(target.path / shard for shard in read_index(index).values())}
+    for file in stale - set(target.files):
+        file.unlink(missing_ok=True)
+
+
+def remove_partial(target: Target) -> None:
+    """Remove the unfinished files of a run that cannot go on."""
+    for file in target.files:
+        partial_path(file).unlink(missing_ok=True)
+
+
+class _Parts(Mapping[str, NDArray]):
+    """The arrays of a file by name, made tensor by tensor as they are asked for, in order."""
+
+    def __init__(
+        self, tensors: Mapping[str, Declaration], make: Callable[[str], dict[str, NDArray]]
+    ) -> None:
+        self._tensors = tensors
+        self._make = make
+        self._owner = {part: name for name, parts in tensors.items() for part in parts}
+        self._held: dict[str, NDArray] = {}
+
+    def __getitem__(self, part: str) -> NDArray:
+        if part not in self._held:
+            # A tensor whose parts do not stand together is made again for the large ones.
+            self._held = {name: x for name, x in self._held.items() if x.nbytes <= _SMALL}
+            self._held |= self._make(self._owner[part])
+        return self._held.pop(part)
+
+    def __iter__(self) -> Iterator[str]:
+        return (part for parts in self._tensors.values() for part in parts)
+
+    def __len__(self) -> int:
+        return len(self._owner)
+
+
+class _WithManifest(Mapping[str, NDArray]):
+    """The arrays of an npz file and, behind them, pyfq's own entry."""
+
+    def __init__(self, parts: _Parts, manifest: str) -> None:
+        if KEY in parts:
+            raise ValueError(f"tensor {KEY!r}: pyfq needs this name in an npz file")
+        self._parts = parts
+        self._manifest = as_array(manifest)
+
+    def __getitem__(self, name: str) -> NDArray:
+        return self._manifest if name == KEY else self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._parts
+        yield KEY
+
+    def __len__(self) -> int:
+        return len(self._parts) + 1
+
+
+def _refuse_bits(tensors: Mapping[str, Declaration]) -> None:
+    """Refuse dtypes that NumPy does not have: npz would hold bits of unknown meaning."""
+    for name, parts in tensors.items():
+        for word, _ in parts.values():
+            if word == "BF16" or word.startswith(("F8", "F6", "F4")):
+                raise ValueError(f"tensor {name!r}: npz cannot hold {word}; write .safetensors")
+
+
+def _beside(root: Path) -> Iterator[Path]:
+    """Yield the files of a model directory that are not its weights, nor its config.
+
+    Weights in a directory below that has a config of its own belong to another part of the model
+    (the dense layer of a sentence transformer) and are copied as they are.
+    """
+    for file in sorted(root.rglob("*")):
+        place = file.relative_to(root)
+        if not file.is_file() or any(part.startswith(".") for part in place.parts):
+            continue
+        nested = file.parent != root and (file.parent / CONFIG).is_file()
+        if place != Path(CONFIG) and (nested or not file.name.endswith(WEIGHTS)):
+            yield file

@@ -1,0 +1,306 @@
+"""Figures from results. matplotlib is imported on first use; no window is opened.
+
+| to show | call |
+|---|---|
+| what each step of compression costs | `accuracy_by_bytes` |
+| how far each tensor is from its original | `error_by_tensor` |
+
+Each returns a figure; ``figure.savefig(path)`` writes it. Colours are those of Okabe and Ito, which
+colour-blind readers tell apart; families differ in their markers too.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+BLACK, BLUE, VERMILION, GREEN, PURPLE = "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+
+# Of each family, in the order in which they appear.
+_STYLES = ((BLACK, "*"), (BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (PURPLE, "^"))
+
+# Where a label may stand: points from its marker, near ones first.
+_OFFSETS = sorted(
+    itertools.product((0, -22, 22, -45, 45), (12, -12, 23, -23, 34, -34, 45, -45, 56, -56)),
+    key=lambda offset: math.hypot(*offset),
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network in `accuracy_by_bytes`.
+
+    Attributes
+    ----------
+    label : str
+        What stands beside its marker.
+    family : str
+        What it is a case of; points of one family share colour and marker.
+    nbytes : int
+        Its size in bytes.
+    accuracy : float
+        Fraction of right answers, 0 ... 1.
+    """
+
+    label: str
+    family: str
+    nbytes: int
+    accuracy: float
+
+
+@dataclass(frozen=True, eq=False)
+class Flip:
+    """An image that a compressed network takes for something else.
+
+    Attributes
+    ----------
+    image : (rows, cols) NDArray
+        Grey values, large for ink.
+    truth : str
+        What it is, and what the dense network takes it for.
+    answer : str
+        What the compressed network takes it for.
+    """
+
+    image: NDArray
+    truth: str
+    answer: str
+
+
+def accuracy_by_bytes(
+    points: Sequence[Point], *, title: str = "", flips: Sequence[Flip] = (), flips_title: str = ""
+) -> "Figure":
+    """Draw accuracy against size, every point labelled, with a line at the first point's accuracy.
+
+    Sizes are on a logarithmic axis, accuracies on a logit axis: most steps add few errors, and what
+    counts is the factor by which they grow.
+
+    Parameters
+    ----------
+    points : sequence of Point
+        The networks, the dense one first.
+    title : str
+        Above the points.
+    flips : sequence of Flip
+        Images for a second panel, which shows nine at most; without any there is no such panel.
+    flips_title : str
+        Above the images.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there are no points.
+
+    Examples
+    --------
+    >>> points = [Point("dense", "dense", 4000, 0.98), Point("8 bits", "quantized", 1000, 0.97)]
+    >>> len(accuracy_by_bytes(points).axes)
+    1
+    """
+    if not points:
+        raise ValueError("points must not be empty")
+    figure = _new_figure(10.5 if flips else 7.5, 5.2)
+    grid = figure.add_gridspec(1, 2, width_ratios=(2.6, 1)) if flips else figure.add_gridspec(1, 1)
+    axes = figure.add_subplot(grid[0])
+    if flips:
+        _draw_flips(figure.add_subfigure(grid[1]), flips[:9], flips_title)
+    _draw_points(axes, points)
+    axes.set_title(title)
+    figure.draw_without_rendering()  # so that labels know where markers are
+    figure.set_layout_engine("none")
+    _label(axes, points)
+    return figure
+
+
+def error_by_tensor(
+    names: Sequence[str], sqnr: Sequence[float], *, title: str = "", most: int = 60
+) -> "Figure":
+    """Draw the signal-to-noise ratio of each tensor, the first one on top.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The tensors.
+    sqnr : sequence of float
+        Of each its ratio in dB, as `pyfq.distortion` returns it: inf for one without error; nan for
+        one that was not compressed, which is left out.
+    title : str
+        Above the figure.
+    most : int
+        If there are more tensors, only as many are shown: those of the largest error.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If `names` and `sqnr` differ in length, or nothing is left to show.
+
+    Examples
+    --------
+    >>> figure = error_by_tensor(["a.weight", "b.weight"], [40.0, float("inf")])
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['a.weight', 'b.weight']
+    """
+    ratio = np.asarray(sqnr, np.float64)
+    if ratio.shape != (len(names),):
+        raise ValueError(f"sqnr must have shape ({len(names)},) as names has, not {ratio.shape}")
+    shown = np.flatnonzero(~np.isnan(ratio))
+    if not shown.size:
+        raise ValueError("no tensor is compressed: all of sqnr is nan")
+    left_out = max(shown.size - most, 0)
+    shown = np.sort(shown[np.argsort(ratio[shown], kind="stable")[:most]])
+    ratio = ratio[shown]
+    finite = np.isfinite(ratio)
+    figure = _new_figure(7.5, 1.4 + 0.2 * shown.size)
+    axes = figure.add_subplot()
+    places = np.arange(shown.size)
+    axes.hlines(places[finite], 0, ratio[finite], color=BLUE, linewidth=1, alpha=0.5)
+    axes.plot(ratio[finite], places[finite], "o", color=BLUE, markersize=5)
+    for place in places[~finite]:
+        word = "no error" if ratio[place] > 0 else "nothing left"
+        axes.annotate(word, (0, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_yticks(places, [names[i] for i in shown], fontsize=8)
+    axes.set_ylim(shown.size - 0.4, -0.6)
+    axes.set_xlim(left=1.1 * ratio[finite].min(initial=0.0))
+    axes.set_xlabel("signal-to-quantization-noise ratio / dB")
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    note = f"the {most} tensors of the largest error, of {most + left_out}" if left_out else ""
+    axes.set_title("\n".join(line for line in (title, note) if line))
+    return figure
+
+
+def _new_figure(width: float, height: float) -> "Figure":
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as e:
+        raise ImportError("figures need matplotlib: pip install 'pyfq-fortran[plot]'") from e
+    figure = Figure((width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)  # which can measure text
+    return figure
+
+
+def _draw_points(axes: "Axes", points: Sequence[Point]) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+    for family, (color, marker) in zip(
+        dict.fromkeys(point.family for point in points), itertools.cycle(_STYLES), strict=False
+    ):
+        case = [point for point in points if point.family == family]
+        axes.plot(
+            [point.nbytes for point in case],
+            [_inside(point.accuracy) for point in case],
+            marker,
+            color=color,
+            markersize=13 if marker == "*" else 7,
+            label=family,
+        )
+    axes.axhline(_inside(points[0].accuracy), color=BLACK, linewidth=0.8, linestyle=":", zorder=0)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("logit")
+    sizes = [point.nbytes for point in points]
+    levels = [_inside(point.accuracy) for point in points]
+    axes.set_xlim(min(sizes) / 1.8, max(sizes) * 1.5)
+    # Room above and below for labels, in odds because that is what a logit axis spreads evenly.
+    odds = [level / (1 - level) for level in levels]
+    low, high = min(odds) / 1.8, max(odds) * 1.6
+    axes.set_ylim(low / (1 + low), high / (1 + high))
+    ticks = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.999)
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}%"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1024:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("file / KiB")
+    axes.set_ylabel("accuracy")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False)
+
+
+def _inside(accuracy: float) -> float:
+    """Return an accuracy that a logit axis can show: 0 and 1 are infinitely far away on it."""
+    return min(max(accuracy, 0.001), 0.999)
+
+
+def _label(axes: "Axes", points: Sequence[Point]) -> None:
+    """Write each label near its marker, where it covers neither marker nor label nor legend.
+
+    Labels are few: the first place that is free will do.
+    """
+    from matplotlib.transforms import Bbox
+
+    renderer = axes.figure.canvas.get_renderer()
+    places = axes.transData.transform([(p.nbytes, _inside(p.accuracy)) for p in points])
+    radius = 5 * axes.figure.dpi / 72
+    taken = [Bbox.from_extents(x - radius, y - radius, x + radius, y + radius) for x, y in places]
+    taken.append(axes.get_legend().get_window_extent(renderer))
+    for point in points:
+        text = axes.annotate(
+            point.label,
+            (point.nbytes, _inside(point.accuracy)),
+            _OFFSETS[0],
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "0.5", "shrinkB": 3},
+        )
+        for offset in _OFFSETS:
+            text.set_position(offset)
+            text.update_positions(renderer)
+            box = _text_box(text, renderer)
+            if not any(box.overlaps(other) for other in taken) and _holds(axes.bbox, box):
+                break
+        else:
+            text.set_position(_OFFSETS[0])
+        if math.hypot(*text.xyann) < 13:  # so near that no line is needed
+            text.arrow_patch.set_visible(False)
+        taken.append(_text_box(text, renderer))
+
+
+def _text_box(text, renderer) -> "Bbox":
+    # The box of an annotation would include its line.
+    from matplotlib.text import Text
+
+    return Text.get_window_extent(text, renderer).padded(2)
+
+
+def _holds(outer: "Bbox", box: "Bbox") -> bool:
+    return bool(np.all(outer.min <= box.min) and np.all(box.max <= outer.max))
+
+
+def _draw_flips(panel, flips: Sequence[Flip], title: str) -> None:
+    panel.suptitle(title)
+    cols = min(len(flips), 3)
+    for axes, flip in itertools.zip_longest(
+        panel.subplots(3, cols, squeeze=False).reshape(-1), flips, fillvalue=None
+    ):
+        axes.set_axis_off()
+        if flip is not None:
+            axes.imshow(flip.image, cmap="gray_r")
+            axes.set_title(f"{flip.truth} → {flip.answer}", fontsize=10)

@@ -1,0 +1,242 @@
+"""The names, dtypes and shapes under which a compressed tensor stands in a file.
+
+A quantized tensor ``X`` becomes, in the words of safetensors:
+
+| name | dtype | shape | holds |
+|---|---|---|---|
+| ``X`` | I8 | that of X | codes; format ``int-quantized`` only |
+| ``X_packed`` | I32 | ``(..., ceil(cols * bits / 32))`` | codes as `pyfq.pack` packs them; else |
+| ``X_shape`` | I64 | ``(ndim,)`` | shape of X; beside ``X_packed`` |
+| ``X_scale`` | F32 or F64 | ``(1,)``, ``(..., 1)``, ``(..., groups)`` | step between codes |
+| ``X_zero_point`` | I8, I16, I32 | as ``X_scale``, or packed | code of 0; scheme affine |
+| ``X_minimum`` | F32 or F64 | as ``X_scale`` | value of the lowest code; scheme minmax |
+
+Reals are F64 for an F64 tensor, else F32. Codes and zero points are signed: those of the unsigned
+schemes less ``2**(bits - 1)``; in ``X_packed`` every code stands with ``2**(bits - 1)`` added. Zero
+points of a matrix per row or group, except in ``int-quantized``, are packed along the rows:
+``(ceil(rows * bits / 32), groups)`` I32.
+
+For a matrix called ``<module>.weight``, of scheme symmetric or affine, 8 bits at most, in groups
+that divide its rows evenly, these are the formats ``int-quantized`` (8 bits) and ``pack-quantized``
+(fewer) of compressed-tensors, and `quantization_config` names the module. Everything else has
+the format ``pyfq-packed``: the same rules, where compressed-tensors has none. Its codes never stand
+under the name of the tensor, where another tool could take them for weights.
+
+Source: compressed-tensors 0.20, ``compressors/pack_quantized`` and ``compressors/naive_quantized``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfq.io.dtypes import DTYPES, nbytes_of
+from pyfq.pack import pack, unpack
+from pyfq.quantize import Quantized
+from pyfq.recipes.recipe import Quantize
+from pyfq.types import PerGroup, PerRow, PerTensor, grid_of
+
+#: Dtype word and shape of the tensors of a file, by name.
+Declaration = dict[str, tuple[str, tuple[int, ...]]]
+
+INT, PACK, OWN = "int-quantized", "pack-quantized", "pyfq-packed"
+
+
+def format_of(name: str, shape: Sequence[int], quantize: Quantize) -> str:
+    """Return the format in which a quantized tensor is written."""
+    if (
+        len(shape) != 2
+        or not name.endswith(".weight")
+        or quantize.bits > 8
+        or quantize.scheme == "minmax"
+        or (isinstance(quantize.granularity, PerGroup) and shape[1] % quantize.granularity.size)
+    ):
+        return OWN
+    return INT if quantize.bits == 8 else PACK
+
+
+def declare(name: str, word: str, shape: tuple[int, ...], quantize: Quantize) -> Declaration:
+    """Return what a quantized tensor becomes, the widest dtype first."""
+    bits = quantize.bits
+    real = "F64" if word == "F64" else "F32"
+    scale_shape = grid_of(shape, quantize.granularity).parameter_shape or (1,)
+    parts: Declaration = {}
+    as_codes = format_of(name, shape, quantize) == INT
+    if not as_codes:
+        parts[f"{name}_shape"] = ("I64", (len(shape),))
+    parts[f"{name}_scale"] = (real, scale_shape)
+    if quantize.scheme == "minmax":
+        parts[f"{name}_minimum"] = (real, scale_shape)
+    if not as_codes:
+        cols = shape[-1] if shape else 1
+        parts[f"{name}_packed"] = ("I32", (*shape[:-1], -(-cols * bits // 32)))
+    if quantize.scheme == "affine":
+        if _packs_zero_points(name, shape, quantize):
+            rows, groups = scale_shape
+            parts[f"{name}_zero_point"] = ("I32", (-(-rows * bits // 32), groups))
+        else:
+            parts[f"{name}_zero_point"] = ("I8" if bits <= 8 else "I16", scale_shape)
+    if as_codes:
+        parts[name] = ("I8", shape)
+    return parts
+
+
+def encode(name: str, quantized: Quantized, quantize: Quantize) -> dict[str, NDArray]:
+    """Return the arrays that `declare` declared."""
+    shape, bits = quantized.shape, quantized.bits
+    scale_shape = quantized.scale.shape or (1,)
+    parts = {f"{name}_scale": quantized.scale.reshape(scale_shape)}
+    if quantized.minimum is not None:
+        parts[f"{name}_minimum"] = quantized.minimum.reshape(scale_shape)
+    if quantized.zero_point is not None:
+        zero_point = quantized.zero_point.reshape(scale_shape)
+        if _packs_zero_points(name, shape, quantize):
+            along_rows = pack(np.ascontiguousarray(zero_point.T), bits, np.int32)
+            zero_point = np.ascontiguousarray(along_rows.T)
+        else:
+            zero_point = _signed(zero_point, bits)
+        parts[f"{name}_zero_point"] = zero_point
+    codes = quantized.codes
+    if format_of(name, shape, quantize) == INT:
+        parts[name] = codes if quantized.signed else _signed(codes, bits)
+    else:
+        parts[f"{name}_shape"] = np.array(shape, np.int64)
+        packed = pack(np.atleast_1d(codes), bits, np.int32)
+        parts[f"{name}_packed"] = packed if shape else packed.reshape(packed.shape[-1:])
+    return parts
+
+
+def decode(
+    name: str, shape: tuple[int, ...], quantize: Quantize, parts: Mapping[str, NDArray]
+) -> Quantized:
+    """Return the quantized tensor that `encode` took apart.
+
+    Raises
+    ------
+    ValueError
+        A part is missing or has another dtype or shape than declared.
+    """
+    bits, signed = quantize.bits, quantize.scheme == "symmetric"
+    parameter_shape = grid_of(shape, quantize.granularity).parameter_shape
+    for part, (word, its_shape) in declare(name, "F32", shape, quantize).items():
+        if part not in parts:
+            raise ValueError(f"tensor {part!r} of {name!r} is missing")
+        found = parts[part]
+        kinds = (np.dtype("f4"), np.dtype("f8")) if word == "F32" else (DTYPES[word].carrier,)
+        if found.shape != its_shape or found.dtype not in kinds:
+            raise ValueError(
+                f"tensor {part!r}: expected {word} {list(its_shape)}, "
+                f"not {found.dtype} {list(found.shape)}"
+            )
+    if format_of(name, shape, quantize) == INT:
+        codes = parts[name] if signed else _unsigned(parts[name], bits)
+    else:
+        cols = shape[-1] if shape else 1
+        codes = unpack(parts[f"{name}_packed"], bits, cols, signed=signed).reshape(shape)
+    zero_point = minimum = None
+    if quantize.scheme == "affine":
+        zero_point = parts[f"{name}_zero_point"]
+        if _packs_zero_points(name, shape, quantize):
+            along_rows = unpack(np.ascontiguousarray(zero_point.T), bits, shape[0])
+            zero_point = np.ascontiguousarray(along_rows.T)
+        else:
+            zero_point = _unsigned(zero_point, bits)
+        zero_point = zero_point.reshape(parameter_shape)
+    if quantize.scheme == "minmax":
+        minimum = parts[f"{name}_minimum"].reshape(parameter_shape)
+    scale = parts[f"{name}_scale"].reshape(parameter_shape)
+    packed = pack(np.atleast_1d(codes), bits).reshape(*shape[:-1], -1)
+    return Quantized(packed, shape, bits, signed, quantize.granularity, scale, zero_point, minimum)
+
+
+def file_order(tensors: Sequence[Declaration]) -> Declaration:
+    """Return all parts of several tensors in an order in which each is aligned in the file.
+
+    The parts of a tensor stay together, so that it needs to be compressed once, except where
+    their sizes would shift a wider dtype off its alignment: those parts go where they fit.
+    """
+    units: list[tuple[int, Declaration]] = []
+    for parts in tensors:
+        steps = [_step(*part) for part in parts.values()]
+        widest = max((DTYPES[word].bits // 8 for word, _ in parts.values()), default=1)
+        if min(steps, default=8) >= widest:
+            units.append((min(steps, default=8), parts))
+        else:
+            units += [(_step(*part), {name: part}) for name, part in parts.items()]
+    units.sort(key=lambda unit: -unit[0])
+    return {name: part for _, parts in units for name, part in parts.items()}
+
+
+def quantization_config(
+    tensors: Mapping[str, tuple[tuple[int, ...], Quantize]],
+) -> dict[str, Any] | None:
+    """Return the ``quantization_config`` of ``config.json`` for the named tensors.
+
+    None if compressed-tensors can express none of them.
+    """
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for name, (shape, quantize) in tensors.items():
+        kind = format_of(name, shape, quantize)
+        if kind != OWN:
+            key = (kind, quantize.bits, quantize.scheme == "symmetric", quantize.granularity)
+            groups.setdefault(key, []).append(name.removesuffix(".weight"))
+    if not groups:
+        return None
+    formats = {kind for kind, *_ in groups}
+    return {
+        "quant_method": "compressed-tensors",
+        "quantization_status": "compressed",
+        "format": formats.pop() if len(formats) == 1 else "mixed-precision",
+        "config_groups": {
+            f"group_{i}": {
+                "targets": modules,
+                "format": kind,
+                "weights": {
+                    "num_bits": bits,
+                    "type": "int",
+                    "symmetric": symmetric,
+                    "dynamic": False,
+                    **_strategy(granularity),
+                },
+                "input_activations": None,
+                "output_activations": None,
+            }
+            for i, ((kind, bits, symmetric, granularity), modules) in enumerate(groups.items())
+        },
+        "ignore": [],
+    }
+
+
+def _strategy(granularity: PerTensor | PerRow | PerGroup) -> dict[str, Any]:
+    match granularity:
+        case PerGroup(size):
+            return {"strategy": "group", "group_size": size}
+        case PerRow():
+            return {"strategy": "channel", "group_size": None}
+    return {"strategy": "tensor", "group_size": None}
+
+
+def _packs_zero_points(name: str, shape: Sequence[int], quantize: Quantize) -> bool:
+    return (
+        len(shape) == 2
+        and not isinstance(quantize.granularity, PerTensor)
+        and format_of(name, shape, quantize) != INT
+    )
+
+
+def _step(word: str, shape: tuple[int, ...]) -> int:
+    """Return the alignment, up to 8, that a tensor of this size leaves behind it."""
+    return math.gcd(8, nbytes_of(word, shape))
+
+
+def _signed(codes: NDArray, bits: int) -> NDArray:
+    # For a whole word this is a flip of the top bit; narrower codes are within the word anyway.
+    half = codes.dtype.type(2 ** (bits - 1))
+    return (codes - half).view(f"int{8 * codes.itemsize}")
+
+
+def _unsigned(codes: NDArray, bits: int) -> NDArray:
+    unsigned = codes.view(f"uint{8 * codes.itemsize}")
+    return unsigned + unsigned.dtype.type(2 ** (bits - 1))

@@ -1,0 +1,71 @@
+"""What a file says of the tensors in it that were compressed.
+
+A safetensors file has it in its metadata, an npz file as the bytes of an array, called ``pyfq``::
+
+    {"version": "0.1.0",
+     "tensors": {"a.weight": {"dtype": "BF16", "shape": [8, 64], "format": "pack-quantized",
+                              "prune": {"ratio": 0.5, "per": "tensor"},
+                              "quantize": {"bits": 4, "scheme": "affine", "group_size": 64, ...}}}}
+
+``dtype`` and ``shape`` are those before compression, ``prune`` and ``quantize`` are the words of a
+recipe. That is all that is needed to read the file back.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from pyfq.io.dtypes import nbytes_of
+from pyfq.recipes import layout
+from pyfq.recipes.compress import TensorPlan
+from pyfq.recipes.recipe import Rule, parse_methods
+
+#: The name of the entry.
+KEY = "pyfq"
+
+
+def write_manifest(tensors: Iterable[TensorPlan], version: str) -> str:
+    """Return the entry for the tensors of a file; copied ones are left out."""
+    described = {
+        tensor.name: {
+            "dtype": tensor.word,
+            "shape": list(tensor.shape),
+            "format": tensor.format,
+            **tensor.rule.methods(),
+        }
+        for tensor in tensors
+        if tensor.rule is not None
+    }
+    return json.dumps({"version": version, "tensors": described}, separators=(",", ":"))
+
+
+def read_manifest(text: str) -> dict[str, TensorPlan]:
+    """Return what was done to each compressed tensor of a file.
+
+    Raises
+    ------
+    ValueError
+        The entry is not one that `write_manifest` writes.
+    """
+    where = f"entry {KEY!r}"
+    try:
+        tensors = json.loads(text)["tensors"].items()
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
+        raise ValueError(f"{where}: expected JSON with tensors") from e
+    return {name: _read_tensor(name, entry, f"{where}: {name!r}") for name, entry in tensors}
+
+
+def _read_tensor(name: str, entry: Any, where: str) -> TensorPlan:
+    if not isinstance(entry, dict) or not isinstance(entry.get("shape"), list):
+        raise ValueError(f"{where}: expected dtype, shape, format")
+    word, shape = entry.get("dtype"), tuple(entry["shape"])
+    nbytes_of(word, shape)
+    prune, quantize = parse_methods(entry, where)
+    parts: layout.Declaration = {name: (word, shape)}
+    kind = "dense"
+    if quantize is not None and entry.get("format") != kind:
+        kind = layout.format_of(name, shape, quantize)
+        parts = layout.declare(name, word, shape, quantize)
+    if entry.get("format") != kind:
+        raise ValueError(f"{where}: expected format {kind!r}, not {entry.get('format')!r}")
+    return TensorPlan(name, word, shape, Rule((name,), prune, quantize), kind, parts)

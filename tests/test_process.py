@@ -1,0 +1,319 @@
+"""What importing pyfq and running its kernels does to the process, and what it must not do."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import pyfq
+
+CONFIG = pyfq.show_config(mode="dict")
+DEBUG = CONFIG["build type"] == "debug"
+
+needs_openmp = pytest.mark.skipif(not CONFIG["openmp"], reason="this build has no OpenMP")
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux shows it, others do not")
+needs_dispatch = pytest.mark.skipif(
+    len(CONFIG["isas built"]) == 1, reason="this build has one variant"
+)
+
+# Of the standard library, what takes long to import and what only some functions need.
+HEAVY = {"argparse", "asyncio", "email", "http", "logging", "multiprocessing", "unittest", "urllib"}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a script in a process of its own and return what it writes; a hanging one fails."""
+
+    def run(script, expect=0, **environment):
+        file = tmp_path / "script.py"
+        file.write_text(textwrap.dedent(script))
+        process = subprocess.Popen(
+            [sys.executable, file],
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            said, _ = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # its children too
+            said, _ = process.communicate()
+            pytest.fail(f"the process hangs, after writing:\n{said}")
+        assert process.returncode == expect, said
+        return said.strip()
+
+    return run
+
+
+@pytest.mark.parametrize("policy", [{}, {"OMP_WAIT_POLICY": "active"}])
+def test_import_leaves_environment(run, policy):
+    run(
+        """
+        import ctypes, os, numpy
+
+        def seen():
+            variables = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
+            by_c = []
+            while variables[len(by_c)]:
+                by_c.append(variables[len(by_c)])
+            return dict(os.environ), sorted(by_c)
+
+        before = seen()
+        import pyfq
+        assert seen() == before
+        """,
+        **policy,
+    )
+
+
+@needs_linux
+@needs_openmp
+@pytest.mark.parametrize("policy", [None, "active"])
+def test_import_lets_idle_threads_sleep(run, policy):
+    chosen = {} if policy is None else {"OMP_WAIT_POLICY": policy}
+    said = run("import pyfq", OMP_DISPLAY_ENV="true", **chosen)
+    assert f"OMP_WAIT_POLICY = '{(policy or 'passive').upper()}'" in said
+
+
+@needs_linux
+def test_import_leaves_affinity(run):
+    run(
+        """
+        import os, numpy
+        before = os.sched_getaffinity(0)
+        import pyfq
+        assert os.sched_getaffinity(0) == before
+        """,
+        OMP_PROC_BIND="true",
+        OMP_PLACES="cores",
+    )
+
+
+def test_import_and_kernels_leave_floating_point_mode(run):
+    run(
+        """
+        import ctypes, numpy as np
+        mode = ctypes.CDLL(None).fegetround
+
+        def seen():
+            denormals = np.array([1e-310, -5e-324]) / 1, np.array([1e-40, -1e-45], np.float32) / 1
+            return mode(), *(x.tobytes() for x in denormals), 2.0**-1074 / 1
+
+        before = seen()
+        assert before[-1] > 0
+        import pyfq
+        assert seen() == before
+        pyfq.quantize(np.ones((2000, 1000), np.float32), 4)
+        assert seen() == before
+        """
+    )
+
+
+@needs_linux
+def test_import_starts_no_threads(run):
+    run(
+        """
+        import os, numpy
+        before = os.listdir("/proc/self/task")
+        import pyfq
+        assert os.listdir("/proc/self/task") == before
+        """
+    )
+
+
+def test_import_loads_nothing_else(run):
+    said = run(
+        f"""
+        import sys, numpy
+        before = set(sys.modules)
+        import pyfq
+        new = {{name.partition(".")[0] for name in set(sys.modules) - before}}
+        print(*new - sys.stdlib_module_names - {{"numpy", "pyfq"}}, *new & {HEAVY})
+        """
+    )
+    assert said == ""
+
+
+@pytest.mark.skipif(DEBUG, reason="a debug build is slow to load")
+def test_import_is_quick(run):
+    script = """
+        import time, numpy
+        start = time.process_time()
+        import pyfq
+        print(time.process_time() - start)
+        """
+    assert min(float(run(script)) for _ in range(5)) < 0.05
+
+
+@needs_openmp
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_fork_after_a_kernel(run):
+    said = run(
+        """
+        import multiprocessing
+        from concurrent.futures import ThreadPoolExecutor
+        import numpy as np
+        import pyfq
+
+        w = np.random.default_rng(0).standard_normal((1000, 2000), np.float32)
+
+        def work(threads):
+            with pyfq.num_threads(threads):
+                return pyfq.quantize(w, 4).packed.tobytes()
+
+        want = work(2)
+        with ThreadPoolExecutor(2) as pool:
+            assert set(pool.map(work, [2, 3])) == {want}
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            assert set(pool.map_async(work, [1, 2, 3, 2]).get(timeout=60)) == {want}
+        assert work(2) == want
+        print("done")
+        """
+    )
+    assert said.endswith("done")
+
+
+def test_spawn_after_a_kernel(run):
+    said = run(
+        """
+        import multiprocessing
+        import numpy as np
+        import pyfq
+
+        def work(threads):
+            w = np.random.default_rng(0).standard_normal((1000, 500), np.float32)
+            with pyfq.num_threads(threads):
+                return pyfq.quantize(w, 4).packed.tobytes()
+
+        if __name__ == "__main__":
+            want = work(2)
+            with multiprocessing.get_context("spawn").Pool(2) as pool:
+                assert set(pool.map_async(work, [1, 2]).get(timeout=60)) == {want}
+            print("done")
+        """
+    )
+    assert said.endswith("done")
+
+
+def test_kernels_release_the_gil():
+    """Another thread is never away for most of a call, as it would be if the call kept the GIL."""
+    finished = threading.Event()
+    seconds = 0.0
+
+    def work():
+        nonlocal seconds
+        x = np.random.default_rng(0).standard_normal((4, 2**15))
+        with pyfq.num_threads(1):
+            while seconds < 0.25:  # until the call is long beside what else may keep a thread away
+                x = np.concatenate([x, x])
+                start = time.perf_counter()
+                pyfq.select_kth(x, 99, granularity=pyfq.PerRow())
+                seconds = time.perf_counter() - start
+        finished.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    longest, last = 0.0, time.perf_counter()
+    while not finished.wait(0.001):
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    thread.join()
+    longest = max(longest, time.perf_counter() - last)
+    assert longest < seconds / 2
+
+
+def test_results_are_equal_from_many_threads():
+    x = np.random.default_rng(0).standard_normal((500, 3001), np.float32)
+
+    def work(threads):
+        with pyfq.num_threads(threads):
+            quantized = pyfq.quantize(x, 5, rounding="stochastic", seed=1)
+            return (
+                quantized.packed.tobytes(),
+                quantized.scale.tobytes(),
+                pyfq.prune_ratio(x, 0.6).weights.tobytes(),
+                pyfq.select_kth(x, 10**6).item(),
+                pyfq.distortion(x, quantized.dequantize()),
+            )
+
+    want = work(1)
+    with ThreadPoolExecutor(6) as pool:
+        assert all(got == want for got in pool.map(work, 3 * [1, 2, 3]))
+
+
+@pytest.mark.parametrize("isa", CONFIG["isas runnable"])
+def test_pyfq_isa_forces_a_variant(run, isa):
+    script = """
+        import numpy as np, pyfq, sys
+        assert pyfq.quantize(np.eye(3), 8).codes[0, 0] == 127
+        print(pyfq.isa, *(name for name in sys.modules if "_native_" in name))
+        """
+    assert run(script, PYFQ_ISA=isa) == f"{isa} pyfq._native._native_{isa}"
+
+
+def test_pyfq_isa_refuses_an_unknown_word(run):
+    said = run("import pyfq", expect=1, PYFQ_ISA="sse9")
+    assert f"ImportError: PYFQ_ISA=sse9: this build has {', '.join(CONFIG['isas built'])}" in said
+
+
+@needs_dispatch
+def test_pyfq_isa_refuses_what_the_cpu_lacks(run):
+    script = """
+        import sys, types
+        sys.modules["pyfq._native._cpu"] = types.SimpleNamespace(levels=lambda: ("v3", "base"))
+        import pyfq
+        print(pyfq.isa)
+        """
+    assert run(script) == "v3"
+    said = run(script, expect=1, PYFQ_ISA="v4")
+    assert "ImportError: PYFQ_ISA=v4: this CPU runs only v3, base" in said
+
+
+@needs_openmp
+def test_omp_num_threads_is_honoured(run):
+    assert run("import pyfq; print(pyfq.get_num_threads())", OMP_NUM_THREADS="3") == "3"
+
+
+def test_num_threads_nests():
+    outside = pyfq.get_num_threads()
+    with pyfq.num_threads(5):
+        with pytest.raises(KeyError), pyfq.num_threads(2):
+            assert pyfq.get_num_threads() == 2
+            raise KeyError
+        assert pyfq.get_num_threads() == 5
+    assert pyfq.get_num_threads() == outside
+
+
+def test_num_threads_is_of_one_python_thread():
+    with ThreadPoolExecutor(1) as pool:
+        outside = pool.submit(pyfq.get_num_threads).result()
+        with pyfq.num_threads(outside + 1):
+            assert pool.submit(pyfq.get_num_threads).result() == outside
+
+
+def test_set_num_threads_is_of_all_python_threads():
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            pyfq.set_num_threads(7)
+            assert pool.submit(pyfq.get_num_threads).result() == 7
+        finally:
+            pyfq.set_num_threads(None)
+
+
+@pytest.mark.parametrize(
+    "n, error", [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)]
+)
+def test_num_threads_refuses(n, error):
+    with pytest.raises(error, match="n must be"):
+        pyfq.set_num_threads(n)
+    with pytest.raises(error, match="n must be"), pyfq.num_threads(n):
+        pass
