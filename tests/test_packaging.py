@@ -98,9 +98,8 @@ def tree(tmp_path_factory):
             shutil.copy2(ROOT / name, folder / name)
     run("git", "init", "--quiet", cwd=folder)
     run("git", "add", "--all", cwd=folder)
-    for key, value in ("user.name", "test"), ("user.email", "test@test"), ("commit.gpgsign", "false"):
-        run("git", "config", key, value, cwd=folder)
-    run("git", "commit", "--quiet", "--message=test", cwd=folder)
+    author = ("-c", "user.name=test", "-c", "user.email=test@test")
+    run("git", *author, "commit", "--quiet", "--no-gpg-sign", "--message=test", cwd=folder)
     return folder
 
 

@@ -1,15 +1,13 @@
 """``pyfq demo``: what each step of compression costs a small network, on data it has not seen."""
 
 import argparse
-import json
-import math
 import sys
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +16,7 @@ from tabulate import tabulate
 import pyfq
 from pyfq import plot
 from pyfq.cli import SubParsers
+from pyfq.cli.report import write_json
 from pyfq.io import open_safetensors, write_safetensors
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def add_parser(subparsers: SubParsers) -> None:
         default=Path("demo"),
         help="where to put checkpoints and figure (default: demo)",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the table as JSON too")
+    parser.add_argument("--json", metavar="FILE", help="write the table as JSON too; - for stdout")
     parser.add_argument(
         "--seed",
         metavar="N",
@@ -128,7 +127,8 @@ def run(args: argparse.Namespace) -> int:
     network, unseen = train(hidden, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     rows, answers = climb(network, unseen, args.out)
-    print(f"{as_table(rows)}\n\n{NOTE}")
+    if args.json != "-":
+        print(f"{as_table(rows)}\n\n{NOTE}")
     figure = args.out / "demo.png"
     draw(rows, answers, unseen).savefig(figure)
     if args.json is not None:
@@ -137,9 +137,9 @@ def run(args: argparse.Namespace) -> int:
             "seed": args.seed,
             "layers": [64, *hidden, 10],
             "digits": len(unseen.y),
-            "rows": [as_entry(row) for row in rows],
+            "rows": [asdict(row) for row in rows],
         }
-        args.json.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+        write_json(report, args.json)
     print(f"figure: {figure} ({time.perf_counter() - start:.1f} s in all)", file=sys.stderr)
     return 0
 
@@ -265,11 +265,6 @@ def as_table(rows: list[Row]) -> str:
          f"{row.sqnr:.1f}", f"{row.accuracy:.2%}", f"{100 * row.accuracy_lost:.2f}") for row in rows
     ]  # fmt: skip
     return tabulate(cells, columns, disable_numparse=True, colalign=("left", *["right"] * 6))
-
-
-def as_entry(row: Row) -> dict[str, Any]:
-    """Return a row for JSON, which has no infinity: the ratio to no noise is null."""
-    return asdict(row) | {"sqnr": row.sqnr if math.isfinite(row.sqnr) else None}
 
 
 def draw(rows: list[Row], answers: list[NDArray[np.int64]], unseen: Digits) -> "Figure":

@@ -71,7 +71,13 @@ class Source(Mapping[str, NDArray]):
                 mapped.close()
             mapped = self._mapped = open_checkpoint(file)
             self._read = nbytes
-        return mapped[name]
+        array = mapped[name]
+        if self.words[name] in ("BF16", "F16") and 4 * nbytes > self._largest:
+            # These become float32 next, twice as large: what is read of the map must not stay too.
+            array = array.copy()
+            mapped.close()
+            self._mapped = None
+        return array
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, file by file."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -194,12 +195,30 @@ def compress_tensor(tensor: TensorPlan, array: NDArray) -> Compressed:
     ValueError
         If the tensor cannot be compressed as asked; the message names it and the reason.
     """
-    if tensor.rule is None:
+    rule = tensor.rule
+    if rule is None:
         return Compressed(tensor, {tensor.name: array})
-    try:
-        return _compress(tensor, tensor.rule, array)
-    except ValueError as e:
-        raise ValueError(f"tensor {tensor.name!r} cannot be compressed as asked: {e}") from e
+    with _naming(tensor.name):
+        # Every `del` here is for the peak of memory: a few times the tensor, not ten times.
+        v = w = _widen(array, tensor.word)
+        del array
+        quantized = None
+        if rule.prune is not None:
+            v = rule.prune.apply(w).weights
+        if rule.quantize is not None:
+            quantized = rule.quantize.apply(v)
+            # Pruned weights are not needed any more, and are ours: so is their memory.
+            v = quantized.dequantize(out=None if v is w else v)
+        if tensor.format == "dense":
+            quantized = None
+            parts = {tensor.name: _narrow(v, tensor.word)}
+            v = _widen(parts[tensor.name], tensor.word, out=v)
+        error = distortion(w, v)
+        zeros = 1 - np.count_nonzero(v) / v.size
+        del w, v
+        if quantized is not None and rule.quantize is not None:
+            parts = layout.encode(tensor.name, quantized, rule.quantize)
+        return Compressed(tensor, parts, zeros, error.sqnr, error.cosine, error.max_abs)
 
 
 def decompress_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> NDArray:
@@ -229,31 +248,20 @@ def decompress_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> NDArr
     return _narrow(quantized.dequantize(), tensor.word)
 
 
-def _compress(tensor: TensorPlan, rule: Rule, array: NDArray) -> Compressed:
-    w = _widen(array, tensor.word)
-    v, quantized = w, None
-    if rule.prune is not None:
-        v = rule.prune.apply(w).weights
-    if rule.quantize is not None:
-        quantized = rule.quantize.apply(v)
-        # The pruned weights are not needed any more, and are ours: their memory is.
-        v = quantized.dequantize(out=None if v is w else v)
-    if tensor.format == "dense" or quantized is None:
-        written = _narrow(v, tensor.word)
-        v = _widen(written, tensor.word)
-        parts = {tensor.name: written}
-    else:
-        parts = layout.encode(tensor.name, quantized, rule.quantize)
-    error = distortion(w, v)
-    zeros = 1 - np.count_nonzero(v) / v.size
-    return Compressed(tensor, parts, zeros, error.sqnr, error.cosine, error.max_abs)
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Let a refusal say which tensor it is about."""
+    try:
+        yield
+    except ValueError as e:
+        raise ValueError(f"tensor {name!r} cannot be compressed as asked: {e}") from e
 
 
-def _widen(array: NDArray, word: str) -> NDArray:
+def _widen(array: NDArray, word: str, out: NDArray | None = None) -> NDArray:
     """Return a tensor as the float32 or float64 that the kernels take."""
     if word not in _NARROW:
         return array
-    return cast_from(array.view(np.uint16), _NARROW[word][0])
+    return cast_from(array.view(np.uint16), _NARROW[word][0], out=out)
 
 
 def _narrow(values: NDArray, word: str) -> NDArray:

@@ -1,0 +1,82 @@
+"""Every topic has one home in each layer, under the same name."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BUILD = (ROOT / "fortran/meson.build").read_text()
+STEMS = dict(re.findall(r"^  '(\w+)': \[(.*?)\]", re.search(r"stems = \{(.*?)\}", BUILD, re.S)[1], re.M))
+HOMES = [
+    "fortran/kernels/fq_{}.f90",
+    "fortran/bindings/fq_{}_c.f90",
+    "fortran/bindings/fq_{}.pyf",
+    "pyfq/{}.py",
+    "pyfq/reference/{}.py",
+    "tests/test_{}.py",
+    "benchmarks/bench_{}.py",
+    "docs/reference/{}.md",
+]
+
+
+def test_topics_are_found():
+    assert "prune" in STEMS
+
+
+@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("home", HOMES)
+def test_every_topic_has_its_home(stem, home):
+    assert (ROOT / home.format(stem)).is_file()
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_every_kernel_names_its_homes(stem):
+    source = (ROOT / f"fortran/kernels/fq_{stem}.f90").read_text()
+    assert f"`pyfq/{stem}.py`" in source
+    assert f"`pyfq/reference/{stem}.py`" in source
+
+
+def test_no_kernel_or_binding_is_left_out_of_the_build():
+    for folder, ending in (("kernels", ".f90"), ("bindings", "_c.f90"), ("bindings", ".pyf")):
+        names = {path.name for path in (ROOT / "fortran" / folder).glob(f"fq_*{ending}")}
+        assert names - {f"fq_runtime{ending}"} == {f"fq_{stem}{ending}" for stem in STEMS}
+
+
+def test_status_codes_agree():
+    from pyfq.errors import STATUS
+
+    source = (ROOT / "fortran/fq_status.f90").read_text()
+    codes = {int(n): name for name, n in re.findall(r"(FQ_\w+) = (\d+)", source)}
+    assert {0: "FQ_OK"} | {n: name for n, (name, _) in STATUS.items()} == codes
+
+
+def test_choices_of_the_code_rule_agree():
+    from pyfq.quantize import ROUNDINGS, SCALES, SCHEMES
+
+    source = (ROOT / "fortran/fq_code_rule.f90").read_text()
+    for prefix, choices in (("SCHEME", SCHEMES), ("SCALE", SCALES), ("ROUND", ROUNDINGS)):
+        numbers = {name.lower(): int(n) for name, n in re.findall(rf"\b{prefix}_(\w+) = (\d+)", source)}
+        assert numbers == {word: n for n, word in enumerate(choices)}
+
+
+def test_lane_and_block_sizes_agree():
+    from pyfq import distortion, reference
+
+    source = (ROOT / "fortran/kernels/fq_distortion.inc").read_text()
+    sizes = {name: int(n) for name, n in re.findall(r"parameter :: (\w+) = (\d+)", source)}
+    assert (sizes["BLOCK"], sizes["LANE_COUNT"]) == (4096, 16)
+    for module in (distortion.__module__, reference.distortion.__module__):
+        text = (ROOT / f"{module.replace('.', '/')}.py").read_text()
+        assert re.search(r"BLOCK(, LANES)? = 4096", text)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("fortran/**/*.[fi][9n][0c]")), ids=lambda p: p.name)
+def test_kernels_keep_no_state_and_never_stop(path):
+    code = "\n".join(line.split("!")[0] for line in path.read_text().lower().splitlines())
+    statements = r"^\s*(save|common|go ?to|print|write|read|error stop|stop|dimension|submodule)\b"
+    assert not re.findall(statements, code, re.M)
+    assert not re.findall(r"\b(error stop|kind=8|real\*\d|dimension\s*\()", code)
+    assert "c_f_pointer" not in code
+    if path.suffix == ".f90":
+        assert "private" in code or ".inc'" in code
