@@ -3,7 +3,7 @@
 
 MADE := .venv/.made
 
-# What was interrupted may have left half a package behind, which pip would take for a whole one.
+# See .make/require.
 $(shell [ ! -e $(MADE)/unfinished ] || rm -rf .venv)
 
 # PYTHON=python3.12 make … chooses the interpreter.  Without it an existing .venv stays as it is.
@@ -13,14 +13,13 @@ else
   VENV := $(firstword $(wildcard $(MADE)/venv-*) $(MADE)/venv-default)
 endif
 
-# The directories too: their time is that of the last file added or removed.
+# Directories too: their time is that of the last file added or removed.
 SOURCES := meson.build meson.options pyproject.toml \
   $(shell find fortran pyfq -name __pycache__ -prune -o -print)
 
 STEP := @.make/step
 IN_VENV := env PATH="$(CURDIR)/.venv/bin:$$PATH"
-PIP := $(IN_VENV) pip --quiet --disable-pip-version-check
-INSTALL := $(PIP) install --no-build-isolation --no-deps .
+INSTALL := $(IN_VENV) pip install --disable-pip-version-check --no-build-isolation --no-deps .
 
 # Modules of another Python, which clusters like to set.
 unexport PYTHONPATH PYTHONHOME
@@ -71,18 +70,19 @@ $(MADE)/compiler: $(VENV)
 	@touch $@
 
 # One file for each set of requirements: `build` is what compiles and runs pyfq, the rest are extras.
-$(addprefix $(MADE)/,build demo test lint docs oracles): $(MADE)/%: $(VENV) pyproject.toml .make/requirements
-	@$(IN_VENV) python .make/requirements $* > $(MADE)/requirements.txt
-	$(STEP) 'Installing what "$*" requires' $(PIP) install -r $(MADE)/requirements.txt
+$(addprefix $(MADE)/,build demo test lint docs oracles): $(MADE)/%: $(VENV) pyproject.toml
+	$(STEP) 'Installing what "$*" requires' $(IN_VENV) python .make/require $*
 	@touch $@
 
 $(MADE)/pyfq: $(MADE)/compiler $(MADE)/build $(SOURCES)
-	$(STEP) 'Compiling pyfq' $(INSTALL) --force-reinstall -Cbuild-dir=.venv/build
+	@rm -rf .venv/lib/python*/site-packages/pyfq*
+	$(STEP) 'Compiling pyfq' $(INSTALL) -Cbuild-dir=.venv/build
 	@touch $@
 
 # The debug build stands beside the other and shadows it.
 $(MADE)/pyfq-check: $(MADE)/compiler $(MADE)/build $(SOURCES)
-	$(STEP) 'Compiling pyfq for checks' $(INSTALL) --upgrade --target .venv/check \
+	@rm -rf .venv/check
+	$(STEP) 'Compiling pyfq for checks' $(INSTALL) --target .venv/check \
 	  -Cbuild-dir=.venv/build-check -Csetup-args=-Dbuildtype=debug -Csetup-args=-Disa=native \
 	  -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false
 	@touch $@

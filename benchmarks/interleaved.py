@@ -15,6 +15,8 @@ import pyfq
 
 # Seconds after which a contender sits out the remaining rounds of a case.
 PATIENCE = 2.0
+# Seconds of a first call that starting threads does not tell in: it counts.
+SLOW = 0.2
 # Seconds a measurement lasts at least: faster calls are repeated, and their mean counts.
 LEAST = 2e-3
 
@@ -62,13 +64,13 @@ def interleave(contenders: Contenders, rounds: int, threads: tuple[int, ...]) ->
     for name, call in contenders.items():
         takes_threads = library_of(name) in ("pyfq", "torch")
         for n in threads if takes_threads else (None,):
-            timings.append(Timing(name, n, []))
             # What has threads is warmed up, for they start with the first call.
             once = _seconds(call, 1, n) if takes_threads else math.inf
             calls.append((call, max(1, math.ceil(LEAST / once))))
-    for _ in range(rounds):
+            timings.append(Timing(name, n, [once] if SLOW < once < math.inf else []))
+    for done in range(rounds):
         for timing, (call, repeats) in zip(timings, calls, strict=True):
-            if sum(timing.seconds) < PATIENCE:
+            if len(timing.seconds) == done and sum(timing.seconds) < PATIENCE:
                 timing.seconds.append(_seconds(call, repeats, timing.threads))
     return timings
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 FLOATS = (np.float32, np.float64)
 
 
-def as_input(x: Any, name: str, dtypes: Sequence[Any], shape: tuple[int, ...] | None = None) -> NDArray:
+def as_input(
+    x: Any, name: str, dtypes: Sequence[Any], shape: tuple[int, ...] | None = None
+) -> NDArray:
     """Return `x`, a C-contiguous array of one of `dtypes`; of `shape` if that is given."""
     if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a NumPy array, not {type(x).__name__}")
@@ -24,7 +26,9 @@ def as_input(x: Any, name: str, dtypes: Sequence[Any], shape: tuple[int, ...] | 
     if shape is not None and x.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, not {x.shape}")
     if not (x.flags.c_contiguous and x.flags.aligned):
-        raise ValueError(f"{name} must be C-contiguous and aligned: pass np.ascontiguousarray({name})")
+        raise ValueError(
+            f"{name} must be C-contiguous and aligned: pass np.ascontiguousarray({name})"
+        )
     return x
 
 
@@ -77,4 +81,6 @@ def refuse_not_finite(**arrays: NDArray) -> None:
         if bad.size:
             at = tuple(int(i) for i in np.unravel_index(bad[0], x.shape))
             value = x.reshape(-1)[bad[0]]
-            raise ValueError(f"{name} must be finite, but {name}[{', '.join(map(str, at))}] is {value}")
+            raise ValueError(
+                f"{name} must be finite, but {name}[{', '.join(map(str, at))}] is {value}"
+            )

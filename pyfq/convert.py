@@ -19,8 +19,8 @@ FORMATS = {
 def cast_to(x: NDArray[np.float32], to: str, *, out: NDArray | None = None) -> NDArray:
     """Round float32 to a narrower floating-point format, ties to even, and return its bits.
 
-    Overflow gives infinity, or NaN in ``float8_e4m3fn``, which has none. NaN stays NaN, with one bit
-    pattern per sign.
+    Overflow gives infinity, or NaN in ``float8_e4m3fn``, which has none. NaN stays NaN, with one
+    bit pattern per sign.
 
     Parameters
     ----------
@@ -61,9 +61,13 @@ def cast_to(x: NDArray[np.float32], to: str, *, out: NDArray | None = None) -> N
     bits = as_output(out, "out", f"uint{width}", x.shape, x)
     if x.size:
         _native.call(
-            f"narrow{width}", "f32", x.reshape(-1), first,
-            bits.view(f"int{width}").reshape(-1), get_num_threads(),
-        )  # fmt: skip
+            f"narrow{width}",
+            "f32",
+            x.reshape(-1),
+            first,
+            bits.view(f"int{width}").reshape(-1),
+            get_num_threads(),
+        )
     return bits
 
 
@@ -108,8 +112,11 @@ def cast_from(
     x = as_output(out, "out", np.float32, bits.shape, bits)
     if x.size:
         _native.call(
-            f"widen{width}", "f32", bits.view(f"int{width}").reshape(-1), first,
-            x.reshape(-1), get_num_threads(),
-        )  # fmt: skip
+            f"widen{width}",
+            "f32",
+            bits.view(f"int{width}").reshape(-1),
+            first,
+            x.reshape(-1),
+            get_num_threads(),
+        )
     return x
-

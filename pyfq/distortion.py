@@ -85,8 +85,15 @@ def distortion(w: NDArray, v: NDArray) -> Distortion:
     sums = np.empty((-(-w.size // BLOCK), 5))
     if w.size:
         try:
-            _native.call("distortion_sums", _native.KIND[w.dtype], w.reshape(-1), v.reshape(-1), unit, sums,
-                         get_num_threads())  # fmt: skip
+            _native.call(
+                "distortion_sums",
+                _native.KIND[w.dtype],
+                w.reshape(-1),
+                v.reshape(-1),
+                unit,
+                sums,
+                get_num_threads(),
+            )
         except FqError as e:
             if e.info == NOT_FINITE:
                 refuse_not_finite(w=w, v=v)
@@ -98,10 +105,9 @@ def from_sums(sums: NDArray[np.float64], n: int, unit: float) -> Distortion:
     """Return the distortion whose block sums, of data times `unit`, are given."""
     ww, vv, wv, dd = (lane_sum(column) for column in sums[:, :4].T)
     peak = float(sums[:, 4].max(initial=0.0))
-    if dd == 0:
-        sqnr = math.inf
-    else:
-        sqnr = 10 * math.log10(ww / dd) if ww > 0 else -math.inf
+    sqnr = math.inf if dd == 0 else -math.inf
+    if ww > 0 and dd > 0:
+        sqnr = 10 * math.log10(ww / dd)
     if ww > 0 and vv > 0:
         cosine = min(max(wv / (math.sqrt(ww) * math.sqrt(vv)), -1.0), 1.0)
     else:

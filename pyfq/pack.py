@@ -13,9 +13,9 @@ from .threads import get_num_threads
 def pack(codes: NDArray, bits: int, dtype: Any = np.uint8) -> NDArray:
     """Pack integer codes densely along the last axis, the first code in the lowest bits.
 
-    Bit ``k`` of code ``i`` of a row becomes bit ``bits * i + k`` of that row; unused bits at its end are
-    zero. Signed codes are stored as two's complement in bytes (the int4 layout of ONNX) and with
-    ``2**(bits-1)`` added in int32 words (the layout of compressed-tensors).
+    Bit ``k`` of code ``i`` of a row becomes bit ``bits * i + k`` of that row; unused bits at its
+    end are zero. Signed codes are stored as two's complement in bytes (the int4 layout of ONNX) and
+    with ``2**(bits-1)`` added in int32 words (the layout of compressed-tensors).
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ def pack(codes: NDArray, bits: int, dtype: Any = np.uint8) -> NDArray:
     if codes.size and (codes.min() < low or codes.max() > high):
         first = np.flatnonzero((codes < low) | (codes > high))[0]
         raise ValueError(
-            f"codes must be {low} ... {high} for {bits} bits, but entry {first} is {codes.flat[first]}"
+            f"codes must be {low} ... {high} for {bits} bits, "
+            f"but entry {first} is {codes.flat[first]}"
         )
     words = -(-codes.shape[-1] * bits // (8 * word.itemsize))
     packed = np.empty((*codes.shape[:-1], words), word)
@@ -69,9 +70,14 @@ def pack(codes: NDArray, bits: int, dtype: Any = np.uint8) -> NDArray:
         kind = f"i{8 * codes.itemsize}"
         offset = 2 ** (bits - 1) if signed and word != np.uint8 else 0
         _native.call(
-            "pack", kind, codes.view(f"int{8 * codes.itemsize}").reshape(rows, -1), bits, offset,
-            packed.reshape(rows, -1).view(np.int8), get_num_threads(),
-        )  # fmt: skip
+            "pack",
+            kind,
+            codes.view(f"int{8 * codes.itemsize}").reshape(rows, -1),
+            bits,
+            offset,
+            packed.reshape(rows, -1).view(np.int8),
+            get_num_threads(),
+        )
     return packed
 
 
@@ -116,7 +122,8 @@ def unpack(packed: NDArray, bits: int, cols: int, *, signed: bool = False) -> ND
     words = -(-cols * bits // (8 * packed.itemsize))
     if packed.ndim == 0 or packed.shape[-1] != words:
         raise ValueError(
-            f"packed must have shape (..., {words}) for {cols} codes of {bits} bits, not {packed.shape}"
+            f"packed must have shape (..., {words}) for {cols} codes of {bits} bits, "
+            f"not {packed.shape}"
         )
     return unpack_rows(packed, bits, cols, signed)
 
@@ -129,9 +136,15 @@ def unpack_rows(packed: NDArray, bits: int, cols: int, signed: bool) -> NDArray:
         rows = codes.size // cols
         offset = 2 ** (bits - 1) if signed and packed.dtype != np.uint8 else 0
         _native.call(
-            "unpack", f"i{width}", packed.reshape(rows, -1).view(np.int8), bits, signed and not offset,
-            offset, codes.reshape(rows, cols), get_num_threads(),
-        )  # fmt: skip
+            "unpack",
+            f"i{width}",
+            packed.reshape(rows, -1).view(np.int8),
+            bits,
+            signed and not offset,
+            offset,
+            codes.reshape(rows, cols),
+            get_num_threads(),
+        )
     return codes if signed else codes.view(f"uint{width}")
 
 

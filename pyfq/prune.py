@@ -158,7 +158,9 @@ def prune_percentile(
     rate = as_number(rate, "rate", 0, 100)
     none = np.zeros(grid.parameter_shape, np.int64)
     if not w.size:
-        return _cut(w, scores, magnitude, grid, np.full(grid.parameter_shape, np.nan, w.dtype), none, out)
+        return _cut(
+            w, scores, magnitude, grid, np.full(grid.parameter_shape, np.nan, w.dtype), none, out
+        )
     name = "w" if magnitude else "scores"
     place = (grid.lengths - 1) * (rate / 100)  # of the percentile among the sorted, as NumPy has it
     rank = np.floor(place).astype(np.int64)
@@ -170,7 +172,9 @@ def prune_percentile(
     else:
         lower, upper, _ = kth_of_groups(scores, name, grid, rank, magnitude)
     limit = np.empty_like(lower)
-    for g, fraction in enumerate(place - rank):  # between two values NumPy's own interpolation decides
+    for g, fraction in enumerate(
+        place - rank
+    ):  # between two values NumPy's own interpolation decides
         limit[:, g] = np.quantile(np.stack([lower[:, g], upper[:, g]]), float(fraction), axis=0)
     return _cut(w, scores, magnitude, grid, limit.reshape(grid.parameter_shape), none, out)
 
@@ -236,7 +240,9 @@ def prune_ratio(
             limit[0, 0], below, _ = kth_of_tensors({name: scores}, int(counts[0]) - 1, magnitude)
             ties[0, 0] = counts[0] - below
         else:
-            value, _, below = kth_of_groups(scores, name, grid, np.maximum(counts - 1, 0), magnitude)
+            value, _, below = kth_of_groups(
+                scores, name, grid, np.maximum(counts - 1, 0), magnitude
+            )
             limit[:, counts > 0] = value[:, counts > 0]
             ties[:, counts > 0] = (counts - below)[:, counts > 0]
     shape = grid.parameter_shape
@@ -244,12 +250,7 @@ def prune_ratio(
 
 
 def prune_nm(
-    w: NDArray,
-    n: int = 2,
-    m: int = 4,
-    *,
-    scores: NDArray | None = None,
-    out: NDArray | None = None,
+    w: NDArray, n: int = 2, m: int = 4, *, scores: NDArray | None = None, out: NDArray | None = None
 ) -> Pruned:
     """Keep the `n` weights of the highest score of every `m` consecutive along the last axis.
 
@@ -295,10 +296,25 @@ def prune_nm(
     n = as_count(n, "n", 1, m)
     mask = np.empty(w.shape, np.bool_)
     if w.size:
-        grid = grid_of(w.shape, PerTensor()) if w.ndim < 2 else Grid(w.size // w.shape[-1], w.shape[-1], m, ())
+        grid = (
+            grid_of(w.shape, PerTensor())
+            if w.ndim < 2
+            else Grid(w.size // w.shape[-1], w.shape[-1], m, ())
+        )
         shape = (grid.rows, grid.cols)
-        _run("prune_nm", w, scores, w.reshape(shape), scores.reshape(shape), magnitude, n, m,
-             out.reshape(shape), mask.view(np.int8).reshape(shape), get_num_threads())  # fmt: skip
+        _run(
+            "prune_nm",
+            w,
+            scores,
+            w.reshape(shape),
+            scores.reshape(shape),
+            magnitude,
+            n,
+            m,
+            out.reshape(shape),
+            mask.view(np.int8).reshape(shape),
+            get_num_threads(),
+        )
     return _result(out, mask, None)
 
 
@@ -313,9 +329,10 @@ def prune_rows(
 ) -> Pruned:
     """Zero whole rows (output neurons): those of the smallest norm.
 
-    ``rows - round(ratio * rows)`` rows are kept, rounded up to a multiple of `round_to` (at most all of
-    them). Of equal norms the first is pruned first. A norm is of the row's `scores`, in float64, summed
-    in 16 lanes; its relative error is at most ``(cols / 16 + 5) * 2**-53`` (half of it for L2).
+    ``rows - round(ratio * rows)`` rows are kept, rounded up to a multiple of `round_to` (at most
+    all of them). Of equal norms the first is pruned first. A norm is of the row's `scores`, in
+    float64, summed in 16 lanes; its relative error is at most ``(cols / 16 + 5) * 2**-53`` (half of
+    it for L2).
 
     Parameters
     ----------
@@ -369,7 +386,16 @@ def prune_rows(
     norms, unit = np.zeros(rows), unit_of(scores)
     if w.size:
         shape = (rows, w.size // rows)
-        _run("row_norms", w, scores, scores.reshape(shape), _NORMS[norm], unit, norms, get_num_threads())
+        _run(
+            "row_norms",
+            w,
+            scores,
+            scores.reshape(shape),
+            _NORMS[norm],
+            unit,
+            norms,
+            get_num_threads(),
+        )
     order = np.argsort(norms, kind="stable")
     limit = np.zeros((rows, 1), w.dtype)  # keeps every magnitude of its row; infinity keeps none
     limit[order[: rows - kept]] = np.inf
@@ -380,10 +406,7 @@ def prune_rows(
 
 
 def prune_global(
-    tensors: Mapping[str, NDArray],
-    ratio: float,
-    *,
-    scores: Mapping[str, NDArray] | None = None,
+    tensors: Mapping[str, NDArray], ratio: float, *, scores: Mapping[str, NDArray] | None = None
 ) -> dict[str, Pruned]:
     """Zero exactly ``round(ratio * n)`` weights of several arrays, ranked together.
 
@@ -426,7 +449,10 @@ def prune_global(
     ratio = as_number(ratio, "ratio", 0, 1)
     if scores is not None and set(scores) != set(tensors):
         raise ValueError(f"scores must have the names {sorted(tensors)}, not {sorted(scores)}")
-    parts = {name: _arrays(w, None if scores is None else scores[name], None) for name, w in tensors.items()}
+    parts = {
+        name: _arrays(w, None if scores is None else scores[name], None)
+        for name, w in tensors.items()
+    }
     dtypes = {w.dtype for w, *_ in parts.values()}
     if len(dtypes) > 1:
         raise TypeError(f"tensors must be of one dtype, not {', '.join(sorted(map(str, dtypes)))}")
@@ -460,14 +486,22 @@ def _as_threshold(threshold: ArrayLike, dtype: np.dtype, grid: Grid) -> NDArray:
     if isinstance(threshold, np.ndarray):
         limit = as_input(threshold, "threshold", (dtype,), grid.parameter_shape)
     else:
-        limit = np.full(grid.parameter_shape, as_number(threshold, "threshold", -np.inf, np.inf), dtype)
+        limit = np.full(
+            grid.parameter_shape, as_number(threshold, "threshold", -np.inf, np.inf), dtype
+        )
     if np.isnan(limit).any():
         raise ValueError("threshold must not be NaN")
     return limit
 
 
 def _cut(
-    w: NDArray, scores: NDArray, magnitude: bool, grid: Grid, limit: NDArray, ties: NDArray, out: NDArray
+    w: NDArray,
+    scores: NDArray,
+    magnitude: bool,
+    grid: Grid,
+    limit: NDArray,
+    ties: NDArray,
+    out: NDArray,
 ) -> Pruned:
     """Zero what scores below `limit` and the first `ties` that equal it, in each group."""
     mask = np.empty(w.shape, np.bool_)
@@ -484,9 +518,21 @@ def _cut(
             left = ties.reshape(grid.rows, grid.groups)
         shape = (grid.rows, grid.cols)
         kept = np.empty((grid.rows, grid.groups), np.int64)
-        _run("prune_cut", w, scores, grid.group_size, w.reshape(shape), scores.reshape(shape), magnitude,
-             each, left, out.reshape(shape), mask.view(np.int8).reshape(shape), kept,
-             get_num_threads())  # fmt: skip
+        _run(
+            "prune_cut",
+            w,
+            scores,
+            grid.group_size,
+            w.reshape(shape),
+            scores.reshape(shape),
+            magnitude,
+            each,
+            left,
+            out.reshape(shape),
+            mask.view(np.int8).reshape(shape),
+            kept,
+            get_num_threads(),
+        )
         return Pruned(out, mask, limit, 1 - int(kept.sum()) / w.size)
     return _result(out, mask, limit)
 

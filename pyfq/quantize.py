@@ -85,7 +85,8 @@ class Quantized:
         """Return the reals that the codes stand for.
 
         ``(codes - zero_point) * scale + minimum`` in the arithmetic of `dtype`. A value beyond the
-        largest finite number, which a code at the end of such a range may stand for, is that number.
+        largest finite number, which a code at the end of such a range may stand for, is that
+        number.
 
         Parameters
         ----------
@@ -122,10 +123,18 @@ class Quantized:
             zero_point = _or_zero(self.zero_point, scale, np.int32, grid, rows)
             minimum = _or_zero(self.minimum, scale, dtype, grid, rows)
             _native.call(
-                "dequantize", _native.KIND[dtype], min(grid.group_size, rows.cols),
-                self.packed.view(np.int8).reshape(rows.rows, -1), self.bits, self.signed, scale,
-                zero_point, minimum, out.reshape(rows.rows, rows.cols), get_num_threads(),
-            )  # fmt: skip
+                "dequantize",
+                _native.KIND[dtype],
+                min(grid.group_size, rows.cols),
+                self.packed.view(np.int8).reshape(rows.rows, -1),
+                self.bits,
+                self.signed,
+                scale,
+                zero_point,
+                minimum,
+                out.reshape(rows.rows, rows.cols),
+                get_num_threads(),
+            )
         return out
 
     def error(self, w: NDArray) -> Distortion:
@@ -177,11 +186,12 @@ def quantize(
         \text{symmetric:} \quad & c = \mathrm{round}(w / s), & s &= \max|w| / q_{max} \\
         \text{affine:} \quad & c = \mathrm{round}(w / s) + z, &
             s &= (\max(w, 0) - \min(w, 0)) / (2^b - 1), \quad z = \mathrm{round}(-\min(w, 0) / s) \\
-        \text{minmax:} \quad & c = \mathrm{round}((w - \min w) / s), & s &= (\max w - \min w) / (2^b - 1)
+        \text{minmax:} \quad & c = \mathrm{round}((w - \min w) / s), &
+            s &= (\max w - \min w) / (2^b - 1)
 
-    all in the dtype of `w`, then saturated to the range of the codes. A group of zeros (symmetric, affine)
-    or of one value (minmax) has scale 1. Scales among the denormals are rounded up, so that the codes
-    reach the extremes.
+    all in the dtype of `w`, then saturated to the range of the codes. A group of zeros (symmetric,
+    affine) or of one value (minmax) has scale 1. Scales among the denormals are rounded up, so that
+    the codes reach the extremes.
 
     Parameters
     ----------
@@ -190,21 +200,21 @@ def quantize(
     bits : int
         Bits of a code, 1 ... 16.
     scheme : "symmetric", "affine" or "minmax"
-        Signed codes around 0; unsigned codes with an integer zero point (ONNX, PyTorch); unsigned codes
-        from the float minimum.
+        Signed codes around 0; unsigned codes with an integer zero point (ONNX, PyTorch); unsigned
+        codes from the float minimum.
     granularity : PerTensor, PerRow or PerGroup
         What shares a scale. `PerRow` on activations is dynamic quantization per sample.
     rounding : str
-        "half_even", "half_away", "half_up", "trunc" (toward zero), "floor", or "stochastic" (up with the
-        probability of the fraction).
+        "half_even", "half_away", "half_up", "trunc" (toward zero), "floor", or "stochastic" (up
+        with the probability of the fraction).
     range : "narrow" or "full"
-        Codes of scheme symmetric: ``-(2**(bits-1) - 1)`` or ``-2**(bits-1)`` to ``2**(bits-1) - 1``. The
-        unsigned schemes always use ``0 ... 2**bits - 1``.
+        Codes of scheme symmetric: ``-(2**(bits-1) - 1)`` or ``-2**(bits-1)`` to ``2**(bits-1) -
+        1``. The unsigned schemes always use ``0 ... 2**bits - 1``.
     scale : array of w's dtype, float, "absmax", "absmax_half" or "signed_max", optional
         A given step, used as it is: one number, or an array in the shape of the granularity. Or the
-        convention of scheme symmetric: ``max|w| / qmax`` (the default), ``max|w| / ((qmax - qmin) / 2)``
-        (compressed-tensors, GPTQ), or ``m / qmin`` with `m` the signed value of largest magnitude
-        (ggml Q4_0; the scale may be negative).
+        convention of scheme symmetric: ``max|w| / qmax`` (the default), ``max|w| / ((qmax - qmin) /
+        2)`` (compressed-tensors, GPTQ), or ``m / qmin`` with `m` the signed value of largest
+        magnitude (ggml Q4_0; the scale may be negative).
     zero_point : int or array of integers, optional
         Code of 0 for a given scale and scheme affine, within the codes; 0 if not given.
     seed : int, optional
@@ -223,13 +233,13 @@ def quantize(
     TypeError
         If an argument has the wrong type or dtype.
     ValueError
-        If an argument is out of range, has the wrong shape, is not C-contiguous, holds NaN or Inf, or
-        does not go with another.
+        If an argument is out of range, has the wrong shape, is not C-contiguous, holds NaN or Inf,
+        or does not go with another.
 
     References
     ----------
-    Jacob et al. 2017, arXiv 1712.05877 (affine); ONNX QuantizeLinear and DynamicQuantizeLinear; Steele,
-    Lea & Flood 2014, Fast splittable pseudorandom number generators (SplitMix64).
+    Jacob et al. 2017, arXiv 1712.05877 (affine); ONNX QuantizeLinear and DynamicQuantizeLinear;
+    Steele, Lea & Flood 2014, Fast splittable pseudorandom number generators (SplitMix64).
 
     Examples
     --------
@@ -259,8 +269,8 @@ def quantize(
     low, high = _code_range(bits, symmetric, range)
     if high == 0 and not given and convention in (None, "absmax"):
         raise ValueError(
-            "bits=1 leaves scheme 'symmetric' no positive code: use 'affine', 'minmax' or range='full' "
-            "with scale='signed_max'"
+            "bits=1 leaves scheme 'symmetric' no positive code: use 'affine', 'minmax' "
+            "or range='full' with scale='signed_max'"
         )
     rule = _rule(bits, low, high, scheme, convention or "absmax", rounding, reciprocal, False, seed)
     grid = grid_of(w.shape, granularity)
@@ -318,9 +328,17 @@ def fake_quantize(
     w = as_input(w, "w", FLOATS)
     out = as_output(out, "out", w.dtype, w.shape, w)
     quantized = quantize(
-        w, bits, scheme=scheme, granularity=granularity, rounding=rounding, range=range, scale=scale,
-        zero_point=zero_point, seed=seed, reciprocal=reciprocal,
-    )  # fmt: skip
+        w,
+        bits,
+        scheme=scheme,
+        granularity=granularity,
+        rounding=rounding,
+        range=range,
+        scale=scale,
+        zero_point=zero_point,
+        seed=seed,
+        reciprocal=reciprocal,
+    )
     return quantized.dequantize(out=out)
 
 
@@ -355,7 +373,8 @@ def quantize_fixed_point(
         As in `quantize`. In the words of ap_fixed: "floor" is TRN, "trunc" TRN_ZERO, "half_up" RND,
         "half_even" RND_CONV, "half_away" RND_INF.
     overflow : "saturate" or "wrap"
-        Codes out of range become the nearest, or are taken modulo :math:`2^{width}` (ap_fixed: SAT, WRAP).
+        Codes out of range become the nearest, or are taken modulo :math:`2^{width}` (ap_fixed: SAT,
+        WRAP).
     seed : int, optional
         Of stochastic rounding; see `quantize`.
 
@@ -369,7 +388,8 @@ def quantize_fixed_point(
     TypeError
         If an argument has the wrong type or dtype.
     ValueError
-        If the width or :math:`2^{-n}` is out of range, or `w` is not C-contiguous or holds NaN or Inf.
+        If the width or :math:`2^{-n}` is out of range, or `w` is not C-contiguous or holds NaN or
+        Inf.
 
     References
     ----------
@@ -396,7 +416,8 @@ def quantize_fixed_point(
     exponent = -fraction_bits
     if not limits.minexp <= exponent <= limits.maxexp - 18:
         raise ValueError(
-            f"fraction_bits must be {18 - limits.maxexp} ... {-limits.minexp} for {w.dtype}, not {fraction_bits}"
+            f"fraction_bits must be {18 - limits.maxexp} ... {-limits.minexp} for {w.dtype}, "
+            f"not {fraction_bits}"
         )
     low, high = _code_range(bits, signed, "full")
     scheme = "symmetric" if signed else "affine"
@@ -413,9 +434,16 @@ def _code_range(bits: int, signed: bool, range: str) -> tuple[int, int]:
 
 
 def _rule(
-    bits: int, low: int, high: int, scheme: str, convention: str, rounding: str, reciprocal: bool,
-    wraps: bool, seed: int | None,
-) -> NDArray[np.int64]:  # fmt: skip
+    bits: int,
+    low: int,
+    high: int,
+    scheme: str,
+    convention: str,
+    rounding: str,
+    reciprocal: bool,
+    wraps: bool,
+    seed: int | None,
+) -> NDArray[np.int64]:
     """Return the components of `code_rule` (`fortran/fq_code_rule.f90`)."""
     stochastic = as_choice(rounding, "rounding", ROUNDINGS) == ROUNDINGS.index("stochastic")
     if stochastic and seed is None:
@@ -424,12 +452,24 @@ def _rule(
         raise ValueError(f"seed is of rounding 'stochastic', not {rounding!r}")
     start = as_count(0 if seed is None else seed, "seed", 0, 2**64 - 1)
     return np.array(
-        [bits, low, high, SCHEMES.index(scheme), as_choice(convention, "scale", SCALES),
-         ROUNDINGS.index(rounding), bool(reciprocal), wraps, start - (start >> 63 << 64)], np.int64,
-    )  # fmt: skip
+        [
+            bits,
+            low,
+            high,
+            SCHEMES.index(scheme),
+            as_choice(convention, "scale", SCALES),
+            ROUNDINGS.index(rounding),
+            bool(reciprocal),
+            wraps,
+            start - (start >> 63 << 64),
+        ],
+        np.int64,
+    )
 
 
-def _fit(w: NDArray, rule: NDArray[np.int64], granularity: Granularity, grid: Grid, scheme: str) -> Quantized:
+def _fit(
+    w: NDArray, rule: NDArray[np.int64], granularity: Granularity, grid: Grid, scheme: str
+) -> Quantized:
     """Quantize with scales that follow from the data."""
     shape = (grid.rows, grid.groups)
     scale, minimum = np.empty(shape, w.dtype), np.empty(shape, w.dtype)
@@ -441,44 +481,90 @@ def _fit(w: NDArray, rule: NDArray[np.int64], granularity: Granularity, grid: Gr
     if not w.size:
         scale[...], minimum[...], zeros[...] = 1, 0, 0
     elif in_one_go:
-        _run("quantize", w, grid.group_size, w.reshape(rows.rows, rows.cols), rule, scale, zeros, minimum,
-             packed.view(np.int8).reshape(rows.rows, -1), threads)  # fmt: skip
+        _run(
+            "quantize",
+            w,
+            grid.group_size,
+            w.reshape(rows.rows, rows.cols),
+            rule,
+            scale,
+            zeros,
+            minimum,
+            packed.view(np.int8).reshape(rows.rows, -1),
+            threads,
+        )
     else:
         low, high, peak = _ranges(w, grid, threads)
-        _native.call("quantize_step", _native.KIND[w.dtype], low, high, peak, rule, scale.reshape(-1),
-                     zeros.reshape(-1), minimum.reshape(-1))  # fmt: skip
+        _native.call(
+            "quantize_step",
+            _native.KIND[w.dtype],
+            low,
+            high,
+            peak,
+            rule,
+            scale.reshape(-1),
+            zeros.reshape(-1),
+            minimum.reshape(-1),
+        )
     scale = scale.reshape(grid.parameter_shape)
     unsigned = zeros.astype(np.uint8 if rule[0] <= 8 else np.uint16).reshape(grid.parameter_shape)
     zero_point = unsigned if scheme == "affine" else None
     least = minimum.reshape(grid.parameter_shape) if scheme == "minmax" else None
     if w.size and not in_one_go:
         return _encode(w, rule, granularity, grid, scale, zero_point, least)
-    return Quantized(packed, w.shape, int(rule[0]), bool(rule[3] == 0), granularity, scale, zero_point, least)
+    return Quantized(
+        packed, w.shape, int(rule[0]), bool(rule[3] == 0), granularity, scale, zero_point, least
+    )
 
 
 def _ranges(w: NDArray, grid: Grid, threads: int) -> tuple[NDArray, NDArray, NDArray]:
     """Return minimum, maximum and first value of largest magnitude of each group, flat."""
     parts = grid.in_parts()
     low, high, peak = (np.empty((parts.rows, parts.groups), w.dtype) for _ in "123")
-    _run("quantize_range", w, parts.group_size, w.reshape(parts.rows, parts.cols), low, high, peak, threads)
+    _run(
+        "quantize_range",
+        w,
+        parts.group_size,
+        w.reshape(parts.rows, parts.cols),
+        low,
+        high,
+        peak,
+        threads,
+    )
     if parts is not grid:
         return low.min(axis=1), high.max(axis=1), peak[:, np.abs(peak[0]).argmax()]
     return low.reshape(-1), high.reshape(-1), peak.reshape(-1)
 
 
 def _encode(
-    w: NDArray, rule: NDArray[np.int64], granularity: Granularity, grid: Grid, scale: NDArray,
-    zero_point: NDArray | None, minimum: NDArray | None,
-) -> Quantized:  # fmt: skip
+    w: NDArray,
+    rule: NDArray[np.int64],
+    granularity: Granularity,
+    grid: Grid,
+    scale: NDArray,
+    zero_point: NDArray | None,
+    minimum: NDArray | None,
+) -> Quantized:
     """Quantize with given scales."""
     packed = _packed_like(w.shape, int(rule[0]))
     if w.size:
         rows = grid_of(w.shape, PerRow())
         each = _per_row(scale, grid, rows)
-        _run("quantize_given", w, min(grid.group_size, rows.cols), w.reshape(rows.rows, rows.cols), rule, each,
-             _or_zero(zero_point, each, np.int32, grid, rows), _or_zero(minimum, each, w.dtype, grid, rows),
-             packed.view(np.int8).reshape(rows.rows, -1), get_num_threads())  # fmt: skip
-    return Quantized(packed, w.shape, int(rule[0]), bool(rule[3] == 0), granularity, scale, zero_point, minimum)
+        _run(
+            "quantize_given",
+            w,
+            min(grid.group_size, rows.cols),
+            w.reshape(rows.rows, rows.cols),
+            rule,
+            each,
+            _or_zero(zero_point, each, np.int32, grid, rows),
+            _or_zero(minimum, each, w.dtype, grid, rows),
+            packed.view(np.int8).reshape(rows.rows, -1),
+            get_num_threads(),
+        )
+    return Quantized(
+        packed, w.shape, int(rule[0]), bool(rule[3] == 0), granularity, scale, zero_point, minimum
+    )
 
 
 def _packed_like(shape: tuple[int, ...], bits: int) -> NDArray[np.uint8]:
@@ -487,13 +573,15 @@ def _packed_like(shape: tuple[int, ...], bits: int) -> NDArray[np.uint8]:
 
 
 def _per_row(parameter: NDArray, grid: Grid, rows: Grid) -> NDArray:
-    """Return a parameter as the kernels take it, `(rows, groups)`: that of a tensor stands in every row."""
+    """Return a parameter as the kernels take it, `(rows, groups)`; a tensor's is in each row."""
     if grid.parameter_shape == ():
         return np.full((rows.rows, 1), parameter)
     return parameter.reshape(rows.rows, -1)
 
 
-def _or_zero(parameter: NDArray | None, like: NDArray, dtype: Any, grid: Grid, rows: Grid) -> NDArray:
+def _or_zero(
+    parameter: NDArray | None, like: NDArray, dtype: Any, grid: Grid, rows: Grid
+) -> NDArray:
     if parameter is None:
         return np.zeros(like.shape, dtype)
     return _per_row(parameter.astype(dtype, copy=False), grid, rows)
@@ -518,7 +606,9 @@ def _as_zero_point(zero_point: Any, bits: int, grid: Grid) -> NDArray:
     if zeros.ndim and zeros.shape != grid.parameter_shape:
         raise ValueError(f"zero_point must have shape {grid.parameter_shape}, not {zeros.shape}")
     if zeros.size and (zeros.min() < 0 or zeros.max() > 2**bits - 1):
-        raise ValueError(f"zero_point must be 0 ... {2**bits - 1}, not {zeros.min()} ... {zeros.max()}")
+        raise ValueError(
+            f"zero_point must be 0 ... {2**bits - 1}, not {zeros.min()} ... {zeros.max()}"
+        )
     return np.full(grid.parameter_shape, zeros, np.uint8 if bits <= 8 else np.uint16)
 
 

@@ -10,7 +10,8 @@ from .threads import get_num_threads
 from .types import Granularity, Grid, PerTensor, grid_of
 
 # Bits of a digit of the order key.  The highest holds sign, exponent and the first bits of the
-# significand: it tells NaN and Inf from the rest, and few scores share the digit that is looked for.
+# significand: it tells NaN and Inf from the rest, and few scores share the digit that is looked
+# for.
 _WIDTH = 16
 
 
@@ -72,7 +73,7 @@ def select_kth(
 def kth_of_tensors(
     tensors: dict[str, NDArray], k: int, magnitude: bool
 ) -> tuple[np.floating, int, int]:
-    """Return the `k`-th smallest score of all tensors together, how many are smaller, how many equal."""
+    """Return the `k`-th smallest score of all tensors, how many are smaller, and how many equal."""
     dtype = next(iter(tensors.values())).dtype
     bits = dtype.itemsize * 8
     flats = [x.reshape(-1) for x in tensors.values() if x.size]
@@ -82,9 +83,16 @@ def kth_of_tensors(
         counts = np.zeros(2**_WIDTH, np.int64)
         for flat in flats:
             _native.call(
-                "count_digits", _native.KIND[dtype], flat, magnitude, prefix, shift, _WIDTH, counts,
+                "count_digits",
+                _native.KIND[dtype],
+                flat,
+                magnitude,
+                prefix,
+                shift,
+                _WIDTH,
+                counts,
                 get_num_threads(),
-            )  # fmt: skip
+            )
         if shift + _WIDTH == bits:
             highest = _unsigned_key(np.finfo(dtype).max) >> shift
             lowest = _unsigned_key(np.finfo(dtype).min) >> shift
@@ -102,9 +110,14 @@ def next_of_tensor(x: NDArray, value: np.floating, magnitude: bool) -> np.floati
     """Return the smallest score of `x` greater than `value`; the largest finite one if none is."""
     above = np.array([np.finfo(x.dtype).max])
     _native.call(
-        "next_above", _native.KIND[x.dtype], x.reshape(-1), magnitude, value, above,
+        "next_above",
+        _native.KIND[x.dtype],
+        x.reshape(-1),
+        magnitude,
+        value,
+        above,
         get_num_threads(),
-    )  # fmt: skip
+    )
     return above[0]
 
 
@@ -113,9 +126,15 @@ def count_equal(x: NDArray, value: np.floating, magnitude: bool) -> NDArray[np.i
     grid = grid_of(x.shape, PerTensor()).in_parts()
     counts = np.empty(grid.groups, np.int64)
     _native.call(
-        "count_equal", _native.KIND[x.dtype], x.reshape(-1), magnitude, value, grid.group_size, counts,
+        "count_equal",
+        _native.KIND[x.dtype],
+        x.reshape(-1),
+        magnitude,
+        value,
+        grid.group_size,
+        counts,
         get_num_threads(),
-    )  # fmt: skip
+    )
     return counts
 
 
@@ -128,9 +147,17 @@ def kth_of_groups(
     below = np.empty(shape, np.int64)
     try:
         _native.call(
-            "select_groups", _native.KIND[x.dtype], grid.group_size, x.reshape(grid.rows, grid.cols),
-            magnitude, rank, lower, upper, below, get_num_threads(),
-        )  # fmt: skip
+            "select_groups",
+            _native.KIND[x.dtype],
+            grid.group_size,
+            x.reshape(grid.rows, grid.cols),
+            magnitude,
+            rank,
+            lower,
+            upper,
+            below,
+            get_num_threads(),
+        )
     except FqError as e:
         if e.info == NOT_FINITE:
             refuse_not_finite(**{name: x})

@@ -61,6 +61,7 @@ class PerGroup:
     size: int
 
     def __post_init__(self) -> None:
+        """Refuse a size that is no count."""
         as_count(self.size, "size", 1)
 
 

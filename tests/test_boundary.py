@@ -19,9 +19,21 @@ SIGNATURES = sorted(ROOT.glob("fortran/bindings/*.pyf"))
 @pytest.mark.parametrize("lib", LIBS.values(), ids=LIBS)
 @pytest.mark.parametrize(
     "bad",
-    [W.astype("f8"), W.T, np.asfortranarray(W), np.ones((3, 8), "f4")[:, ::2], W[0], W[None], W.view("i4"),
-     W.view("u4"), W.astype(">f4"), W.tolist(), 1.0, None],
-)  # fmt: skip
+    [
+        W.astype("f8"),
+        W.T,
+        np.asfortranarray(W),
+        np.ones((3, 8), "f4")[:, ::2],
+        W[0],
+        W[None],
+        W.view("i4"),
+        W.view("u4"),
+        W.astype(">f4"),
+        W.tolist(),
+        1.0,
+        None,
+    ],
+)
 def test_boundary_never_copies_or_casts(lib, bad):
     packed = np.empty((3, 4), np.int8)
     with pytest.raises(Exception, match=r"EXACT|failed|cannot"):
@@ -72,12 +84,31 @@ KINDS = {
     "i8": ("integer(kind=1)", "NPY_INT8"),
     "i16": ("integer(2)", "NPY_INT16"),
 }
-C_TYPES = {"real(4)": "float", "real(8)": "double", "integer(kind=1)": "int8_t", "integer(2)": "int16_t",
-           "integer(4)": "int32_t", "integer(8)": "int64_t"}  # fmt: skip
-NUMPY_TYPES = {"NPY_FLOAT32": "float", "NPY_FLOAT64": "double", "NPY_INT8": "int8_t", "NPY_INT16": "int16_t",
-               "NPY_INT32": "int32_t", "NPY_INT64": "int64_t"}  # fmt: skip
-C_WORDS = {"float": "float", "double": "double", "signed char": "int8_t", "short": "int16_t", "int": "int32_t",
-           "long": "int64_t", "code_rule": "int64_t"}  # fmt: skip
+C_TYPES = {
+    "real(4)": "float",
+    "real(8)": "double",
+    "integer(kind=1)": "int8_t",
+    "integer(2)": "int16_t",
+    "integer(4)": "int32_t",
+    "integer(8)": "int64_t",
+}
+NUMPY_TYPES = {
+    "NPY_FLOAT32": "float",
+    "NPY_FLOAT64": "double",
+    "NPY_INT8": "int8_t",
+    "NPY_INT16": "int16_t",
+    "NPY_INT32": "int32_t",
+    "NPY_INT64": "int64_t",
+}
+C_WORDS = {
+    "float": "float",
+    "double": "double",
+    "signed char": "int8_t",
+    "short": "int16_t",
+    "int": "int32_t",
+    "long": "int64_t",
+    "code_rule": "int64_t",
+}
 
 
 def declared():
@@ -88,7 +119,9 @@ def declared():
         kinds = KINDS if "@kind@" in template else {"": ("", "")}
         for kind, (word, npy) in kinds.items():
             text = template.replace("@kind@", kind).replace("@type@", word).replace("@NPY@", npy)
-            for name, arguments, body in re.findall(r"^subroutine (\w+)\((.*?)\)\n(.*?)^end", text, re.S | re.M):
+            for name, arguments, body in re.findall(
+                r"^subroutine (\w+)\((.*?)\)\n(.*?)^end", text, re.S | re.M
+            ):
                 types = {}
                 for line in body.splitlines():
                     if "::" not in line:
@@ -110,11 +143,20 @@ def compiled(tmp_path):
     """Return for every C symbol of the bindings what gfortran says of its arguments."""
     folder = ROOT / "fortran"
     bindings = sorted(folder.glob("bindings/*.f90"))
-    foundations = [folder / f"{name}.f90" for name in ("fq_kinds", "fq_status", "fq_code_rule")]
+    foundations = [folder / f"{name}.f90" for name in ("fq_kinds", "fq_status", "fq_team", "fq_code_rule")]
     routines = {}
     for path in [*foundations, *sorted(folder.glob("kernels/*.f90")), *bindings]:
-        command = ["gfortran", "-fsyntax-only", "-std=f2018", "-fopenmp", "-fc-prototypes", str(path)]
-        prototypes = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        command = [
+            "gfortran",
+            "-fsyntax-only",
+            "-std=f2018",
+            "-fopenmp",
+            "-fc-prototypes",
+            str(path),
+        ]
+        prototypes = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
         for name, arguments in re.findall(r"^void (\w+) \((.*)\);", prototypes, re.M):
             types = []
             for argument in arguments.split(", "):

@@ -1,3 +1,5 @@
+"""Topic `convert` against its reference, everywhere, and what it refuses."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,8 +26,12 @@ def near(format):
     values = np.sort(values[np.isfinite(values)])
     halves = (values[1:].astype(np.float64) + values[:-1]) / 2
     x = np.concatenate([values, halves]).astype(np.float32)
-    x = np.concatenate([x, np.nextafter(x, np.float32(np.inf)), np.nextafter(x, np.float32(-np.inf))])
-    return np.concatenate([x, np.float32([np.nan, -np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 1e-45, 0, -0.0])])
+    x = np.concatenate(
+        [x, np.nextafter(x, np.float32(np.inf)), np.nextafter(x, np.float32(-np.inf))]
+    )
+    return np.concatenate(
+        [x, np.float32([np.nan, -np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 1e-45, 0, -0.0])]
+    )
 
 
 @given(data=st.data(), format=formats, shape=shapes)
@@ -82,8 +88,16 @@ def test_casts_of_large_arrays_on_any_number_of_threads():
 
 REFUSALS = [
     (lambda: pyfq.cast_to(np.ones(3), "bfloat16"), TypeError, "x must be float32, not float64"),
-    (lambda: pyfq.cast_to(np.ones(3, np.float32), "bf16"), ValueError, "to must be one of 'bfloat16'"),
-    (lambda: pyfq.cast_from(np.ones(3, np.uint8), "bfloat16"), TypeError, "bits must be uint16, not uint8"),
+    (
+        lambda: pyfq.cast_to(np.ones(3, np.float32), "bf16"),
+        ValueError,
+        "to must be one of 'bfloat16'",
+    ),
+    (
+        lambda: pyfq.cast_from(np.ones(3, np.uint8), "bfloat16"),
+        TypeError,
+        "bits must be uint16, not uint8",
+    ),
 ]
 
 

@@ -1,5 +1,6 @@
 """The demo: its table, its files, its figure, and what must hold whatever network was trained."""
 
+import itertools
 import json
 import math
 import struct
@@ -16,8 +17,12 @@ from pyfq.io import open_safetensors
 pytest.importorskip("sklearn", reason="needs the demo extra")
 pytest.importorskip("matplotlib", reason="needs the demo extra")
 
-STEPS = ["dense", "8 bits", "6 bits", "4 bits", "3 bits", "2 bits", "30% pruned", "50% pruned",
-         "80% pruned", "8 bits + 50% pruned", "4 bits + 50% pruned", "4 bits + 80% pruned"]  # fmt: skip
+STEPS = [
+    "dense",
+    *(f"{bits} bits" for bits in (8, 6, 4, 3, 2)),
+    *(f"{percent}% pruned" for percent in (30, 50, 80)),
+    *("8 bits + 50% pruned", "4 bits + 50% pruned", "4 bits + 80% pruned"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +49,14 @@ def test_demo_8_bits_cost_at_most_a_point(rows):
 
 def test_demo_fewer_bits_are_fewer_bytes_and_more_error(rows):
     quantized = [rows[f"{bits} bits"] for bits in (8, 6, 4, 3, 2)]
-    for more, less in zip(quantized, quantized[1:], strict=False):
+    for more, less in itertools.pairwise(quantized):
         assert less["nbytes"] < more["nbytes"] < rows["dense"]["nbytes"]
         assert less["sqnr"] < more["sqnr"]
 
 
 def test_demo_more_pruned_are_fewer_bytes_and_more_error(rows):
     pruned = [rows[f"{percent}% pruned"] for percent in (30, 50, 80)]
-    for more, less in zip(pruned, pruned[1:], strict=False):
+    for more, less in itertools.pairwise(pruned):
         assert less["nbytes"] < more["nbytes"] < rows["dense"]["nbytes"]
         assert less["sqnr"] < more["sqnr"]
 

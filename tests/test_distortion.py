@@ -1,3 +1,5 @@
+"""Topic `distortion` against its reference, everywhere, and what it refuses."""
+
 import math
 
 import numpy as np

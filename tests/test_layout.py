@@ -7,7 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BUILD = (ROOT / "fortran/meson.build").read_text()
-STEMS = dict(re.findall(r"^  '(\w+)': \[(.*?)\]", re.search(r"stems = \{(.*?)\}", BUILD, re.S)[1], re.M))
+STEMS = dict(
+    re.findall(r"^  '(\w+)': \[(.*?)\]", re.search(r"stems = \{(.*?)\}", BUILD, re.S)[1], re.M)
+)
 HOMES = [
     "fortran/kernels/fq_{}.f90",
     "fortran/bindings/fq_{}_c.f90",
@@ -56,7 +58,9 @@ def test_choices_of_the_code_rule_agree():
 
     source = (ROOT / "fortran/fq_code_rule.f90").read_text()
     for prefix, choices in (("SCHEME", SCHEMES), ("SCALE", SCALES), ("ROUND", ROUNDINGS)):
-        numbers = {name.lower(): int(n) for name, n in re.findall(rf"\b{prefix}_(\w+) = (\d+)", source)}
+        numbers = {
+            name.lower(): int(n) for name, n in re.findall(rf"\b{prefix}_(\w+) = (\d+)", source)
+        }
         assert numbers == {word: n for n, word in enumerate(choices)}
 
 
@@ -71,7 +75,9 @@ def test_lane_and_block_sizes_agree():
         assert re.search(r"BLOCK(, LANES)? = 4096", text)
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("fortran/**/*.[fi][9n][0c]")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("fortran/**/*.[fi][9n][0c]")), ids=lambda p: p.name
+)
 def test_kernels_keep_no_state_and_never_stop(path):
     code = "\n".join(line.split("!")[0] for line in path.read_text().lower().splitlines())
     statements = r"^\s*(save|common|go ?to|print|write|read|error stop|stop|dimension|submodule)\b"

@@ -1,3 +1,5 @@
+"""Topic `prune` against its reference, everywhere, and what it refuses."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,7 +60,9 @@ def test_prune_ratio_matches_reference(w, ratio, granularity):
     check("prune_ratio", w, ratio, granularity=granularity)
 
 
-@given(data=st.data(), w=weights(shapes=rows_shapes), ratio=st.floats(0, 1), granularity=granularities)
+@given(
+    data=st.data(), w=weights(shapes=rows_shapes), ratio=st.floats(0, 1), granularity=granularities
+)
 def test_prune_ratio_ranks_given_scores_of_any_sign(data, w, ratio, granularity):
     scores = data.draw(weights(w.dtype, st.just(w.shape)))
     check("prune_ratio", w, ratio, granularity=granularity, scores=scores)
@@ -83,12 +87,17 @@ def test_prune_rows_matches_reference(w, ratio, norm, round_to):
 
 @given(data=st.data(), ratio=st.floats(0, 1), dtype=st.sampled_from(DTYPES))
 def test_prune_global_matches_reference(data, ratio, dtype):
-    tensors = {name: data.draw(weights(dtype)) for name in data.draw(st.sets(st.sampled_from("abcd"), min_size=1))}
+    tensors = {
+        name: data.draw(weights(dtype))
+        for name in data.draw(st.sets(st.sampled_from("abcd"), min_size=1))
+    }
     want = reference.prune_global(tensors, ratio)
     for where in everywhere():
         got = pyfq.prune_global(tensors, ratio)
         for name in tensors:
-            for part, wanted in zip((got[name].weights, got[name].mask, got[name].threshold), want[name], strict=True):
+            for part, wanted in zip(
+                (got[name].weights, got[name].mask, got[name].threshold), want[name], strict=True
+            ):
                 same(part, wanted, where)
 
 
@@ -140,24 +149,56 @@ def test_prune_writes_into_out():
 W = np.ones((3, 4), np.float32)
 NAN = np.array([[1, 2], [np.nan, np.inf]], np.float32)
 REFUSALS = [
-    (lambda: pyfq.prune_threshold(W.astype(np.float16), 1), TypeError, "w must be float32 or float64, not float16"),
+    (
+        lambda: pyfq.prune_threshold(W.astype(np.float16), 1),
+        TypeError,
+        "w must be float32 or float64, not float16",
+    ),
     (lambda: pyfq.prune_threshold(W.tolist(), 1), TypeError, "w must be a NumPy array, not list"),
-    (lambda: pyfq.prune_threshold(np.ma.array(W), 1), TypeError, "w must be a NumPy array, not MaskedArray"),
+    (
+        lambda: pyfq.prune_threshold(np.ma.array(W), 1),
+        TypeError,
+        "w must be a NumPy array, not MaskedArray",
+    ),
     (lambda: pyfq.prune_threshold(W.T, 1), ValueError, "w must be C-contiguous"),
-    (lambda: pyfq.prune_threshold(W, np.nan), ValueError, "threshold must be -inf ... inf, not nan"),
+    (
+        lambda: pyfq.prune_threshold(W, np.nan),
+        ValueError,
+        "threshold must be -inf ... inf, not nan",
+    ),
     (lambda: pyfq.prune_threshold(W, "1"), TypeError, "threshold must be a number, not str"),
-    (lambda: pyfq.prune_threshold(W, np.ones(3, np.float32)), ValueError, r"threshold must have shape \(\), not \(3,\)"),
-    (lambda: pyfq.prune_threshold(W, np.ones(())), TypeError, "threshold must be float32, not float64"),
-    (lambda: pyfq.prune_threshold(W, 1, granularity=PerTensor), TypeError, "granularity must be PerTensor"),
+    (
+        lambda: pyfq.prune_threshold(W, np.ones(3, np.float32)),
+        ValueError,
+        r"threshold must have shape \(\), not \(3,\)",
+    ),
+    (
+        lambda: pyfq.prune_threshold(W, np.ones(())),
+        TypeError,
+        "threshold must be float32, not float64",
+    ),
+    (
+        lambda: pyfq.prune_threshold(W, 1, granularity=PerTensor),
+        TypeError,
+        "granularity must be PerTensor",
+    ),
     (lambda: pyfq.prune_threshold(NAN, 1), ValueError, r"w must be finite, but w\[1, 0\] is nan"),
-    (lambda: pyfq.prune_threshold(W, 1, scores=W[:2]), ValueError, r"scores must have shape \(3, 4\)"),
+    (
+        lambda: pyfq.prune_threshold(W, 1, scores=W[:2]),
+        ValueError,
+        r"scores must have shape \(3, 4\)",
+    ),
     (lambda: pyfq.prune_threshold(W, 1, out=W), ValueError, "out must not overlap"),
     (lambda: pyfq.prune_percentile(W, 101), ValueError, "rate must be 0 ... 100, not 101"),
     (lambda: pyfq.prune_percentile(NAN, 50), ValueError, r"w\[1, 0\] is nan"),
     (lambda: pyfq.prune_percentile(NAN, 50, granularity=PerRow()), ValueError, r"w\[1, 0\] is nan"),
     (lambda: pyfq.prune_ratio(W, -0.1), ValueError, "ratio must be 0 ... 1, not -0.1"),
     (lambda: pyfq.prune_ratio(W, True), TypeError, "ratio must be a number, not bool"),
-    (lambda: pyfq.prune_ratio(W[:2, :2].copy(), 0.5, scores=NAN), ValueError, r"scores\[1, 0\] is nan"),
+    (
+        lambda: pyfq.prune_ratio(W[:2, :2].copy(), 0.5, scores=NAN),
+        ValueError,
+        r"scores\[1, 0\] is nan",
+    ),
     (lambda: pyfq.prune_ratio(-NAN.astype(np.float64), 0.5), ValueError, r"w\[1, 0\] is nan"),
     (lambda: pyfq.prune_nm(W, 3, 2), ValueError, "n must be 1 ... 2, not 3"),
     (lambda: pyfq.prune_nm(W, 2.0, 4), TypeError, "n must be an integer, not float"),
@@ -166,9 +207,13 @@ REFUSALS = [
     (lambda: pyfq.prune_rows(W, 0.5, round_to=0), ValueError, "round_to must be at least 1, not 0"),
     (lambda: pyfq.prune_rows(NAN, 0.5), ValueError, r"w\[1, 0\] is nan"),
     (lambda: pyfq.prune_global({"a": NAN}, 0.5), ValueError, r"a\[1, 0\] is nan|w\[1, 0\] is nan"),
-    (lambda: pyfq.prune_global({"a": W}, 0.5, scores={"b": W}), ValueError, r"scores must have the names \['a'\]"),
+    (
+        lambda: pyfq.prune_global({"a": W}, 0.5, scores={"b": W}),
+        ValueError,
+        r"scores must have the names \['a'\]",
+    ),
     (lambda: pyfq.PerGroup(0), ValueError, "size must be at least 1, not 0"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("call", "error", "message"), REFUSALS)

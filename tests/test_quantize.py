@@ -1,3 +1,5 @@
+"""Topic `quantize` against its reference, everywhere, and what it refuses."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,8 +37,12 @@ def check(w, bits, **how):
 @st.composite
 def manners(draw):
     """Draw arguments of `quantize` that go together."""
-    how = {"scheme": draw(st.sampled_from(SCHEMES)), "rounding": draw(st.sampled_from(ROUNDINGS)),
-           "granularity": draw(granularities), "reciprocal": draw(st.booleans())}  # fmt: skip
+    how = {
+        "scheme": draw(st.sampled_from(SCHEMES)),
+        "rounding": draw(st.sampled_from(ROUNDINGS)),
+        "granularity": draw(granularities),
+        "reciprocal": draw(st.booleans()),
+    }
     bits = draw(st.integers(1, 16))
     if how["scheme"] == "symmetric":
         how["range"] = draw(st.sampled_from(["narrow", "full"]))
@@ -67,7 +73,9 @@ def test_quantize_of_large_arrays_on_any_number_of_threads(dtype, granularity, s
 def test_quantize_of_every_rounding_and_aspect_on_any_number_of_threads(rounding, shape):
     seed = 7 if rounding == "stochastic" else None
     for granularity in (PerTensor(), PerRow(), PerGroup(33)):
-        check(large(np.float32, shape=shape), 5, rounding=rounding, seed=seed, granularity=granularity)
+        check(
+            large(np.float32, shape=shape), 5, rounding=rounding, seed=seed, granularity=granularity
+        )
 
 
 @given(
@@ -99,7 +107,9 @@ def test_quantize_takes_a_scale_for_each_group():
     rounding=st.sampled_from(ROUNDINGS),
     overflow=st.sampled_from(["saturate", "wrap"]),
 )
-def test_quantize_fixed_point_matches_reference(w, width, fraction_bits, signed, rounding, overflow):
+def test_quantize_fixed_point_matches_reference(
+    w, width, fraction_bits, signed, rounding, overflow
+):
     m = width - fraction_bits - signed
     how = {"signed": signed, "rounding": rounding, "overflow": overflow}
     how["seed"] = 3 if rounding == "stochastic" else None
@@ -116,7 +126,9 @@ def test_quantize_fixed_point_matches_reference(w, width, fraction_bits, signed,
 )
 @pytest.mark.parametrize("signed", [False, True])
 def test_quantize_fixed_point_is_that_of_vitis_hls(overflow, rounding, word, signed):
-    oracle = pytest.importorskip("quantizers.fixed_point.fixed_point_ops_np", reason="needs the oracles extra")
+    oracle = pytest.importorskip(
+        "quantizers.fixed_point.fixed_point_ops_np", reason="needs the oracles extra"
+    )
     w = np.random.default_rng(0).normal(0, 3, 10_000).astype(np.float32)
     w[::5] = np.round(w[::5] * 64) / 64
     m, n = 2, 5
@@ -127,8 +139,13 @@ def test_quantize_fixed_point_is_that_of_vitis_hls(overflow, rounding, word, sig
 
 
 def test_stochastic_rounding_uses_the_published_outputs_of_splitmix64():
-    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431,
-                 16408922859458223821]  # fmt: skip
+    published = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
     assert reference.quantize.__module__ == "pyfq.reference.quantize"
     from pyfq.reference.quantize import splitmix64
 
@@ -137,7 +154,9 @@ def test_stochastic_rounding_uses_the_published_outputs_of_splitmix64():
 
 def test_stochastic_rounding_is_unbiased():
     w = np.full(1_000_000, 0.3)
-    codes = pyfq.quantize(w, 8, granularity=PerTensor(), scale=1.0, rounding="stochastic", seed=1).codes
+    codes = pyfq.quantize(
+        w, 8, granularity=PerTensor(), scale=1.0, rounding="stochastic", seed=1
+    ).codes
     assert codes.mean() == pytest.approx(0.3, abs=5 * np.sqrt(0.21 / w.size))
 
 
@@ -151,7 +170,11 @@ def test_constant_groups_come_back_finite_and_close(scheme, value, bits):
     np.testing.assert_allclose(got, w, rtol=2e-7, atol=np.finfo(np.float32).smallest_subnormal)
 
 
-@given(w=weights(shapes=array_shapes(max_dims=2, max_side=21)), bits=st.integers(2, 12), scheme=st.sampled_from(SCHEMES))
+@given(
+    w=weights(shapes=array_shapes(max_dims=2, max_side=21)),
+    bits=st.integers(2, 12),
+    scheme=st.sampled_from(SCHEMES),
+)
 def test_error_is_at_most_half_a_step(w, bits, scheme):
     got = pyfq.quantize(w, bits, scheme=scheme)
     wide = w.astype(np.longdouble)
@@ -159,16 +182,32 @@ def test_error_is_at_most_half_a_step(w, bits, scheme):
     largest = np.abs(wide).max(axis=-1, keepdims=True)
     step = np.abs(got.scale.astype(np.longdouble))
     rounding = 4 * np.finfo(w.dtype).eps * largest + np.finfo(w.dtype).smallest_subnormal
-    slack = step if scheme == "affine" else step / 2  # a rounded zero point may cost a code at one end
+    slack = (
+        step if scheme == "affine" else step / 2
+    )  # a rounded zero point may cost a code at one end
     assert (error <= slack + rounding).all()
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_gaussian_sqnr_is_that_of_the_optimal_uniform_quantizer(bits):
-    narrow = {2: (1.22401, 7.208), 3: (0.65077, 13.292), 4: (0.35341, 18.898), 5: (0.19325, 24.326),
-              6: (0.10549, 29.709), 7: (0.05726, 35.106), 8: (0.03087, 40.540)}  # fmt: skip
-    full = {2: (1.04839, 8.256), 3: (0.60182, 13.911), 4: (0.33861, 19.258), 5: (0.18879, 24.527),
-            6: (0.10418, 29.818), 7: (0.05689, 35.163), 8: (0.03077, 40.570)}  # fmt: skip
+    narrow = {
+        2: (1.22401, 7.208),
+        3: (0.65077, 13.292),
+        4: (0.35341, 18.898),
+        5: (0.19325, 24.326),
+        6: (0.10549, 29.709),
+        7: (0.05726, 35.106),
+        8: (0.03087, 40.540),
+    }
+    full = {
+        2: (1.04839, 8.256),
+        3: (0.60182, 13.911),
+        4: (0.33861, 19.258),
+        5: (0.18879, 24.527),
+        6: (0.10418, 29.818),
+        7: (0.05689, 35.163),
+        8: (0.03077, 40.570),
+    }
     w = ndtri((np.arange(4_000_000) + 0.5) / 4_000_000)  # evenly spread: no sampling noise
     for range_, table in (("narrow", narrow), ("full", full)):
         step, sqnr = table[bits]
@@ -179,7 +218,9 @@ def test_gaussian_sqnr_is_that_of_the_optimal_uniform_quantizer(bits):
 def test_int4_blocks_of_gaussian_data_have_the_published_error():
     w = np.random.default_rng(0).standard_normal((16_384, 128))
     for size, mse in ((32, 9.409e-3), (64, 1.1590e-2), (128, 1.3759e-2)):
-        assert pyfq.quantize(w, 4, granularity=PerGroup(size)).error(w).mse == pytest.approx(mse, rel=3e-3)
+        assert pyfq.quantize(w, 4, granularity=PerGroup(size)).error(w).mse == pytest.approx(
+            mse, rel=3e-3
+        )
 
 
 def test_bits_per_weight_counts_everything():
@@ -208,34 +249,86 @@ def test_dequantize_in_another_dtype_and_into_out():
 W = np.ones((3, 4), np.float32)
 NAN = np.array([[1, 2], [3, np.inf]], np.float32)
 REFUSALS = [
-    (lambda: pyfq.quantize(W.astype(np.float16)), TypeError, "w must be float32 or float64, not float16"),
+    (
+        lambda: pyfq.quantize(W.astype(np.float16)),
+        TypeError,
+        "w must be float32 or float64, not float16",
+    ),
     (lambda: pyfq.quantize(W.byteswap().view(">f4")), TypeError, "w must be float32 or float64"),
     (lambda: pyfq.quantize(W[:, ::2]), ValueError, "w must be C-contiguous"),
     (lambda: pyfq.quantize(W, 17), ValueError, "bits must be 1 ... 16, not 17"),
     (lambda: pyfq.quantize(W, 8.0), TypeError, "bits must be an integer, not float"),
     (lambda: pyfq.quantize(W, 1), ValueError, "bits=1 leaves scheme 'symmetric' no positive code"),
-    (lambda: pyfq.quantize(W, scheme="asymmetric"), ValueError, "scheme must be one of 'symmetric', 'affine', 'minmax'"),
+    (
+        lambda: pyfq.quantize(W, scheme="asymmetric"),
+        ValueError,
+        "scheme must be one of 'symmetric', 'affine', 'minmax'",
+    ),
     (lambda: pyfq.quantize(W, rounding="up"), ValueError, "rounding must be one of 'half_even'"),
-    (lambda: pyfq.quantize(W, range="wide"), ValueError, "range must be one of 'narrow', 'full', not 'wide'"),
+    (
+        lambda: pyfq.quantize(W, range="wide"),
+        ValueError,
+        "range must be one of 'narrow', 'full', not 'wide'",
+    ),
     (lambda: pyfq.quantize(W, rounding="stochastic"), ValueError, "seed must be given"),
     (lambda: pyfq.quantize(W, seed=1), ValueError, "seed is of rounding 'stochastic'"),
-    (lambda: pyfq.quantize(W, scale="absmax", scheme="affine"), ValueError, "scale='absmax' is of scheme 'symmetric'"),
+    (
+        lambda: pyfq.quantize(W, scale="absmax", scheme="affine"),
+        ValueError,
+        "scale='absmax' is of scheme 'symmetric'",
+    ),
     (lambda: pyfq.quantize(W, scale="max"), ValueError, "scale must be one of 'absmax'"),
     (lambda: pyfq.quantize(W, scale=0.0), ValueError, "scale must not be 0"),
-    (lambda: pyfq.quantize(W, scale=np.ones((3, 1))), TypeError, "scale must be float32, not float64"),
-    (lambda: pyfq.quantize(W, scale=np.ones(3, np.float32)), ValueError, r"scale must have shape \(3, 1\), not \(3,\)"),
-    (lambda: pyfq.quantize(W, scale=1.0, scheme="minmax"), ValueError, "scale cannot be given with scheme 'minmax'"),
-    (lambda: pyfq.quantize(W, zero_point=1), ValueError, "zero_point needs a given scale and scheme 'affine'"),
-    (lambda: pyfq.quantize(W, 4, scale=1.0, scheme="affine", zero_point=16), ValueError, "zero_point must be 0 ... 15"),
-    (lambda: pyfq.quantize(W, scale=1.0, scheme="affine", zero_point=0.5), TypeError, "zero_point must be integers"),
+    (
+        lambda: pyfq.quantize(W, scale=np.ones((3, 1))),
+        TypeError,
+        "scale must be float32, not float64",
+    ),
+    (
+        lambda: pyfq.quantize(W, scale=np.ones(3, np.float32)),
+        ValueError,
+        r"scale must have shape \(3, 1\), not \(3,\)",
+    ),
+    (
+        lambda: pyfq.quantize(W, scale=1.0, scheme="minmax"),
+        ValueError,
+        "scale cannot be given with scheme 'minmax'",
+    ),
+    (
+        lambda: pyfq.quantize(W, zero_point=1),
+        ValueError,
+        "zero_point needs a given scale and scheme 'affine'",
+    ),
+    (
+        lambda: pyfq.quantize(W, 4, scale=1.0, scheme="affine", zero_point=16),
+        ValueError,
+        "zero_point must be 0 ... 15",
+    ),
+    (
+        lambda: pyfq.quantize(W, scale=1.0, scheme="affine", zero_point=0.5),
+        TypeError,
+        "zero_point must be integers",
+    ),
     (lambda: pyfq.quantize(NAN), ValueError, r"w must be finite, but w\[1, 1\] is inf"),
     (lambda: pyfq.quantize(NAN, granularity=PerTensor()), ValueError, r"w\[1, 1\] is inf"),
     (lambda: pyfq.quantize(NAN, scale=1.0), ValueError, r"w\[1, 1\] is inf"),
-    (lambda: pyfq.quantize_fixed_point(W, 10, 10), ValueError, r"must be 1 ... 16, not 10 \+ 10 \+ 1 = 21"),
+    (
+        lambda: pyfq.quantize_fixed_point(W, 10, 10),
+        ValueError,
+        r"must be 1 ... 16, not 10 \+ 10 \+ 1 = 21",
+    ),
     (lambda: pyfq.quantize_fixed_point(W, 200, -190), ValueError, "fraction_bits must be"),
-    (lambda: pyfq.quantize(W).dequantize(np.float16), TypeError, "dtype must be float32 or float64, not float16"),
-    (lambda: pyfq.quantize(W).error(W[:2]), ValueError, r"w must have shape \(3, 4\), not \(2, 4\)"),
-]  # fmt: skip
+    (
+        lambda: pyfq.quantize(W).dequantize(np.float16),
+        TypeError,
+        "dtype must be float32 or float64, not float16",
+    ),
+    (
+        lambda: pyfq.quantize(W).error(W[:2]),
+        ValueError,
+        r"w must have shape \(3, 4\), not \(2, 4\)",
+    ),
+]
 
 
 @pytest.mark.parametrize(("call", "error", "message"), REFUSALS)

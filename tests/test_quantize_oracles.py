@@ -22,14 +22,18 @@ def onnx_run():
         results = [f"y{i}" for i in range(outputs)]
         node = onnx.helper.make_node(operator, names, results, **attributes)
         value = [
-            onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+            onnx.helper.make_tensor_value_info(
+                n, onnx.helper.np_dtype_to_tensor_dtype(x.dtype), x.shape
+            )
             for n, x in zip(names, inputs, strict=True)
         ]
         empty = [onnx.helper.make_empty_tensor_value_info(n) for n in results]
         graph = onnx.helper.make_graph([node], "g", value, empty)
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
         model.ir_version = 10
-        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
         return session.run(None, dict(zip(names, inputs, strict=True)))
 
     return run
@@ -64,11 +68,14 @@ def test_quantize_per_group_is_blocked_quantizelinear(onnx_run):
     same(q.codes, codes, "blocked")
 
 
-@pytest.mark.parametrize("x", [
-    [0, 2, -3, -2.5, 1.34, 0.5],
-    [-1.0, -2.1, -1.3, -2.5, -3.34, -4.0],
-    [1, 2.1, 1.3, 2.5, 3.34, 4.0, 1.5, 2.6, 3.9, 4.0, 3.0, 2.345],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "x",
+    [
+        [0, 2, -3, -2.5, 1.34, 0.5],
+        [-1.0, -2.1, -1.3, -2.5, -3.34, -4.0],
+        [1, 2.1, 1.3, 2.5, 3.34, 4.0, 1.5, 2.6, 3.9, 4.0, 3.0, 2.345],
+    ],
+)
 def test_quantize_per_tensor_is_dynamicquantizelinear(onnx_run, x):
     x = np.array(x, np.float32)
     codes, scale, zero_point = onnx_run("DynamicQuantizeLinear", x, outputs=3)
@@ -98,18 +105,26 @@ def test_blocks_of_q8_0_are_those_of_gguf():
     for where in everywhere():
         q = pyfq.quantize(w, 8, granularity=PerGroup(32), rounding="half_away", reciprocal=True)
         same(q.codes, want, where)
-        same(q.scale.astype(np.float16).reshape(-1), np.ascontiguousarray(blocks[:, :2]).view(np.float16)[:, 0], where)
+        same(
+            q.scale.astype(np.float16).reshape(-1),
+            np.ascontiguousarray(blocks[:, :2]).view(np.float16)[:, 0],
+            where,
+        )
 
 
 def test_blocks_of_q4_0_are_those_of_gguf():
     gguf = pytest.importorskip("gguf", reason="needs the oracles extra")
     w = large(np.float32, shape=(64, 256))
-    w.reshape(-1)[:: 1001] = 0.0
+    w.reshape(-1)[::1001] = 0.0
     blocks = gguf.quants.quantize(w, gguf.GGMLQuantizationType.Q4_0).reshape(-1, 18)
     nibbles = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], axis=1).reshape(w.shape)
     how = {"granularity": PerGroup(32), "rounding": "half_up", "range": "full"}
     scale = pyfq.quantize(w, 4, scale="signed_max", **how).scale
-    same(scale.astype(np.float16).reshape(-1), np.ascontiguousarray(blocks[:, :2]).view(np.float16)[:, 0], "scale")
+    same(
+        scale.astype(np.float16).reshape(-1),
+        np.ascontiguousarray(blocks[:, :2]).view(np.float16)[:, 0],
+        "scale",
+    )
     # gguf multiplies by the float32 reciprocal in float64: its step is the reciprocal of that.
     step = 1 / (np.float32(1) / scale).astype(np.float64)
     for where in everywhere():
@@ -122,13 +137,24 @@ def test_quantize_is_that_of_torch(scheme):
     torch = pytest.importorskip("torch", reason="needs the oracles extra")
     w = large(np.float32, shape=(37, 129))
     q = pyfq.quantize(w, 8, scheme=scheme)
-    zeros = np.zeros(37, np.int32) if q.zero_point is None else q.zero_point.reshape(-1).astype(np.int32)
+    zeros = (
+        np.zeros(37, np.int32)
+        if q.zero_point is None
+        else q.zero_point.reshape(-1).astype(np.int32)
+    )
     low, high = (-128, 127) if scheme == "symmetric" else (0, 255)
     # torch multiplies by the reciprocal of the scale.
     want = torch.fake_quantize_per_channel_affine(
-        torch.from_numpy(w), torch.from_numpy(q.scale.reshape(-1).copy()), torch.from_numpy(zeros), 0, low, high
+        torch.from_numpy(w),
+        torch.from_numpy(q.scale.reshape(-1).copy()),
+        torch.from_numpy(zeros),
+        0,
+        low,
+        high,
     ).numpy()
-    got = pyfq.fake_quantize(w, 8, scheme=scheme, scale=q.scale, zero_point=q.zero_point, reciprocal=True)
+    got = pyfq.fake_quantize(
+        w, 8, scheme=scheme, scale=q.scale, zero_point=q.zero_point, reciprocal=True
+    )
     same(got, want, "torch")
 
 

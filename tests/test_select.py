@@ -1,3 +1,5 @@
+"""Topic `select` against its reference, everywhere, and what it refuses."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,11 +17,17 @@ def check(x, k, granularity, magnitude):
         same(pyfq.select_kth(x, k, granularity=granularity, magnitude=magnitude), want, where)
 
 
-@given(x=weights(shapes=array_shapes(max_dims=3, max_side=21)), granularity=granularities, data=st.data())
+@given(
+    x=weights(shapes=array_shapes(max_dims=3, max_side=21)),
+    granularity=granularities,
+    data=st.data(),
+)
 def test_select_kth_matches_reference(x, granularity, data):
     cols = {PerTensor: x.size, PerRow: x.shape[-1]}.get(type(granularity), x.shape[-1] % 40 or 1)
     size = getattr(granularity, "size", cols)
-    shortest = min(x.shape[-1] % size or size, x.shape[-1]) if isinstance(granularity, PerGroup) else cols
+    shortest = (
+        min(x.shape[-1] % size or size, x.shape[-1]) if isinstance(granularity, PerGroup) else cols
+    )
     check(x, data.draw(st.integers(0, shortest - 1)), granularity, data.draw(st.booleans()))
 
 

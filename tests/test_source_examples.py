@@ -1,4 +1,4 @@
-"""The worked examples of the documents pyfq was written from, each against its own lines of NumPy."""
+"""The worked examples of the documents pyfq was written from, each against its own NumPy."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,8 @@ def test_round_tenths_of_relu_activations_around_five():
         got = pyfq.quantize(
             x, 8, scheme="affine", granularity=PerTensor(), scale=0.1, zero_point=5, reciprocal=True
         )
-        # x*10 + 5 rounds once more than x*10: where that crosses a half, the codes may differ by one.
+        # x*10 + 5 rounds once more than x*10: where that crosses a half, the codes may differ by
+        # one.
         ties = np.abs(x * 10 % 1 - 0.5) < 1e-12
         same(got.codes[~ties], codes[~ties].astype(np.uint8), where)
 

@@ -43,13 +43,29 @@ def variant(isa: str) -> Iterator[None]:
         _native.lib = used
 
 
+SHAPES = array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=21)
+
+
 @st.composite
-def weights(draw, dtype=None, shapes=array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=21)):
+def weights(draw, dtype=None, shapes=SHAPES):
     """Arrays with ties, zeros of both signs, denormals, huge and tiny values."""
     dtype = np.dtype(draw(dtypes) if dtype is None else dtype)
     limits = np.finfo(dtype)
-    special = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.5, limits.max, limits.min, limits.tiny, -limits.tiny,
-               limits.smallest_subnormal, -3 * limits.smallest_subnormal]  # fmt: skip
+    special = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -0.5,
+        2.5,
+        limits.max,
+        limits.min,
+        limits.tiny,
+        -limits.tiny,
+        limits.smallest_subnormal,
+        -3 * limits.smallest_subnormal,
+    ]
     elements = st.one_of(
         st.sampled_from([float(x) for x in special]),
         st.floats(-8, 8, width=8 * dtype.itemsize),
@@ -63,8 +79,8 @@ def large(dtype, seed=0, shape=(301, 997)):
     """Return an array that is worth a team of threads: odd extents, ties, both zeros."""
     rng = np.random.default_rng(seed)
     w = rng.standard_normal(shape).astype(dtype)
-    w.reshape(-1)[:: 7] = np.round(w.reshape(-1)[:: 7], 1)
-    w.reshape(-1)[:: 1001] = -0.0
+    w.reshape(-1)[::7] = np.round(w.reshape(-1)[::7], 1)
+    w.reshape(-1)[::1001] = -0.0
     return w
 
 

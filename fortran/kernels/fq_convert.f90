@@ -1,17 +1,18 @@
 !> float32 to and from the bits of narrower binary floating-point formats.
 !>
 !> A format is told by its exponent bits, its mantissa bits, and whether it is finite only: without
-!> infinities, its only NaN being all ones (float8 E4M3FN; Micikevicius et al. 2022, arXiv 2209.05433).
-!> Each loop names its format as constants: with them the compiler folds all that depends on it.
+!> infinities, its only NaN being all ones (float8 E4M3FN; Micikevicius et al. 2022, arXiv
+!> 2209.05433). Each loop names its format as constants: with them the compiler folds all that
+!> depends on it.
 !>
 !> Python: `pyfq/convert.py`.  Reference: `pyfq/reference/convert.py`.
 module fq_convert_real32
   use fq_kinds, only: i8, i16, i32, i64, sp
+  use fq_team, only: SMALL_WORK
   implicit none (type, external)
   private
   public :: narrow16, narrow8, widen16, widen8
 
-  integer(i64), parameter :: SMALL_WORK = 65536    ! elements below which a team costs more than it gains
   integer(i64), parameter :: RUN = 4096            ! elements of a task, in L1
 
 contains
@@ -114,13 +115,13 @@ contains
 
   !> Pattern of the value of the format that is nearest to `x`.
   !>
-  !> The significand, hidden bit included, is shifted to the width of the format (further for a denormal)
-  !> and rounded; added to the exponent field, its carry raises the exponent as it should.
+  !> The significand, hidden bit included, is shifted to the width of the format (further for a
+  !> denormal) and rounded; added to the exponent field, its carry raises the exponent as it should.
   pure elemental function narrowed(x, exponent_bits, mantissa_bits, finite_only) result(pattern)
     real(sp), intent(in) :: x
     integer(i32), intent(in) :: exponent_bits, mantissa_bits
     logical, intent(in) :: finite_only
-    integer(i32) :: pattern, magnitude, exponent, significand, cut, infinite, overflow, nan
+    integer(i32) :: pattern, magnitude, exponent, significand, cut, odd, infinite, overflow, nan
 
     infinite = shiftl(shiftl(1, exponent_bits) - 1, mantissa_bits)
     overflow = merge(infinite + shiftl(1, mantissa_bits) - 1, infinite, finite_only)
@@ -130,14 +131,16 @@ contains
     significand = magnitude - shiftl(exponent - 1, 23)
     exponent = exponent - 127 + shiftl(1, exponent_bits - 1) - 1
     cut = min(23 - mantissa_bits + max(0, 1 - exponent), 25)
-    significand = shiftr(significand + shiftl(1, cut - 1) - 1 + iand(shiftr(significand, cut), 1), cut)
+    odd = iand(shiftr(significand, cut), 1)
+    significand = shiftr(significand + shiftl(1, cut - 1) - 1 + odd, cut)
     pattern = min(shiftl(max(exponent, 1) - 1, mantissa_bits) + significand, overflow)
     pattern = merge(nan, pattern, magnitude > 2139095040)
     pattern = ior(pattern, shiftl(shiftr(transfer(x, 0_i32), 31), exponent_bits + mantissa_bits))
   end function narrowed
 
-  !> Value of a pattern.  A denormal is its magnitude times the smallest positive value of the format,
-  !> \( 2^{1 - bias - mantissa\_bits} \), which is a normal float32 whose bits are spelt out.
+  !> Value of a pattern.  A denormal is its magnitude times the smallest positive value of the
+  !> format, \( 2^{1 - bias - mantissa\_bits} \), which is a normal float32 whose bits are spelt
+  !> out.
   pure elemental function widened(pattern, exponent_bits, mantissa_bits, finite_only) result(x)
     integer(i32), intent(in) :: pattern, exponent_bits, mantissa_bits
     logical, intent(in) :: finite_only
@@ -154,7 +157,8 @@ contains
     else
       bits = bits + merge(shiftl(127 - bias, 23), 0, magnitude >= infinite)
     end if
-    bits = merge(transfer(real(magnitude, sp)*least, 0_i32), bits, magnitude < shiftl(1, mantissa_bits))
+    bits = merge(transfer(real(magnitude, sp)*least, 0_i32), bits, &
+      magnitude < shiftl(1, mantissa_bits))
     x = transfer(ior(bits, shiftl(shiftr(pattern, exponent_bits + mantissa_bits), 31)), x)
   end function widened
 

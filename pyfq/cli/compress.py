@@ -1,6 +1,8 @@
 """``pyfq compress``: a checkpoint in, a compressed one out."""
 
 import argparse
+import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -86,7 +88,7 @@ files:
   model.safetensors in it (shards stay shards), and tokenizer, config and other small files of a
   model directory are copied beside them. Quantized tensors are written as compressed-tensors does
   where it can express them, else in pyfq's extension of it; pyfq inspect shows which, pyfq
-  decompress reads both.
+  decompress reads both. What was interrupted goes on with --resume (an npz file begins anew).
 """
 
 
@@ -173,12 +175,12 @@ def run(args: argparse.Namespace) -> int:
     """Compress, and report."""
     started = time.perf_counter()
     recipe = recipe_of(args)
-    if args.resume and args.output.suffix == ".npz":
-        raise UsageError("--resume: npz files are written in one go; write .safetensors")
     if args.resume and args.force:
         raise UsageError(
             "--resume goes on with an interrupted run, --force begins anew: choose one"
         )
+    if args.json not in (None, "-") and not Path(args.json).parent.is_dir():
+        raise UsageError(f"--json: {Path(args.json).parent} is not a directory")
     if args.threads is not None:
         pyfq.set_num_threads(args.threads)
     source = Source(args.source)
@@ -189,6 +191,8 @@ def run(args: argparse.Namespace) -> int:
     }
     if all(tensor.rule is None for tensor in plans.values()):
         raise ValueError(f"{args.source}: no tensor is to be compressed: {_why_none(recipe)}")
+    for remark in _unused(recipe, source):
+        print(f"pyfq compress: {remark}", file=sys.stderr)
     target = plan_target(source, args.output)
     refuse_overlap(source, target)
     if args.dry_run:
@@ -272,6 +276,14 @@ def _why_none(recipe: Recipe) -> str:
     return f"none of the rules for {globs} matches a tensor of floats of the size it asks for"
 
 
+def _unused(recipe: Recipe, source: Source) -> Iterator[str]:
+    """Yield a remark for each rule that decides about no tensor: a misspelt glob, most likely."""
+    used = {recipe.rule_for(name, word, source.shapes[name]) for name, word in source.words.items()}
+    for number, rule in enumerate(recipe.rules, 1):
+        if rule not in used:
+            yield f"rule {number} ({', '.join(map(repr, rule.match))}) concerns no tensor"
+
+
 def _write(
     args: argparse.Namespace,
     source: Source,
@@ -311,14 +323,11 @@ def _write(
                 )
                 journal.add_finished(str(file.relative_to(target.path)))
     except KeyboardInterrupt:
-        if args.output.suffix == ".npz":
-            journal.remove()
-            raise
         raise KeyboardInterrupt("; the same command with --resume goes on") from None
     except ValueError:
         # A tensor that cannot be compressed cannot be after a --resume either.
-        remove_partial(target)
         journal.remove()
+        remove_partial(target)
         raise
     write_beside(target, tensors)
     quantized = {
@@ -372,7 +381,7 @@ def _document(
 ) -> dict[str, Any]:
     """Return the report as JSON has it."""
     done = [row for row in rows if row["method"] != "copy"]
-    weights = sum(_size(row) for row in done)
+    weights = sum(math.prod(row["shape"]) for row in done)
     before, after = (sum(row[key] for row in done) for key in ("bytes_before", "bytes_after"))
     return {
         "command": "compress",
@@ -392,10 +401,6 @@ def _document(
             "file_bytes_before": source.nbytes,
         },
     }
-
-
-def _size(row: Mapping[str, Any]) -> float:
-    return 8 * row["bytes_after"] / row["bits_per_weight"]
 
 
 def _tell(args: argparse.Namespace, document: Mapping[str, Any], text: str) -> None:

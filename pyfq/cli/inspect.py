@@ -85,7 +85,7 @@ def _text(
         )
         if with_parts and row["method"]:
             for part, entry in row["parts"].items():
-                lines.append([f"  {part}", _shape_text(entry["shape"]), entry["dtype"], "", "", ""])
+                lines.append([f"-> {part}", _shape_text(entry["shape"]), entry["dtype"], "", "", ""])
     table = table_text(lines, ["tensor", "shape", "dtype", "method", "bits/weight", "bytes"])
     formats = Counter(row["format"] or f"{row['dtype']} as it is" for row in rows)
     summary = ", ".join(f"{n} {name}" for name, n in formats.most_common())

@@ -194,9 +194,11 @@ def remove_stale(target: Target) -> None:
 
 
 def remove_partial(target: Target) -> None:
-    """Remove the unfinished files of a run that cannot go on."""
+    """Remove the unfinished files of a run that cannot go on, and the directory if it is empty."""
     for file in target.files:
         partial_path(file).unlink(missing_ok=True)
+    if not target.is_file and target.path.is_dir() and not any(target.path.iterdir()):
+        target.path.rmdir()
 
 
 class _Parts(Mapping[str, NDArray]):

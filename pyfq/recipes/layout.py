@@ -51,7 +51,7 @@ def format_of(name: str, shape: Sequence[int], quantize: Quantize) -> str:
         or not name.endswith(".weight")
         or quantize.bits > 8
         or quantize.scheme == "minmax"
-        or (isinstance(quantize.granularity, PerGroup) and shape[1] % quantize.granularity.size)
+        or (isinstance(quantize.granularity, PerGroup) and _short_group(shape, quantize.granularity))
     ):
         return OWN
     return INT if quantize.bits == 8 else PACK
@@ -180,7 +180,10 @@ def quantization_config(
     for name, (shape, quantize) in tensors.items():
         kind = format_of(name, shape, quantize)
         if kind != OWN:
-            key = (kind, quantize.bits, quantize.scheme == "symmetric", quantize.granularity)
+            granularity = quantize.granularity
+            if isinstance(granularity, PerGroup) and granularity.size >= shape[1]:
+                granularity = PerRow()
+            key = (kind, quantize.bits, quantize.scheme == "symmetric", granularity)
             groups.setdefault(key, []).append(name.removesuffix(".weight"))
     if not groups:
         return None
@@ -207,6 +210,11 @@ def quantization_config(
         },
         "ignore": [],
     }
+
+
+def _short_group(shape: Sequence[int], granularity: PerGroup) -> int:
+    """Return the length of the short last group of a row; 0 if there is none."""
+    return shape[1] % min(granularity.size, shape[1])
 
 
 def _strategy(granularity: PerTensor | PerRow | PerGroup) -> dict[str, Any]:

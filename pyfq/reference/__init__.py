@@ -1,7 +1,7 @@
 """Every kernel again in a few lines of NumPy: the specification the Fortran must meet.
 
-The names and arguments are those of the functions they specify; validation is left out, and results are
-plain arrays. Reading them needs no compiled code.
+The names and arguments are those of the functions they specify; validation is left out, and results
+are plain arrays. Reading them needs no compiled code.
 """
 
 from .convert import cast_from, cast_to

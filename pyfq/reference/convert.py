@@ -15,13 +15,19 @@ def cast_to(x, to):
     exponent_bits, mantissa_bits, finite_only = FORMATS[to]
     width = 1 + exponent_bits + mantissa_bits
     ladder = _values(np.arange(2 ** (width - 1)), exponent_bits, mantissa_bits)
-    nan = 2 ** (width - 1) - 1 if finite_only else (2**exponent_bits - 1 << mantissa_bits) | 1 << (mantissa_bits - 1)
+    nan = (
+        2 ** (width - 1) - 1
+        if finite_only
+        else (2**exponent_bits - 1 << mantissa_bits) | 1 << (mantissa_bits - 1)
+    )
     last = nan if finite_only else 2**exponent_bits - 1 << mantissa_bits
     a = np.abs(x.astype(np.float64))
     above = np.clip(np.searchsorted(ladder[: last + 1], a), 1, last)
     down, up = a - ladder[above - 1], ladder[above] - a
     bits = np.where((down < up) | ((down == up) & (above % 2 == 1)), above - 1, above)
-    bits = np.where(np.isnan(x), nan, np.where(a == 0, 0, bits)) | np.signbit(x).astype(int) << (width - 1)
+    bits = np.where(np.isnan(x), nan, np.where(a == 0, 0, bits)) | np.signbit(x).astype(int) << (
+        width - 1
+    )
     return bits.astype(f"uint{width}")
 
 
@@ -43,4 +49,6 @@ def _values(magnitude, exponent_bits, mantissa_bits):
     """Return what magnitudes stand for as if no exponent were special, in float64."""
     exponent = np.maximum(magnitude >> mantissa_bits, 1)
     significand = magnitude - (exponent - 1 << mantissa_bits)
-    return np.ldexp(significand.astype(np.float64), exponent - 2 ** (exponent_bits - 1) + 1 - mantissa_bits)
+    return np.ldexp(
+        significand.astype(np.float64), exponent - 2 ** (exponent_bits - 1) + 1 - mantissa_bits
+    )

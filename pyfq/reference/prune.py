@@ -18,7 +18,9 @@ def prune_threshold(w, threshold, *, granularity=PerTensor(), scores=None):
 
 def prune_percentile(w, rate, *, granularity=PerTensor(), scores=None):
     """Keep what is not below the percentile of the scores."""
-    threshold = each_group(_scores(w, scores), granularity, lambda group: np.percentile(group, rate))
+    threshold = each_group(
+        _scores(w, scores), granularity, lambda group: np.percentile(group, rate)
+    )
     return prune_threshold(w, threshold, granularity=granularity, scores=scores)
 
 
@@ -31,7 +33,9 @@ def prune_ratio(w, ratio, *, granularity=PerTensor(), scores=None):
     for g, length in enumerate(grid.lengths):
         count = round(ratio * int(length))
         start = g * grid.group_size
-        order = start + np.argsort(rows[:, start : start + length], axis=1, kind="stable")[:, :count]
+        order = (
+            start + np.argsort(rows[:, start : start + length], axis=1, kind="stable")[:, :count]
+        )
         np.put_along_axis(mask, order, False, axis=1)
         if count:
             threshold[:, g] = np.take_along_axis(rows, order[:, -1:], axis=1)[:, 0]
@@ -46,7 +50,9 @@ def prune_nm(w, n=2, m=4, *, scores=None):
     mask = np.zeros(rows.shape, bool)
     for start in range(0, cols, m):
         block = rows[:, start : start + m]
-        np.put_along_axis(mask, start + np.argsort(block, axis=1, kind="stable")[:, -n:], True, axis=1)
+        np.put_along_axis(
+            mask, start + np.argsort(block, axis=1, kind="stable")[:, -n:], True, axis=1
+        )
     mask = mask.reshape(w.shape)
     return np.where(mask, w, 0), mask, None
 
@@ -67,20 +73,30 @@ def prune_rows(w, ratio, norm=2, round_to=1, *, scores=None):
     order = np.argsort(norms, kind="stable")[: rows - kept]
     mask = np.ones(w.shape, bool)
     mask[order] = False
-    return np.where(mask, w, 0), mask, np.array(float(norms[order[-1]]) / unit if order.size else -np.inf)
+    return (
+        np.where(mask, w, 0),
+        mask,
+        np.array(float(norms[order[-1]]) / unit if order.size else -np.inf),
+    )
 
 
 def prune_global(tensors, ratio, *, scores=None):
     """Drop the first `round(ratio * n)` in a stable sort by score of all tensors in a row."""
     ranked = np.concatenate(
-        [_scores(w, None if scores is None else scores[name]).reshape(-1) for name, w in tensors.items()]
+        [
+            _scores(w, None if scores is None else scores[name]).reshape(-1)
+            for name, w in tensors.items()
+        ]
     )
     order = np.argsort(ranked, kind="stable")[: round(ratio * ranked.size)]
     mask = np.ones(ranked.size, bool)
     mask[order] = False
     threshold = np.array(ranked[order[-1]] if order.size else -np.inf, ranked.dtype)
     ends = np.cumsum([w.size for w in tensors.values()])[:-1]
-    masks = [part.reshape(w.shape) for part, w in zip(np.split(mask, ends), tensors.values(), strict=True)]
+    masks = [
+        part.reshape(w.shape)
+        for part, w in zip(np.split(mask, ends), tensors.values(), strict=True)
+    ]
     return {
         name: (np.where(part, w, 0), part, threshold)
         for (name, w), part in zip(tensors.items(), masks, strict=True)

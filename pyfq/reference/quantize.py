@@ -7,9 +7,18 @@ from .grouping import each_group, reduce_groups, spread
 
 
 def quantize(
-    w, bits=8, *, scheme="symmetric", granularity=PerRow(), rounding="half_even", range="narrow",
-    scale=None, zero_point=None, seed=None, reciprocal=False,
-):  # fmt: skip
+    w,
+    bits=8,
+    *,
+    scheme="symmetric",
+    granularity=PerRow(),
+    rounding="half_even",
+    range="narrow",
+    scale=None,
+    zero_point=None,
+    seed=None,
+    reciprocal=False,
+):
     """Return codes, scale, zero point (affine) and minimum (minmax)."""
     signed = scheme == "symmetric"
     high = 2 ** (bits - 1) - 1 if signed else 2**bits - 1
@@ -22,10 +31,15 @@ def quantize(
     else:
         scale = np.full(shape, scale, w.dtype)
         zero_point = None if signed else np.full(shape, 0 if zero_point is None else zero_point)
-    zeros = spread(np.zeros(shape, np.int64) if zero_point is None else zero_point.astype(np.int64),
-                   w.shape, granularity)  # fmt: skip
+    zeros = spread(
+        np.zeros(shape, np.int64) if zero_point is None else zero_point.astype(np.int64),
+        w.shape,
+        granularity,
+    )
     x = _ratio(w, scale, minimum, granularity, reciprocal)
-    codes = _round(np.clip(x, (low - zeros).astype(w.dtype), (high - zeros).astype(w.dtype)), rounding, seed)
+    codes = _round(
+        np.clip(x, (low - zeros).astype(w.dtype), (high - zeros).astype(w.dtype)), rounding, seed
+    )
     codes = (codes.astype(np.int64) + zeros).astype(_code_dtype(bits, signed))
     return codes, scale, None if zero_point is None else zero_point.astype(unsigned), minimum
 
@@ -33,28 +47,56 @@ def quantize(
 def dequantize(codes, scale, zero_point=None, minimum=None, *, granularity=PerRow()):
     """Return `(codes - zero_point) * scale + minimum`, at most the largest finite number."""
     scale = spread(scale, codes.shape, granularity)
-    zeros = 0 if zero_point is None else spread(zero_point.astype(np.int64), codes.shape, granularity)
+    zeros = (
+        0 if zero_point is None else spread(zero_point.astype(np.int64), codes.shape, granularity)
+    )
     least = scale.dtype.type(0) if minimum is None else spread(minimum, codes.shape, granularity)
     factor, largest = _halving(scale), np.finfo(scale.dtype).max
     with np.errstate(over="ignore"):
-        value = factor * least + (codes.astype(np.int64) - zeros).astype(scale.dtype) * (factor * scale)
+        value = factor * least + (codes.astype(np.int64) - zeros).astype(scale.dtype) * (
+            factor * scale
+        )
     return np.clip(value, -factor * largest, factor * largest) / factor
 
 
 def fake_quantize(
-    w, bits=8, *, scheme="symmetric", granularity=PerRow(), rounding="half_even", range="narrow",
-    scale=None, zero_point=None, seed=None, reciprocal=False,
-):  # fmt: skip
+    w,
+    bits=8,
+    *,
+    scheme="symmetric",
+    granularity=PerRow(),
+    rounding="half_even",
+    range="narrow",
+    scale=None,
+    zero_point=None,
+    seed=None,
+    reciprocal=False,
+):
     """Return the reals that quantized weights stand for."""
     codes, *parameters = quantize(
-        w, bits, scheme=scheme, granularity=granularity, rounding=rounding, range=range, scale=scale,
-        zero_point=zero_point, seed=seed, reciprocal=reciprocal,
-    )  # fmt: skip
+        w,
+        bits,
+        scheme=scheme,
+        granularity=granularity,
+        rounding=rounding,
+        range=range,
+        scale=scale,
+        zero_point=zero_point,
+        seed=seed,
+        reciprocal=reciprocal,
+    )
     return dequantize(codes, *parameters, granularity=granularity)
 
 
 def quantize_fixed_point(
-    w, integer_bits, fraction_bits, *, signed=True, rounding="half_even", overflow="saturate", seed=None
+    w,
+    integer_bits,
+    fraction_bits,
+    *,
+    signed=True,
+    rounding="half_even",
+    overflow="saturate",
+    seed=None,
 ):
     """Return codes and scale of Qm.n."""
     bits = integer_bits + fraction_bits + bool(signed)
@@ -109,7 +151,7 @@ def _step(spread, levels):
     """Divide; 1 for no spread; among the denormals not so small that codes fall short."""
     step = np.where(spread > 0, spread / levels, spread.dtype.type(1))
     short = (step < np.finfo(step.dtype).tiny) & (np.minimum(step, 1) * levels < spread)
-    return np.where(short, np.nextafter(step, np.inf, dtype=step.dtype), step)
+    return np.where(short, np.nextafter(np.minimum(step, 1), np.inf, dtype=step.dtype), step)
 
 
 def _halving(scale):
@@ -141,11 +183,11 @@ def _round(x, rounding, seed):
         case "floor":
             return floor
     digits = np.finfo(x.dtype).nmant + 1
-    u = (splitmix64(seed, x.size) >> np.uint64(64 - digits)).astype(x.dtype) * x.dtype.type(0.5**digits)
+    u = (splitmix64(seed, x.size) >> np.uint64(64 - digits)).astype(x.dtype) * x.dtype.type(
+        0.5**digits
+    )
     return floor + (u.reshape(x.shape) < x - floor)
 
 
 def _code_dtype(bits, signed):
     return f"{'int' if signed else 'uint'}{8 if bits <= 8 else 16}"
-
-

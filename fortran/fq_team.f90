@@ -1,0 +1,8 @@
+!> When work is worth a team of threads.
+module fq_team
+  use fq_kinds, only: i64
+  implicit none (type, external)
+  private
+  !> Elements below which waking a team, some 45 microseconds, costs more than it gains.
+  integer(i64), parameter, public :: SMALL_WORK = 65536
+end module fq_team

@@ -1,0 +1,461 @@
+"""``pyfq compress``, ``decompress`` and ``inspect``."""
+
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import pyfq
+from pyfq.cli import compress as command
+from pyfq.cli import main
+from pyfq.io import open_checkpoint, open_safetensors, write_index, write_npz, write_safetensors
+from pyfq.io.atomic import partial_path
+
+NAMES = ("a.weight", "b.weight", "c.weight")
+
+
+def weights(shape, dtype=np.float32, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def model():
+    tensors = {name: weights((64, 128), seed=i) for i, name in enumerate(NAMES)}
+    odd = weights((93, 57), seed=5)
+    return tensors | {"odd.weight": odd, "bias": weights(64), "ids": np.arange(512).reshape(1, -1)}
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Make a model directory with files of every kind beside the weights."""
+    root = tmp_path / "model"
+    (root / "1_Pooling").mkdir(parents=True)
+    (root / ".cache").mkdir()
+    write_safetensors(root / "model.safetensors", model(), {"format": "pt"})
+    (root / "config.json").write_text('{"hidden": 128}')
+    (root / "tokenizer.json").write_text("{}")
+    (root / "1_Pooling" / "config.json").write_text("{}")
+    (root / "pytorch_model.bin").write_text("old weights")
+    (root / ".cache" / "x").write_text("hidden")
+    return root
+
+
+@pytest.fixture
+def shards(tmp_path):
+    root = tmp_path / "sharded"
+    root.mkdir()
+    weight_map = {}
+    for i, name in enumerate(NAMES):
+        shard = f"model-{i}.safetensors"
+        write_safetensors(root / shard, {name: model()[name]}, {"format": "pt"})
+        weight_map[name] = shard
+    write_index(root / "model.safetensors.index.json", weight_map, 3 * 64 * 128 * 4)
+    return root
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def tensors_of(path):
+    with open_checkpoint(path) as checkpoint:
+        return {name: np.array(checkpoint[name]) for name in checkpoint}
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], strict=True)
+
+
+def test_compress_quantizes_large_matrices_and_copies_the_rest(source, tmp_path, capsys):
+    assert run("compress", source, "-o", tmp_path / "out") == 0
+    with open_safetensors(tmp_path / "out" / "model.safetensors") as file:
+        assert file.metadata["format"] == "pt"
+        q = pyfq.quantize(model()["a.weight"], 8, granularity=pyfq.PerGroup(128))
+        np.testing.assert_array_equal(file["a.weight"], q.codes, strict=True)
+        np.testing.assert_array_equal(file["a.weight_scale"], q.scale, strict=True)
+        np.testing.assert_array_equal(file["ids"], model()["ids"])
+        assert file.dtypes["bias"] == "F32"
+        assert file.dtypes["odd.weight"] == "I8"  # one group of 57
+    assert "lowest SQNR" in capsys.readouterr().out
+
+
+def test_compress_copies_what_lies_beside_the_weights(source, tmp_path):
+    out = tmp_path / "out"
+    assert run("compress", source, "-o", out, "--dense") == 0
+    found = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert found == ["1_Pooling/config.json", "config.json", "model.safetensors", "tokenizer.json"]
+    assert (out / "config.json").read_text() == '{"hidden": 128}'
+
+
+def test_compress_of_a_file_copies_its_model_directory(source, tmp_path):
+    assert run("compress", source / "model.safetensors", "-o", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "tokenizer.json").exists()
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["hidden"] == 128
+    assert config["quantization_config"]["quant_method"] == "compressed-tensors"
+
+
+def test_compress_to_a_file_writes_that_file_alone(source, tmp_path):
+    out = tmp_path / "deep" / "out.safetensors"
+    assert run("compress", source, "-o", out) == 0
+    assert [path.name for path in out.parent.iterdir()] == ["out.safetensors"]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--bits", "8", "--per-row"],
+        ["--bits", "4", "--scheme", "affine", "--group-size", "64"],
+        ["--bits", "4", "--scheme", "affine", "--per-tensor"],
+        ["--bits", "11", "--scheme", "minmax", "--group-size", "50"],
+        ["--bits", "3", "--prune-nm", "2:4"],
+        ["--prune-ratio", "0.5"],
+        ["--prune-percentile", "50"],
+        ["--prune-threshold", "0.7"],
+        ["--bits", "5", "--rounding", "stochastic", "--seed", "3"],
+    ],
+)
+def test_decompress_returns_what_dense_writes(source, tmp_path, flags, suffix):
+    packed, dense, back = (tmp_path / f"{name}{suffix}" for name in ("packed", "dense", "back"))
+    assert run("compress", source, "-o", packed, *flags) == 0
+    assert run("compress", source, "-o", dense, "--dense", *flags) == 0
+    assert run("decompress", packed, "-o", back) == 0
+    same(tensors_of(back), {k: x for k, x in tensors_of(dense).items() if k != "pyfq"})
+
+
+@pytest.mark.parametrize("word", ["BF16", "F16", "F64"])
+def test_dense_keeps_the_dtype(tmp_path, word):
+    path, out = tmp_path / "m.safetensors", tmp_path / "o.safetensors"
+    w = weights((64, 128))
+    if word == "F64":
+        array = w.astype(np.float64)
+    else:
+        array = pyfq.cast_to(w, {"BF16": "bfloat16", "F16": "float16"}[word])
+        array = array.view(np.float16) if word == "F16" else array
+    write_safetensors(path, {"w": array}, dtypes={"w": word})
+    assert run("compress", path, "-o", out, "--dense") == 0
+    with open_safetensors(out) as file:
+        assert file.dtypes["w"] == word
+    assert run("compress", path, "-o", out, "--force") == 0
+    assert run("decompress", out, "-o", tmp_path / "b.safetensors") == 0
+    with open_safetensors(tmp_path / "b.safetensors") as file:
+        assert file.dtypes["w"] == word
+        assert file["w"].dtype == array.dtype
+
+
+def test_shards_stay_shards(shards, tmp_path):
+    out, back = tmp_path / "out", tmp_path / "back"
+    index = shards / "model.safetensors.index.json"
+    assert run("compress", index, "-o", out, "--bits", "4", "--group-size", "64") == 0
+    assert sorted(path.name for path in out.glob("*.safetensors")) == [
+        f"model-{i}.safetensors" for i in range(3)
+    ]
+    with open_checkpoint(out) as checkpoint:
+        assert checkpoint.file_of["b.weight_packed"].name == "model-1.safetensors"
+        assert checkpoint.file_of["b.weight_scale"].name == "model-1.safetensors"
+    assert run("decompress", out, "-o", back) == 0
+    assert run("compress", shards, "-o", tmp_path / "d", "--bits", "4", "--group-size", "64",
+               "--dense") == 0  # fmt: skip
+    same(tensors_of(back), tensors_of(tmp_path / "d"))
+
+
+def test_shards_can_become_one_file(shards, tmp_path):
+    out = tmp_path / "one.safetensors"
+    assert run("compress", shards, "-o", out, "--dense") == 0
+    assert sorted(tensors_of(out)) == sorted(NAMES)
+
+
+def test_include_and_exclude(source, tmp_path):
+    out = tmp_path / "o.safetensors"
+    assert run("compress", source, "-o", out, "--include", "?.weight", "--exclude", "b*") == 0
+    with open_safetensors(out) as file:
+        words = {name: file.dtypes[name] for name in (*NAMES, "odd.weight")}
+    assert words == {"a.weight": "I8", "b.weight": "F32", "c.weight": "I8", "odd.weight": "F32"}
+
+
+def test_recipe_file(source, tmp_path, capsys):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        '[[rule]]\nmatch = "bia"\n[[rule]]\nmatch = "a*"\nquantize = { bits = 3 }\n'
+        '[[rule]]\nmatch = "*"\nndim = 1\nprune = { ratio = 0.5 }\n'
+    )
+    out = tmp_path / "o.safetensors"
+    assert run("compress", source, "-o", out, "--recipe", recipe) == 0
+    assert capsys.readouterr().err == "pyfq compress: rule 1 ('bia') concerns no tensor\n"
+    with open_safetensors(out) as file:
+        assert "a.weight_packed" in file
+        assert file.dtypes["b.weight"] == "F32"
+        assert np.count_nonzero(file["bias"]) == 32
+
+
+def test_report_json(source, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("compress", source, "-o", out, "--json", "-", "--threads", "1") == 0
+    pyfq.set_num_threads(None)
+    report = json.loads(capsys.readouterr().out)
+    raw = (source / "model.safetensors").read_bytes()
+    assert report["inputs"][0]["sha256"] == hashlib.sha256(raw).hexdigest()
+    assert report["environment"]["threads"] == 1
+    totals = report["totals"]
+    assert totals["file_bytes_before"] == len(raw)
+    assert totals["file_bytes_after"] == (out / "model.safetensors").stat().st_size
+    rows = {row["name"]: row for row in report["tensors"]}
+    error = pyfq.quantize(model()["a.weight"], granularity=pyfq.PerGroup(128)).error(
+        model()["a.weight"]
+    )
+    assert rows["a.weight"]["sqnr_db"] == error.sqnr
+    assert rows["a.weight"]["bits_per_weight"] == 8 + 32 / 128
+    assert rows["ids"]["method"] == "copy"
+
+
+def test_report_of_dense_says_it_is_not_smaller(source, tmp_path, capsys):
+    assert run("compress", source, "-o", tmp_path / "out", "--dense", "--bits", "4") == 0
+    out = capsys.readouterr().out
+    assert "not smaller" in out
+    assert "--dense keeps floats" in out
+
+
+def test_dry_run_writes_nothing(source, tmp_path, capsys):
+    assert run("compress", source, "-o", tmp_path / "out", "--dry-run") == 0
+    assert not (tmp_path / "out").exists()
+    assert "nothing was written" in capsys.readouterr().out
+
+
+def test_no_bar_and_no_remarks_in_a_pipe(source, tmp_path, capsys):
+    assert run("compress", source, "-o", tmp_path / "out") == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--bits", "17"], "bits must be 1 ... 16, not 17"),
+        (["--bits", "1"], "bits=1 leaves scheme 'symmetric' no positive code"),
+        (["--group-size", "0"], "size must be at least 1"),
+        (["--prune-nm", "2"], "nm must be like '2:4'"),
+        (["--rounding", "stochastic"], "seed must be given"),
+        (["--recipe", "r.toml", "--bits", "4"], "--recipe says it all"),
+        (["--resume", "--force"], "choose one"),
+        (["--json", "no/such/dir.json"], "is not a directory"),
+    ],
+)
+def test_wrong_usage(source, tmp_path, capsys, flags, message):
+    assert run("compress", source, "-o", tmp_path / "out", *flags) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_refuses_to_overwrite(source, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("compress", source, "-o", out) == 0
+    assert run("compress", source, "-o", out, "--bits", "4") == 1
+    assert "--force replaces it" in capsys.readouterr().err
+    assert run("compress", source, "-o", out, "--bits", "4", "--force") == 0
+    assert "a.weight_packed" in tensors_of(out)
+
+
+def test_force_leaves_no_older_checkpoint_to_be_read(source, shards, tmp_path):
+    out = tmp_path / "out"
+    assert run("compress", shards, "-o", out) == 0
+    assert run("compress", source, "-o", out, "--force") == 0
+    assert [path.name for path in out.glob("*.safetensors*")] == ["model.safetensors"]
+    assert run("compress", shards, "-o", out, "--force") == 0
+    assert not (out / "model.safetensors").exists()
+    assert "a.weight_scale" in tensors_of(out)
+
+
+@pytest.mark.parametrize("destination", [".", "sub", "model.safetensors"])
+def test_refuses_a_destination_in_the_source(source, capsys, destination):
+    before = (source / "model.safetensors").read_bytes()
+    assert run("compress", source, "-o", source / destination, "--force") == 1
+    assert "error" in capsys.readouterr().err
+    assert (source / "model.safetensors").read_bytes() == before
+
+
+def test_refuses_what_is_quantized_already(source, tmp_path, capsys):
+    assert run("compress", source, "-o", tmp_path / "out") == 0
+    assert run("compress", tmp_path / "out", "-o", tmp_path / "again") == 1
+    assert "decompress it first" in capsys.readouterr().err
+
+
+def test_refuses_to_do_nothing(source, tmp_path, capsys):
+    assert run("compress", source, "-o", tmp_path / "out", "--include", "nope*") == 1
+    assert "'nope*'" in capsys.readouterr().err
+
+
+def test_not_finite_fails_with_the_name_and_leaves_nothing(tmp_path, capsys):
+    tensors = model()
+    tensors["c.weight"][3, 4] = np.inf
+    write_safetensors(tmp_path / "m.safetensors", tensors)
+    assert run("compress", tmp_path / "m.safetensors", "-o", tmp_path / "out") == 1
+    assert "tensor 'c.weight' cannot be compressed as asked" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_npz_refuses_bfloat16(tmp_path, capsys):
+    bits = pyfq.cast_to(weights((64, 128)), "bfloat16")
+    write_safetensors(tmp_path / "m.safetensors", {"w": bits}, dtypes={"w": "BF16"})
+    assert run("compress", tmp_path / "m.safetensors", "-o", tmp_path / "o.npz", "--dense") == 1
+    assert "npz cannot hold BF16" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.safetensors"]
+
+
+def interrupt_after(monkeypatch, count):
+    """Make the command stop, as Ctrl-C does, at its `count`-th compressed tensor."""
+    original, seen = command.compress_tensor, []
+
+    def stop(tensor, array):
+        if tensor.rule is not None:
+            seen.append(tensor.name)
+            if len(seen) > count:
+                raise KeyboardInterrupt
+        return original(tensor, array)
+
+    monkeypatch.setattr(command, "compress_tensor", stop)
+
+
+@pytest.mark.parametrize("flags", [[], ["--bits", "4", "--scheme", "affine", "--per-tensor"]])
+@pytest.mark.parametrize("kind", ["single", "shards"])
+def test_resume_ends_as_if_nothing_had_happened(
+    source, shards, tmp_path, monkeypatch, capsys, flags, kind
+):
+    checkpoint = source if kind == "single" else shards
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert run("compress", checkpoint, "-o", whole, "--json", tmp_path / "w.json", *flags) == 0
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        assert run("compress", checkpoint, "-o", out, *flags) == 130
+    assert "--resume goes on" in capsys.readouterr().err
+    assert not (out / "model.safetensors").exists()
+    assert run("compress", checkpoint, "-o", out, *flags) == 1
+    assert "--resume goes on with it, --force begins anew" in capsys.readouterr().err
+
+    assert run("compress", checkpoint, "-o", out, "--resume", "--bits", "7") == 1
+    assert "cannot resume: recipe" in capsys.readouterr().err
+    report = tmp_path / "o.json"
+    assert run("compress", checkpoint, "-o", out, "--resume", "--json", report, *flags) == 0
+    files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
+    for file in files:
+        assert (whole / file).read_bytes() == (out / file).read_bytes()
+    rows = [json.loads(path.read_text())["tensors"] for path in (tmp_path / "w.json", report)]
+    assert rows[0] == rows[1]
+
+
+def test_resume_refuses_another_input(source, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "o.safetensors"
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        assert run("compress", source, "-o", out) == 130
+    assert partial_path(out).exists()
+    write_safetensors(source / "model.safetensors", model() | {"bias": np.ones(64, np.float32)})
+    assert run("compress", source, "-o", out, "--resume") == 1
+    assert "cannot resume: source" in capsys.readouterr().err
+    assert run("compress", source, "-o", out, "--force") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "o.safetensors"]
+
+
+def test_resume_without_an_interrupted_run_begins(source, tmp_path):
+    assert run("compress", source, "-o", tmp_path / "out", "--resume") == 0
+    assert run("compress", source, "-o", tmp_path / "out", "--resume") == 1
+
+
+def test_decompress_restores_config_and_names(source, tmp_path):
+    assert run("compress", source, "-o", tmp_path / "out", "--bits", "4") == 0
+    assert run("decompress", tmp_path / "out", "-o", tmp_path / "back") == 0
+    assert json.loads((tmp_path / "back" / "config.json").read_text()) == {"hidden": 128}
+    back = tensors_of(tmp_path / "back")
+    assert {name: x.shape for name, x in back.items()} == {
+        name: x.shape for name, x in model().items()
+    }
+    np.testing.assert_array_equal(back["bias"], model()["bias"])
+
+
+def test_decompress_refuses_what_pyfq_did_not_write(source, tmp_path, capsys):
+    assert run("decompress", source, "-o", tmp_path / "back") == 1
+    assert "was not written by pyfq compress" in capsys.readouterr().err
+
+
+def test_a_missing_part_is_named(source, tmp_path, capsys):
+    out = tmp_path / "o.safetensors"
+    assert run("compress", source, "-o", out) == 0
+    with open_safetensors(out) as file:
+        tensors = {name: np.array(file[name]) for name in file if name != "a.weight_scale"}
+        metadata = file.metadata
+    write_safetensors(out, tensors, metadata)
+    assert run("inspect", out) == 1
+    err = capsys.readouterr().err
+    assert "'a.weight_scale' of 'a.weight'" in err
+    assert "missing" in err
+
+
+def test_inspect(source, tmp_path, capsys):
+    assert run("compress", source, "-o", tmp_path / "out", "--bits", "4") == 0
+    capsys.readouterr()
+    assert run("inspect", tmp_path / "out", "--json", "-") == 0
+    document = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in document["tensors"]}
+    assert sorted(rows) == sorted(model())
+    assert rows["a.weight"]["format"] == "pack-quantized"
+    assert rows["a.weight"]["method"] == "int4 symmetric per 128"
+    assert rows["a.weight"]["parts"]["a.weight_packed"] == {"dtype": "I32", "shape": [64, 16]}
+    assert document["totals"]["weights"] == sum(x.size for x in model().values())
+    assert run("inspect", tmp_path / "out", "--parts") == 0
+    out = capsys.readouterr().out
+    assert "64 x 128" in out
+    assert "-> a.weight_packed" in out
+
+
+def test_inspect_of_any_checkpoint(tmp_path, capsys):
+    write_npz(tmp_path / "m.npz", {"w": np.ones((2, 3)), "s": np.array(1)})
+    assert run("inspect", tmp_path / "m.npz") == 0
+    out = capsys.readouterr().out
+    assert "2 x 3" in out
+    assert "scalar" in out
+
+
+MEASURE = """
+import resource, sys
+import tabulate, tqdm
+import pyfq.cli.compress
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+code = pyfq.cli.main(sys.argv[1:])
+print(peak() - before, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="needs getrusage")
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in bytes elsewhere")
+@pytest.mark.parametrize("word", ["F32", "BF16"])
+@pytest.mark.parametrize(
+    "flags",
+    [["--bits", "4", "--scheme", "affine"], ["--bits", "8", "--prune-ratio", "0.5", "--dense"]],
+)
+def test_memory_is_a_few_times_the_largest_tensor(tmp_path, word, flags):
+    nbytes = 64_000_000
+    shape = (nbytes // (4 if word == "F32" else 2) // 4000, 4000)
+    dtype = np.float32 if word == "F32" else np.uint16
+    # Numbers near 1 in both words; made by a child, for a child starts with its parent's peak.
+    make = (
+        "import numpy as np, sys; from pyfq.io import write_safetensors\n"
+        f"bits = np.random.default_rng(0).integers(0x3F00, 0x3FFF, {shape}, np.uint16)\n"
+        f"big = (bits.astype(np.uint32) << 16).view(np.float32) if {word == 'F32'} else bits\n"
+        "small = {f's{i}': big[: len(big) // 64].copy() for i in range(64)}\n"
+        "tensors = {'big': big} | small\n"
+        f"write_safetensors(sys.argv[1], tensors, dtypes=dict.fromkeys(tensors, {word!r}))"
+    )
+    assert np.dtype(dtype).itemsize * shape[0] * shape[1] == nbytes
+    path = tmp_path / "m.safetensors"
+    subprocess.run([sys.executable, "-c", make, path], check=True)
+    launch = [sys.executable, "-c", MEASURE, "compress", path, "-o", tmp_path / "o", *flags]
+    result = subprocess.run(launch, capture_output=True, text=True, check=True)
+    assert int(result.stderr) <= 6 * nbytes
