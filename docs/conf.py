@@ -27,5 +27,6 @@ autosummary_generate = False
 numpydoc_show_class_members = False
 default_role = "autolink"
 
-# Links leave this site only where a page says so: what NumPy and others have is named, not linked.
-nitpick_ignore_regex = [("py:obj", r"(numpy|matplotlib|safetensors)\..*")]
+# Single backticks in docstrings: a link if it is a name, which NumPy's are without being documented
+# here; an argument may have the name of a module.
+nitpick_ignore_regex = [("py:obj", r"numpy\..*|[a-z_]+")]

@@ -130,9 +130,7 @@ def convert_cases() -> list[Case]:
     """Narrow floating-point formats."""
     x = np.array([1.0, -2.5], np.float32)
     known = Case(
-        "known",
-        lambda: pyfq.cast_to(x, "bfloat16"),
-        lambda: np.array([0x3F80, 0xC020], np.uint16),
+        "known", lambda: pyfq.cast_to(x, "bfloat16"), lambda: np.array([0x3F80, 0xC020], np.uint16)
     )
     cases = [known]
     w = weights(np.float32)

@@ -49,7 +49,7 @@ from pyfq.recipes import (
     plan,
     read_recipe,
 )
-from pyfq.recipes.layout import quantization_config
+from pyfq.recipes.layout import Declaration, quantization_config
 from pyfq.recipes.manifest import KEY, write_manifest
 from pyfq.recipes.recipe import GROUPS, parse_nm
 from pyfq.types import PerGroup, PerRow, PerTensor
@@ -301,34 +301,24 @@ def _write(
         refuse_existing(target, force=args.force)
     settings = {"version": pyfq.__version__, "recipe": recipe.settings(), "dense": args.dense}
     settings |= {"source": source.identity()}
-    journal = Journal(journal_path, settings, resume=args.resume)
     tensors = {
         file: {name: plans[name].parts for name in names} for file, names in target.files.items()
     }
-    try:
-        with _progress(source.nbytes) as advance:
-            make = _maker(source, plans, journal, advance)
+    with _progress(source.nbytes) as advance:
+        journal = Journal(journal_path, settings, resume=args.resume)
+        make = _maker(source, plans, journal, advance)
+        try:
             for file, its_tensors in tensors.items():
-                if str(file.relative_to(target.path)) in journal.finished:
-                    continue
-                here = [plans[name] for name in its_tensors]
-                manifest = {KEY: write_manifest(here, pyfq.__version__)}
-                write_tensors(
-                    file,
-                    its_tensors,
-                    make,
-                    source.metadata_of([source.tensors[name] for name in its_tensors]) | manifest,
-                    resume=args.resume,
-                    keep_partial=True,
-                )
-                journal.add_finished(str(file.relative_to(target.path)))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("; the same command with --resume goes on") from None
-    except ValueError:
-        # A tensor that cannot be compressed cannot be after a --resume either.
-        journal.remove()
-        remove_partial(target)
-        raise
+                if str(file) not in journal.finished:
+                    _write_file(file, its_tensors, make, source, plans, resume=args.resume)
+                    journal.add_finished(str(file))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("; the same command with --resume goes on") from None
+        except ValueError:
+            # A tensor that cannot be compressed cannot be after a --resume either.
+            journal.remove()
+            remove_partial(target)
+            raise
     write_beside(target, tensors)
     quantized = {
         name: (tensor.shape, tensor.rule.quantize)
@@ -341,17 +331,36 @@ def _write(
     return [journal.rows.get(name) or planned_row(tensor) for name, tensor in plans.items()]
 
 
+def _write_file(
+    file: Path,
+    tensors: Mapping[str, Declaration],
+    make: Callable[[str], dict[str, NDArray]],
+    source: Source,
+    plans: Mapping[str, TensorPlan],
+    *,
+    resume: bool,
+) -> None:
+    metadata = source.metadata_of([source.tensors[name] for name in tensors])
+    metadata[KEY] = write_manifest([plans[name] for name in tensors], pyfq.__version__)
+    write_tensors(file, tensors, make, metadata, resume=resume, keep_partial=True)
+
+
 def _maker(
     source: Source,
     plans: Mapping[str, TensorPlan],
     journal: Journal,
     advance: Callable[[int], object],
 ) -> Callable[[str], dict[str, NDArray]]:
+    """Return the function that compresses a tensor, notes its report and moves the bar."""
+    seen: set[str] = set()
+
     def make(name: str) -> dict[str, NDArray]:
         compressed = compress_tensor(plans[name], source[name])
         if compressed.plan.rule is not None:
             journal.add_row(compressed_row(compressed))
-        advance(compressed.plan.nbytes)
+        if name not in seen:  # the parts of some tensors are made twice, see `file_order`
+            advance(compressed.plan.nbytes)
+            seen.add(name)
         return compressed.parts
 
     return make

@@ -71,21 +71,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(
-    source: Source,
-    rows: Sequence[Mapping[str, Any]],
-    totals: Mapping[str, Any],
-    with_parts: bool,
+    source: Source, rows: Sequence[Mapping[str, Any]], totals: Mapping[str, Any], with_parts: bool
 ) -> str:
     lines = []
     for row in rows:
         bits = f"{row['bits_per_weight']:.3f}"
         nbytes = bytes_text(row["bytes_after"])
-        lines.append(
-            [row["name"], _shape_text(row["shape"]), row["dtype"], row["method"], bits, nbytes]
-        )
+        shape = _shape_text(row["shape"])
+        lines.append([row["name"], shape, row["dtype"], row["method"], bits, nbytes])
         if with_parts and row["method"]:
             for part, entry in row["parts"].items():
-                lines.append([f"-> {part}", _shape_text(entry["shape"]), entry["dtype"], "", "", ""])
+                lines.append(
+                    [f"-> {part}", _shape_text(entry["shape"]), entry["dtype"], "", "", ""]
+                )
     table = table_text(lines, ["tensor", "shape", "dtype", "method", "bits/weight", "bytes"])
     formats = Counter(row["format"] or f"{row['dtype']} as it is" for row in rows)
     summary = ", ".join(f"{n} {name}" for name, n in formats.most_common())

@@ -46,13 +46,10 @@ INT, PACK, OWN = "int-quantized", "pack-quantized", "pyfq-packed"
 
 def format_of(name: str, shape: Sequence[int], quantize: Quantize) -> str:
     """Return the format in which a quantized tensor is written."""
-    if (
-        len(shape) != 2
-        or not name.endswith(".weight")
-        or quantize.bits > 8
-        or quantize.scheme == "minmax"
-        or (isinstance(quantize.granularity, PerGroup) and _short_group(shape, quantize.granularity))
-    ):
+    matrix = len(shape) == 2 and name.endswith(".weight")
+    if not matrix or quantize.bits > 8 or quantize.scheme == "minmax":
+        return OWN
+    if isinstance(quantize.granularity, PerGroup) and _short_group(shape, quantize.granularity):
         return OWN
     return INT if quantize.bits == 8 else PACK
 

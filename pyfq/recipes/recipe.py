@@ -40,11 +40,7 @@ from pyfq.types import Granularity, PerGroup, PerRow, PerTensor
 #: The dtype words that can be compressed.
 FLOAT_WORDS = ("F64", "F32", "F16", "BF16")
 
-_PRUNERS = {
-    "ratio": prune_ratio,
-    "percentile": prune_percentile,
-    "threshold": prune_threshold,
-}
+_PRUNERS = {"ratio": prune_ratio, "percentile": prune_percentile, "threshold": prune_threshold}
 _PRUNE_KEYS = (*_PRUNERS, "nm", "per", "group_size")
 _QUANTIZE_KEYS = ("bits", "scheme", "per", "group_size", "rounding", "range", "scale", "seed")
 _RULE_KEYS = ("match", "ndim", "min_size", "prune", "quantize")
