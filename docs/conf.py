@@ -28,5 +28,5 @@ numpydoc_show_class_members = False
 default_role = "autolink"
 
 # Single backticks in docstrings: a link if it is a name, which NumPy's are without being documented
-# here; an argument may have the name of a module.
-nitpick_ignore_regex = [("py:obj", r"numpy\..*|[a-z_]+")]
+# here, nor are modules; an argument may have the name of one.
+nitpick_ignore_regex = [("py:obj", r"numpy\..*|[a-z_.]+")]

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.backend_bases import RendererBase
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
 BLACK, BLUE, VERMILION, GREEN, PURPLE = "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -283,7 +285,7 @@ def _label(axes: "Axes", points: Sequence[Point]) -> None:
         taken.append(_text_box(text, renderer))
 
 
-def _text_box(text, renderer) -> "Bbox":
+def _text_box(text: "Annotation", renderer: "RendererBase") -> "Bbox":
     # The box of an annotation would include its line.
     from matplotlib.text import Text
 
@@ -294,7 +296,7 @@ def _holds(outer: "Bbox", box: "Bbox") -> bool:
     return bool(np.all(outer.min <= box.min) and np.all(box.max <= outer.max))
 
 
-def _draw_flips(panel, flips: Sequence[Flip], title: str) -> None:
+def _draw_flips(panel: "SubFigure", flips: Sequence[Flip], title: str) -> None:
     panel.suptitle(title)
     cols = min(len(flips), 3)
     for axes, flip in itertools.zip_longest(

@@ -111,11 +111,7 @@ def add_parser(subparsers: SubParsers) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write the table as JSON too; - for stdout")
     parser.add_argument(
-        "--seed",
-        metavar="N",
-        type=int,
-        default=0,
-        help="of the split and of training (default: 0)",
+        "--seed", metavar="N", type=int, default=0, help="of the split and of training (default: 0)"
     )
     parser.add_argument("--quick", action="store_true", help="a smaller network, trained less")
 
