@@ -39,6 +39,8 @@ def main() -> int:
     for name, value in card.items():
         print(f"{name:20}  {_as_text(value)}")
     print(f"\n{LEGEND}")
+    if card["load average"] > 0.5:
+        print("\nOther processes were at work: trust ratios more than times, one thread most.")
     records = []
     with tqdm(total=len(cases), disable=None, leave=False, file=sys.stderr) as progress:
         for topic, case in cases:

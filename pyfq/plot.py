@@ -289,7 +289,7 @@ def _text_box(text: "Annotation", renderer: "RendererBase") -> "Bbox":
     # The box of an annotation would include its line.
     from matplotlib.text import Text
 
-    return Text.get_window_extent(text, renderer).padded(2)
+    return Text.get_window_extent(text, renderer).padded(6, 1)
 
 
 def _holds(outer: "Bbox", box: "Bbox") -> bool:
@@ -298,10 +298,7 @@ def _holds(outer: "Bbox", box: "Bbox") -> bool:
 
 def _draw_flips(panel: "SubFigure", flips: Sequence[Flip], title: str) -> None:
     panel.suptitle(title)
-    cols = min(len(flips), 3)
-    for axes, flip in itertools.zip_longest(
-        panel.subplots(3, cols, squeeze=False).reshape(-1), flips, fillvalue=None
-    ):
+    for axes, flip in itertools.zip_longest(panel.subplots(3, 3).flat, flips):
         axes.set_axis_off()
         if flip is not None:
             axes.imshow(flip.image, cmap="gray_r")

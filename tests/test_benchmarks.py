@@ -68,7 +68,7 @@ def test_benchmarks_time_pyfq_its_reference_and_a_copy(everything):
 
 def test_benchmarks_judge_targets_with_all_threads(everything):
     targets = [target for case in everything[0]["cases"] for target in case["targets"]]
-    assert len(targets) == 7
+    assert len(targets) >= 7
     for target in targets:
         assert (target["met"] is None) == (target["value"] is None)
         assert target["threads"] == (None if target["met"] is None else 2)
