@@ -421,6 +421,8 @@ def prune_global(
         Fraction pruned, 0 ... 1.
     scores : mapping of str to arrays, optional
         For each tensor what is ranked; the magnitudes if not given.
+    out : mapping of str to arrays, optional
+        For each tensor where to write it; must not overlap any input.
 
     Returns
     -------
@@ -447,10 +449,17 @@ def prune_global(
     (array([0., 5.]), array([0., 4.]))
     """
     ratio = as_number(ratio, "ratio", 0, 1)
-    if scores is not None and set(scores) != set(tensors):
-        raise ValueError(f"scores must have the names {sorted(tensors)}, not {sorted(scores)}")
+    for mapping, what in ((scores, "scores"), (out, "out")):
+        if mapping is not None and set(mapping) != set(tensors):
+            raise ValueError(f"{what} must have the names {sorted(tensors)}, not {sorted(mapping)}")
     parts = {
-        name: _arrays(w, None if scores is None else scores[name], None)
+        name: _arrays(
+            w,
+            None if scores is None else scores[name],
+            None if out is None else out[name],
+            *tensors.values(),
+            *(scores or {}).values(),
+        )
         for name, w in tensors.items()
     }
     dtypes = {w.dtype for w, *_ in parts.values()}
@@ -463,23 +472,28 @@ def prune_global(
         limit, below, _ = kth_of_tensors(ranked, count - 1, magnitude)
         left = count - below
     pruned = {}
-    for name, (w, s, _, out) in parts.items():
+    for name, (w, s, _, its_out) in parts.items():
         grid = grid_of(w.shape, PerTensor())
         equal = count_equal(s, limit, magnitude).sum() if left and w.size else 0
         ties = min(left, int(equal))
         left -= ties
-        pruned[name] = _cut(w, s, magnitude, grid, np.array(limit, w.dtype), np.array(ties), out)
+        pruned[name] = _cut(
+            w, s, magnitude, grid, np.array(limit, w.dtype), np.array(ties), its_out
+        )
     return pruned
 
 
 def _arrays(
-    w: NDArray, scores: NDArray | None, out: NDArray | None
+    w: NDArray, scores: NDArray | None, out: NDArray | None, *others: NDArray
 ) -> tuple[NDArray, NDArray, bool, NDArray]:
-    """Return weights, scores, whether scores rank by magnitude, and the output."""
+    """Return weights, scores, whether scores rank by magnitude, and the output.
+
+    The output may overlap neither of them nor the `others`.
+    """
     w = as_input(w, "w", FLOATS)
     magnitude = scores is None
     scores = w if magnitude else as_input(scores, "scores", (w.dtype,), w.shape)
-    return w, scores, magnitude, as_output(out, "out", w.dtype, w.shape, w, scores)
+    return w, scores, magnitude, as_output(out, "out", w.dtype, w.shape, w, scores, *others)
 
 
 def _as_threshold(threshold: ArrayLike, dtype: np.dtype, grid: Grid) -> NDArray:

@@ -213,8 +213,8 @@ def quantize(
     scale : array of w's dtype, float, "absmax", "absmax_half" or "signed_max", optional
         A given step, used as it is: one number, or an array in the shape of the granularity. Or the
         convention of scheme symmetric: ``max|w| / qmax`` (the default), ``max|w| / ((qmax - qmin) /
-        2)`` (compressed-tensors, GPTQ), or ``m / qmin`` with `m` the signed value of largest
-        magnitude (ggml Q4_0; the scale may be negative).
+        2)`` (compressed-tensors; GPTQ for groups with a negative weight), or ``m / qmin`` with `m`
+        the signed value of largest magnitude (ggml Q4_0; the scale may be negative).
     zero_point : int or array of integers, optional
         Code of 0 for a given scale and scheme affine, within the codes; 0 if not given.
     seed : int, optional

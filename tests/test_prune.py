@@ -127,6 +127,18 @@ def test_prune_ratio_takes_ties_in_index_order_across_threads():
         assert mask[150_000:].all()
 
 
+def test_prune_global_writes_into_out():
+    tensors = {"a": large(np.float32), "b": large(np.float32, 1)}
+    out = {name: np.empty_like(w) for name, w in tensors.items()}
+    got = pyfq.prune_global(tensors, 0.5, out=out)
+    want = pyfq.prune_global(tensors, 0.5)
+    for name in tensors:
+        assert got[name].weights is out[name]
+        same(out[name], want[name].weights, name)
+    with pytest.raises(ValueError, match="out must not overlap an input"):
+        pyfq.prune_global(tensors, 0.5, out={"a": tensors["b"], "b": out["b"]})
+
+
 def test_prune_global_does_not_rank_different_dtypes():
     with pytest.raises(TypeError, match="one dtype, not float32, float64"):
         pyfq.prune_global({"a": np.ones(2), "b": np.ones(2, np.float32)}, 0.5)
