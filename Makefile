@@ -19,7 +19,7 @@ SOURCES := meson.build meson.options pyproject.toml \
 
 STEP := @.make/step
 IN_VENV := env PATH="$(CURDIR)/.venv/bin:$$PATH"
-INSTALL := $(IN_VENV) pip install --disable-pip-version-check --no-build-isolation --no-deps .
+INSTALL := $(IN_VENV) pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps .
 
 # Modules of another Python, which clusters like to set.
 unexport PYTHONPATH PYTHONHOME
@@ -37,7 +37,7 @@ demo: $(MADE)/pyfq $(MADE)/demo
 	@$(IN_VENV) pyfq demo
 
 test: $(MADE)/pyfq $(MADE)/test
-	@$(IN_VENV) pytest tests README.md --doctest-modules --doctest-glob=README.md --pyargs pyfq
+	@$(IN_VENV) pytest tests README.md docs --doctest-modules --doctest-glob='*.md' --pyargs pyfq
 
 bench: $(MADE)/pyfq $(MADE)/test
 	@$(IN_VENV) python benchmarks/run.py
@@ -47,7 +47,7 @@ lint: $(MADE)/lint
 	@$(IN_VENV) ruff format --quiet --check .
 	@$(IN_VENV) fortitude --quiet check fortran
 
-docs: $(MADE)/pyfq $(MADE)/demo $(MADE)/docs
+docs: $(MADE)/pyfq $(MADE)/docs
 	$(STEP) 'Building the site' $(IN_VENV) sphinx-build -W --keep-going -b html docs docs/_build/html
 	@echo 'The site is docs/_build/html/index.html.'
 

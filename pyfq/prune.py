@@ -406,7 +406,11 @@ def prune_rows(
 
 
 def prune_global(
-    tensors: Mapping[str, NDArray], ratio: float, *, scores: Mapping[str, NDArray] | None = None
+    tensors: Mapping[str, NDArray],
+    ratio: float,
+    *,
+    scores: Mapping[str, NDArray] | None = None,
+    out: Mapping[str, NDArray] | None = None,
 ) -> dict[str, Pruned]:
     """Zero exactly ``round(ratio * n)`` weights of several arrays, ranked together.
 

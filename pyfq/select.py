@@ -7,7 +7,7 @@ from . import _native
 from ._check import FLOATS, as_count, as_input, refuse_not_finite
 from .errors import NOT_FINITE, FqError
 from .threads import get_num_threads
-from .types import Granularity, Grid, PerTensor, grid_of
+from .types import PART, Granularity, Grid, PerTensor, grid_of
 
 # Bits of a digit of the order key.  The highest holds sign, exponent and the first bits of the
 # significand: it tells NaN and Inf from the rest, and few scores share the digit that is looked
@@ -76,12 +76,21 @@ def kth_of_tensors(
     """Return the `k`-th smallest score of all tensors, how many are smaller, and how many equal."""
     dtype = next(iter(tensors.values())).dtype
     bits = dtype.itemsize * 8
-    flats = [x.reshape(-1) for x in tensors.values() if x.size]
+    flats = {name: x.reshape(-1) for name, x in tensors.items() if x.size}
+    if len(flats) == 1:
+        ((name, flat),) = flats.items()
+        if flat.size <= PART:  # fewer than a digit has values
+            rank = np.array([k])
+            lower, _, below = kth_of_groups(
+                tensors[name], name, grid_of(tensors[name].shape, PerTensor()), rank, magnitude
+            )
+            equal = count_equal(flat, lower[0, 0], magnitude)
+            return lower[0, 0], int(below[0, 0]), int(equal.sum())
     prefix, below, shift = 0, 0, bits
     while shift:
         shift -= _WIDTH
         counts = np.zeros(2**_WIDTH, np.int64)
-        for flat in flats:
+        for flat in flats.values():
             _native.call(
                 "count_digits",
                 _native.KIND[dtype],

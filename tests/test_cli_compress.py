@@ -455,7 +455,7 @@ def test_memory_is_a_few_times_the_largest_tensor(tmp_path, word, flags):
     )
     assert np.dtype(dtype).itemsize * shape[0] * shape[1] == nbytes
     path = tmp_path / "m.safetensors"
-    subprocess.run([sys.executable, "-c", make, path], check=True)
-    launch = [sys.executable, "-c", MEASURE, "compress", path, "-o", tmp_path / "o", *flags]
+    subprocess.run([sys.executable, "-P", "-c", make, path], check=True)
+    launch = [sys.executable, "-P", "-c", MEASURE, "compress", path, "-o", tmp_path / "o", *flags]
     result = subprocess.run(launch, capture_output=True, text=True, check=True)
     assert int(result.stderr) <= 6 * nbytes

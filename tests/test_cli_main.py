@@ -13,7 +13,7 @@ from pyfq.cli import COMMANDS, main
 
 def python(code, *arguments):
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", code, *arguments], capture_output=True, text=True, check=False
     )
 
 
@@ -71,7 +71,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
     many = {f"tensor.number.{i}": np.zeros(1, np.float32) for i in range(3000)}
     pyfq.io.write_safetensors(path, many)
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, "inspect", str(path)],
+        [sys.executable, "-P", "-c", RUN, "inspect", str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

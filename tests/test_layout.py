@@ -86,3 +86,9 @@ def test_kernels_keep_no_state_and_never_stop(path):
     assert "c_f_pointer" not in code
     if path.suffix == ".f90":
         assert "private" in code or ".inc'" in code
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("fortran/**/*.inc")), ids=lambda p: p.name)
+def test_included_texts_keep_to_100_columns(path):
+    """Fortitude does not read them."""
+    assert [line for line in path.read_text().splitlines() if len(line) > 100] == []

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import pyfq
+from pyfq._native import _build
 
 CONFIG = pyfq.show_config(mode="dict")
 DEBUG = CONFIG["build type"] == "debug"
@@ -255,9 +256,9 @@ def test_pyfq_isa_forces_a_variant(run, isa):
     script = """
         import numpy as np, pyfq, sys
         assert pyfq.quantize(np.eye(3), 8).codes[0, 0] == 127
-        print(pyfq.isa, *(name for name in sys.modules if "_native_" in name))
+        print(pyfq.isa, *(name for name in sys.modules if "._exact_" in name))
         """
-    assert run(script, PYFQ_ISA=isa) == f"{isa} pyfq._native._native_{isa}"
+    assert run(script, PYFQ_ISA=isa) == f"{isa} pyfq._native.{_build.MODULES[isa]}"
 
 
 def test_pyfq_isa_refuses_an_unknown_word(run):

@@ -141,7 +141,11 @@ def _parameters(w, scheme, granularity, low, high, convention):
         least, most = np.minimum(least, 0), np.maximum(most, 0)
     with np.errstate(over="ignore"):
         spread = most - least
-        scale = np.where(np.isinf(spread), most / levels - least / levels, _step(spread, levels))
+        scale = np.where(
+            np.isinf(spread),
+            np.minimum(most / levels - least / levels, np.finfo(w.dtype).max),
+            _step(spread, levels),
+        )
     if scheme == "affine":
         return scale, np.minimum(np.rint(-least / scale), levels), None
     return scale, None, least
