@@ -7,13 +7,8 @@ from . import _native
 from ._check import as_choice, as_input, as_output
 from .threads import get_num_threads
 
-# Bits of a format, and which of the two of that width it is to the kernels.
-FORMATS = {
-    "bfloat16": (16, True),
-    "float16": (16, False),
-    "float8_e4m3fn": (8, True),
-    "float8_e5m2": (8, False),
-}
+# Bits of a format, and its number among those of that width (`fortran/kernels/fq_convert.f90`).
+FORMATS = {"bfloat16": (16, 1), "float16": (16, 2), "float8_e4m3fn": (8, 1), "float8_e5m2": (8, 2)}
 
 
 def cast_to(x: NDArray[np.float32], to: str, *, out: NDArray | None = None) -> NDArray:
@@ -57,14 +52,14 @@ def cast_to(x: NDArray[np.float32], to: str, *, out: NDArray | None = None) -> N
     """
     x = as_input(x, "x", (np.float32,))
     as_choice(to, "to", tuple(FORMATS))
-    width, first = FORMATS[to]
+    width, number = FORMATS[to]
     bits = as_output(out, "out", f"uint{width}", x.shape, x)
     if x.size:
         _native.call(
-            f"narrow{width}",
-            "f32",
+            "narrow",
+            f"i{width}",
             x.reshape(-1),
-            first,
+            number,
             bits.view(f"int{width}").reshape(-1),
             get_num_threads(),
         )
@@ -107,15 +102,15 @@ def cast_from(
     array([ 1. , -2.5], dtype=float32)
     """
     as_choice(format, "format", tuple(FORMATS))
-    width, first = FORMATS[format]
+    width, number = FORMATS[format]
     bits = as_input(bits, "bits", (f"uint{width}",))
     x = as_output(out, "out", np.float32, bits.shape, bits)
     if x.size:
         _native.call(
-            f"widen{width}",
-            "f32",
+            "widen",
+            f"i{width}",
             bits.view(f"int{width}").reshape(-1),
-            first,
+            number,
             x.reshape(-1),
             get_num_threads(),
         )
