@@ -221,7 +221,7 @@ def quantize(
         Of stochastic rounding, ``0 ... 2**64 - 1``: entry i (C order, from 0) is rounded with the
         ``i + 1``-th output of SplitMix64, whatever the number of threads.
     reciprocal : bool
-        Multiply by ``1 / scale`` instead of dividing, as ggml does.
+        Multiply by ``1 / scale`` instead of dividing, as ggml does, unless that overflows.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Settings of every test."""
+"""Settings of every test; `--hypothesis-profile=thorough` draws many more examples."""
 
 import os
 
@@ -11,4 +11,5 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=bool(os.environ.get("CI")),
 )
+settings.register_profile("thorough", settings.get_profile("pyfq"), max_examples=5000)
 settings.load_profile("pyfq")

@@ -168,9 +168,12 @@ def _ratio(w, scale, minimum, granularity, reciprocal):
     factor = _halving(scale)
     base = factor * (0 if minimum is None else spread(minimum, w.shape, granularity))
     with np.errstate(over="ignore"):
-        if reciprocal:
-            return (factor * w - base) * (1 / (factor * scale))
-        return (factor * w - base) / (factor * scale)
+        ratio = (factor * w - base) / (factor * scale)
+        inverse = 1 / (factor * scale)
+        if not reciprocal:
+            return ratio
+        finite = np.isfinite(inverse)
+        return np.where(finite, (factor * w - base) * np.where(finite, inverse, 0), ratio)
 
 
 def _round(x, rounding, seed):
