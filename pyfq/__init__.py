@@ -1,4 +1,4 @@
-"""Fortran-accelerated neural-network compression."""
+"""Neural-network compression with Fortran kernels."""
 
 from . import reference
 from ._native import _build, isa

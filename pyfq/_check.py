@@ -1,11 +1,11 @@
-"""The friendly half of the boundary: refuse what Fortran must not get, and say why.
+"""The Python half of the boundary: refuse what Fortran must not get, and say why.
 
 Arrays pass as they are: no cast, no copy.  What has another dtype or order is refused with the call
 that would convert it, so that a copy is always the caller's decision.
 """
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ def as_input(
     x: Any, name: str, dtypes: Sequence[Any], shape: tuple[int, ...] | None = None
 ) -> NDArray:
     """Return `x`, a C-contiguous array of one of `dtypes`; of `shape` if that is given."""
-    if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray):
+    if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray | np.matrix):
         raise TypeError(f"{name} must be a NumPy array, not {type(x).__name__}")
     if x.dtype not in [np.dtype(t) for t in dtypes]:
         wanted = " or ".join(np.dtype(t).name for t in dtypes)
@@ -69,12 +69,12 @@ def as_number(x: Any, name: str, least: float, most: float) -> float:
 
 def as_choice(word: Any, name: str, choices: Sequence[str]) -> int:
     """Return the position of `word` among `choices`."""
-    if word not in choices:
+    if not isinstance(word, str) or word not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {word!r}")
     return choices.index(word)
 
 
-def refuse_not_finite(**arrays: NDArray) -> None:
+def refuse_not_finite(arrays: Mapping[str, NDArray]) -> None:
     """Raise ValueError at the first NaN or Inf of the named arrays, if there is one."""
     for name, x in arrays.items():
         bad = np.flatnonzero(~np.isfinite(x))

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
-from ._check import FLOATS, as_input, refuse_not_finite
-from .errors import NOT_FINITE, FqError
+from ._check import FLOATS, as_input
 from .threads import get_num_threads
 
 # Elements of a block of `distortion_sums`, and lanes of its sums.
@@ -84,20 +83,9 @@ def distortion(w: NDArray, v: NDArray) -> Distortion:
     unit = min(unit_of(w), unit_of(v))
     sums = np.empty((-(-w.size // BLOCK), 5))
     if w.size:
-        try:
-            _native.call(
-                "distortion_sums",
-                _native.KIND[w.dtype],
-                w.reshape(-1),
-                v.reshape(-1),
-                unit,
-                sums,
-                get_num_threads(),
-            )
-        except FqError as e:
-            if e.info == NOT_FINITE:
-                refuse_not_finite(w=w, v=v)
-            raise
+        flat = (w.reshape(-1), v.reshape(-1))
+        kind, threads = _native.KIND[w.dtype], get_num_threads()
+        _native.call("distortion_sums", kind, *flat, unit, sums, threads, inputs={"w": w, "v": v})
     return from_sums(sums, w.size, unit)
 
 
@@ -108,6 +96,8 @@ def from_sums(sums: NDArray[np.float64], n: int, unit: float) -> Distortion:
     sqnr = math.inf if dd == 0 else -math.inf
     if ww > 0 and dd > 0:
         sqnr = 10 * math.log10(ww / dd)
+    elif ww > 0 and peak > 0:  # the squares of so small an error are 0
+        sqnr = 20 * math.log10(math.sqrt(ww) / peak)
     if ww > 0 and vv > 0:
         cosine = min(max(wv / (math.sqrt(ww) * math.sqrt(vv)), -1.0), 1.0)
     else:

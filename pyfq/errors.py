@@ -4,7 +4,7 @@ STATUS = {
     1: ("FQ_NO_MEMORY", "a workspace could not be allocated"),
     2: ("FQ_NOT_FINITE", "an input holds NaN or Inf"),
 }
-NO_MEMORY, NOT_FINITE = 1, 2
+NOT_FINITE = 2
 
 
 class FqError(RuntimeError):
@@ -25,9 +25,3 @@ class FqError(RuntimeError):
         name, meaning = STATUS.get(info, ("FQ_UNKNOWN", "unknown status"))
         super().__init__(f"{routine}: {meaning} ({name}, info={info})")
         self.info = info
-
-
-def check(routine: str, info: int) -> None:
-    """Raise `FqError` unless `info` is zero."""
-    if info:
-        raise FqError(routine, info)

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _native
-from ._check import FLOATS, as_count, as_input, as_number, as_output, refuse_not_finite
-from .distortion import unit_of
-from .errors import NOT_FINITE, FqError
+from ._check import FLOATS, as_count, as_input, as_number, as_output
 from .select import count_equal, kth_of_groups, kth_of_tensors, next_of_tensor
 from .threads import get_num_threads
 from .types import Granularity, Grid, PerTensor, grid_of
@@ -302,10 +300,9 @@ def prune_nm(
             else Grid(w.size // w.shape[-1], w.shape[-1], m, ())
         )
         shape = (grid.rows, grid.cols)
-        _run(
+        _native.call(
             "prune_nm",
-            w,
-            scores,
+            _native.KIND[w.dtype],
             w.reshape(shape),
             scores.reshape(shape),
             magnitude,
@@ -314,6 +311,7 @@ def prune_nm(
             out.reshape(shape),
             mask.view(np.int8).reshape(shape),
             get_num_threads(),
+            inputs=_named(w, scores),
         )
     return _result(out, mask, None)
 
@@ -379,29 +377,28 @@ def prune_rows(
         raise ValueError("w must have rows, but its shape is ()")
     ratio = as_number(ratio, "ratio", 0, 1)
     round_to = as_count(round_to, "round_to", 1)
-    if norm not in _NORMS:
+    if not isinstance(norm, int | float) or norm not in _NORMS:
         raise ValueError(f"norm must be 1, 2 or inf, not {norm!r}")
     rows = w.shape[0]
     kept = min(-(-(rows - round(ratio * rows)) // round_to) * round_to, rows)
-    norms, unit = np.zeros(rows), unit_of(scores)
+    norms = np.zeros(rows)
     if w.size:
         shape = (rows, w.size // rows)
-        _run(
+        _native.call(
             "row_norms",
-            w,
-            scores,
+            _native.KIND[w.dtype],
             scores.reshape(shape),
             _NORMS[norm],
-            unit,
             norms,
             get_num_threads(),
+            inputs=_named(w, scores),
         )
     order = np.argsort(norms, kind="stable")
     limit = np.zeros((rows, 1), w.dtype)  # keeps every magnitude of its row; infinity keeps none
     limit[order[: rows - kept]] = np.inf
     grid = Grid(rows, w.size // max(rows, 1), max(w.size // max(rows, 1), 1), (rows, 1))
     pruned = _cut(w, w, True, grid, limit, np.zeros((rows, 1), np.int64), out)
-    threshold = float(norms[order[rows - kept - 1]]) / unit if kept < rows else -np.inf
+    threshold = norms[order[rows - kept - 1]] if kept < rows else -np.inf
     return replace(pruned, threshold=np.array(threshold))
 
 
@@ -426,7 +423,7 @@ def prune_global(
     scores : mapping of str to arrays, optional
         For each tensor what is ranked; the magnitudes if not given.
     out : mapping of str to arrays, optional
-        For each tensor where to write it; must not overlap any input.
+        For each tensor where to write it; must not overlap any input or each other.
 
     Returns
     -------
@@ -456,16 +453,17 @@ def prune_global(
     for mapping, what in ((scores, "scores"), (out, "out")):
         if mapping is not None and set(mapping) != set(tensors):
             raise ValueError(f"{what} must have the names {sorted(tensors)}, not {sorted(mapping)}")
-    parts = {
-        name: _arrays(
+    inputs = (*tensors.values(), *(scores or {}).values())
+    parts = {}
+    for name, w in tensors.items():
+        others = [array for other, array in (out or {}).items() if other != name]
+        parts[name] = _arrays(
             w,
             None if scores is None else scores[name],
             None if out is None else out[name],
-            *tensors.values(),
-            *(scores or {}).values(),
+            *inputs,
+            *others,
         )
-        for name, w in tensors.items()
-    }
     dtypes = {w.dtype for w, *_ in parts.values()}
     if len(dtypes) > 1:
         raise TypeError(f"tensors must be of one dtype, not {', '.join(sorted(map(str, dtypes)))}")
@@ -504,8 +502,9 @@ def _as_threshold(threshold: ArrayLike, dtype: np.dtype, grid: Grid) -> NDArray:
     if isinstance(threshold, np.ndarray):
         limit = as_input(threshold, "threshold", (dtype,), grid.parameter_shape)
     else:
+        largest = float(np.finfo(dtype).max)
         limit = np.full(
-            grid.parameter_shape, as_number(threshold, "threshold", -np.inf, np.inf), dtype
+            grid.parameter_shape, as_number(threshold, "threshold", -largest, largest), dtype
         )
     if np.isnan(limit).any():
         raise ValueError("threshold must not be NaN")
@@ -536,10 +535,9 @@ def _cut(
             left = ties.reshape(grid.rows, grid.groups)
         shape = (grid.rows, grid.cols)
         kept = np.empty((grid.rows, grid.groups), np.int64)
-        _run(
+        _native.call(
             "prune_cut",
-            w,
-            scores,
+            _native.KIND[w.dtype],
             grid.group_size,
             w.reshape(shape),
             scores.reshape(shape),
@@ -550,21 +548,16 @@ def _cut(
             mask.view(np.int8).reshape(shape),
             kept,
             get_num_threads(),
+            inputs=_named(w, scores),
         )
         return Pruned(out, mask, limit, 1 - int(kept.sum()) / w.size)
     return _result(out, mask, limit)
 
 
+def _named(w: NDArray, scores: NDArray) -> dict[str, NDArray]:
+    return {"w": w} if scores is w else {"w": w, "scores": scores}
+
+
 def _result(out: NDArray, mask: NDArray, threshold: NDArray | None) -> Pruned:
     sparsity = 1 - np.count_nonzero(mask) / mask.size if mask.size else 0.0
     return Pruned(out, mask, threshold, sparsity)
-
-
-def _run(routine: str, w: NDArray, scores: NDArray, *arguments: object) -> None:
-    """Call a kernel that reads `w` and `scores`, and name the one that is not finite."""
-    try:
-        _native.call(routine, _native.KIND[w.dtype], *arguments)
-    except FqError as e:
-        if e.info == NOT_FINITE:
-            refuse_not_finite(w=w, scores=scores)
-        raise

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import _native
 from ._check import FLOATS, as_choice, as_count, as_input, as_number, as_output, refuse_not_finite
 from .distortion import Distortion, distortion
-from .errors import NOT_FINITE, FqError
 from .pack import unpack_rows
 from .threads import get_num_threads
 from .types import Granularity, Grid, PerRow, PerTensor, grid_of
@@ -59,6 +58,18 @@ class Quantized:
     zero_point: NDArray | None = None
     minimum: NDArray | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse parts that do not fit each other: kernels trust their shapes."""
+        bits = as_count(self.bits, "bits", 1, 16)
+        parameter_shape = grid_of(self.shape, self.granularity).parameter_shape
+        as_input(self.packed, "packed", (np.uint8,), _packed_shape(self.shape, bits))
+        as_input(self.scale, "scale", FLOATS, parameter_shape)
+        if self.zero_point is not None:
+            dtype = np.uint8 if bits <= 8 else np.uint16
+            as_input(self.zero_point, "zero_point", (dtype,), parameter_shape)
+        if self.minimum is not None:
+            as_input(self.minimum, "minimum", (self.scale.dtype,), parameter_shape)
+
     @property
     def codes(self) -> NDArray:
         """The codes unpacked: int8 or uint8, int16 or uint16 for more than 8 bits."""
@@ -105,7 +116,8 @@ class Quantized:
         TypeError
             If `dtype` is not float32 or float64, or `out` is not an array of it.
         ValueError
-            If `out` has another shape or is not C-contiguous.
+            If `out` has another shape, is not C-contiguous or writeable, or overlaps a part; if a
+            scale or minimum is not finite or does not fit `dtype`.
 
         Examples
         --------
@@ -115,13 +127,17 @@ class Quantized:
         dtype = np.dtype(self.scale.dtype if dtype is None else dtype)
         if dtype not in _native.KIND:
             raise TypeError(f"dtype must be float32 or float64, not {dtype}")
-        out = as_output(out, "out", dtype, self.shape)
+        parts = (self.packed, self.scale, self.zero_point, self.minimum)
+        out = as_output(
+            out, "out", dtype, self.shape, *(part for part in parts if part is not None)
+        )
         if out.size:
             rows = grid_of(self.shape, PerRow())
             grid = grid_of(self.shape, self.granularity)
-            scale = _per_row(self.scale.astype(dtype, copy=False), grid, rows)
+            scale = _per_row(_in_dtype(self.scale, "scale", dtype), grid, rows)
             zero_point = _or_zero(self.zero_point, scale, np.int32, grid, rows)
-            minimum = _or_zero(self.minimum, scale, dtype, grid, rows)
+            least = None if self.minimum is None else _in_dtype(self.minimum, "minimum", dtype)
+            minimum = _or_zero(least, scale, dtype, grid, rows)
             _native.call(
                 "dequantize",
                 _native.KIND[dtype],
@@ -155,7 +171,7 @@ class Quantized:
         TypeError
             If `w` is not a float32 or float64 array.
         ValueError
-            If `w` has another shape or is not C-contiguous.
+            If `w` has another shape, is not C-contiguous, or holds NaN or Inf.
 
         Examples
         --------
@@ -259,6 +275,8 @@ def quantize(
     symmetric = as_choice(scheme, "scheme", SCHEMES) == 0
     as_choice(range, "range", ("narrow", "full"))
     convention = scale if isinstance(scale, str) else None
+    if convention is not None:
+        as_choice(convention, "scale", SCALES)
     if convention is not None and not symmetric:
         raise ValueError(f"scale={scale!r} is of scheme 'symmetric', not {scheme!r}")
     given = scale is not None and convention is None
@@ -267,7 +285,7 @@ def quantize(
     if zero_point is not None and not (given and scheme == "affine"):
         raise ValueError("zero_point needs a given scale and scheme 'affine'")
     low, high = _code_range(bits, symmetric, range)
-    if high == 0 and not given and convention in (None, "absmax"):
+    if low == high or (high == 0 and not given and convention in (None, "absmax")):
         raise ValueError(
             "bits=1 leaves scheme 'symmetric' no positive code: use 'affine', 'minmax' "
             "or range='full' with scale='signed_max'"
@@ -481,9 +499,9 @@ def _fit(
     if not w.size:
         scale[...], minimum[...], zeros[...] = 1, 0, 0
     elif in_one_go:
-        _run(
+        _native.call(
             "quantize",
-            w,
+            _native.KIND[w.dtype],
             grid.group_size,
             w.reshape(rows.rows, rows.cols),
             rule,
@@ -492,6 +510,7 @@ def _fit(
             minimum,
             packed.view(np.int8).reshape(rows.rows, -1),
             threads,
+            inputs={"w": w},
         )
     else:
         low, high, peak = _ranges(w, grid, threads)
@@ -521,15 +540,16 @@ def _ranges(w: NDArray, grid: Grid, threads: int) -> tuple[NDArray, NDArray, NDA
     """Return minimum, maximum and first value of largest magnitude of each group, flat."""
     parts = grid.in_parts()
     low, high, peak = (np.empty((parts.rows, parts.groups), w.dtype) for _ in "123")
-    _run(
+    _native.call(
         "quantize_range",
-        w,
+        _native.KIND[w.dtype],
         parts.group_size,
         w.reshape(parts.rows, parts.cols),
         low,
         high,
         peak,
         threads,
+        inputs={"w": w},
     )
     if parts is not grid:
         return low.min(axis=1), high.max(axis=1), peak[:, np.abs(peak[0]).argmax()]
@@ -550,9 +570,9 @@ def _encode(
     if w.size:
         rows = grid_of(w.shape, PerRow())
         each = _per_row(scale, grid, rows)
-        _run(
+        _native.call(
             "quantize_given",
-            w,
+            _native.KIND[w.dtype],
             min(grid.group_size, rows.cols),
             w.reshape(rows.rows, rows.cols),
             rule,
@@ -561,6 +581,7 @@ def _encode(
             _or_zero(minimum, each, w.dtype, grid, rows),
             packed.view(np.int8).reshape(rows.rows, -1),
             get_num_threads(),
+            inputs={"w": w},
         )
     return Quantized(
         packed, w.shape, int(rule[0]), bool(rule[3] == 0), granularity, scale, zero_point, minimum
@@ -568,8 +589,12 @@ def _encode(
 
 
 def _packed_like(shape: tuple[int, ...], bits: int) -> NDArray[np.uint8]:
+    return np.empty(_packed_shape(shape, bits), np.uint8)
+
+
+def _packed_shape(shape: tuple[int, ...], bits: int) -> tuple[int, ...]:
     cols = shape[-1] if shape else 1
-    return np.empty((*shape[:-1], (cols * bits + 7) // 8), np.uint8)
+    return (*shape[:-1], (cols * bits + 7) // 8)
 
 
 def _per_row(parameter: NDArray, grid: Grid, rows: Grid) -> NDArray:
@@ -577,6 +602,16 @@ def _per_row(parameter: NDArray, grid: Grid, rows: Grid) -> NDArray:
     if grid.parameter_shape == ():
         return np.full((rows.rows, 1), parameter)
     return parameter.reshape(rows.rows, -1)
+
+
+def _in_dtype(parameter: NDArray, name: str, dtype: np.dtype) -> NDArray:
+    """Return a parameter in the dtype of the reals, where that loses no more than precision."""
+    with np.errstate(over="ignore", under="ignore"):
+        cast = parameter.astype(dtype, copy=False)
+    refuse_not_finite({name: parameter})
+    if not np.isfinite(cast).all() or np.any((cast == 0) & (parameter != 0)):
+        raise ValueError(f"{name} does not fit {dtype}: dequantize to {parameter.dtype}")
+    return cast
 
 
 def _or_zero(
@@ -593,7 +628,7 @@ def _as_scale(scale: Any, dtype: np.dtype, grid: Grid) -> NDArray:
     else:
         largest = float(np.finfo(dtype).max)
         scale = np.full(grid.parameter_shape, as_number(scale, "scale", -largest, largest), dtype)
-    refuse_not_finite(scale=scale)
+    refuse_not_finite({"scale": scale})
     if not scale.all():
         raise ValueError("scale must not be 0")
     return scale
@@ -610,13 +645,3 @@ def _as_zero_point(zero_point: Any, bits: int, grid: Grid) -> NDArray:
             f"zero_point must be 0 ... {2**bits - 1}, not {zeros.min()} ... {zeros.max()}"
         )
     return np.full(grid.parameter_shape, zeros, np.uint8 if bits <= 8 else np.uint16)
-
-
-def _run(routine: str, w: NDArray, *arguments: object) -> None:
-    """Call a kernel that reads `w`, and say where it is not finite."""
-    try:
-        _native.call(routine, _native.KIND[w.dtype], *arguments)
-    except FqError as e:
-        if e.info == NOT_FINITE:
-            refuse_not_finite(w=w)
-        raise

@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from . import _native
 from ._check import FLOATS, as_count, as_input, refuse_not_finite
-from .errors import NOT_FINITE, FqError
 from .threads import get_num_threads
 from .types import PART, Granularity, Grid, PerTensor, grid_of
 
@@ -62,7 +61,9 @@ def select_kth(
     """
     x = as_input(x, "x", FLOATS)
     grid = grid_of(x.shape, granularity)
-    k = as_count(k, "k", 0, int(grid.lengths.min(initial=x.size)) - 1)
+    if not x.size:
+        raise ValueError(f"x must not be empty, but its shape is {x.shape}")
+    k = as_count(k, "k", 0, int(grid.lengths.min()) - 1)
     if grid.rows * grid.groups == 1:
         value, _, _ = kth_of_tensors({"x": x}, k, magnitude)
         return np.full(grid.parameter_shape, value, x.dtype)
@@ -106,7 +107,7 @@ def kth_of_tensors(
             highest = _unsigned_key(np.finfo(dtype).max) >> shift
             lowest = _unsigned_key(np.finfo(dtype).min) >> shift
             if counts[highest + 1 :].any() or counts[:lowest].any():
-                refuse_not_finite(**tensors)
+                refuse_not_finite(tensors)
         reached = below + np.cumsum(counts)
         digit = int(np.searchsorted(reached, k, side="right"))
         equal = int(counts[digit])
@@ -154,23 +155,19 @@ def kth_of_groups(
     shape = (grid.rows, grid.groups)
     lower, upper = np.empty(shape, x.dtype), np.empty(shape, x.dtype)
     below = np.empty(shape, np.int64)
-    try:
-        _native.call(
-            "select_groups",
-            _native.KIND[x.dtype],
-            grid.group_size,
-            x.reshape(grid.rows, grid.cols),
-            magnitude,
-            rank,
-            lower,
-            upper,
-            below,
-            get_num_threads(),
-        )
-    except FqError as e:
-        if e.info == NOT_FINITE:
-            refuse_not_finite(**{name: x})
-        raise
+    _native.call(
+        "select_groups",
+        _native.KIND[x.dtype],
+        grid.group_size,
+        x.reshape(grid.rows, grid.cols),
+        magnitude,
+        rank,
+        lower,
+        upper,
+        below,
+        get_num_threads(),
+        inputs={name: x},
+    )
     return lower, upper, below
 
 

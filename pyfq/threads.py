@@ -7,6 +7,9 @@ from contextvars import ContextVar
 from . import _native
 from ._check import as_count
 
+# More threads than this are a mistake, and would each want memory.
+MOST = 4096
+
 _everywhere: int | None = None
 _here: ContextVar[int | None] = ContextVar("pyfq_num_threads", default=None)
 
@@ -19,7 +22,7 @@ def set_num_threads(n: int | None) -> None:
     Parameters
     ----------
     n : int or None
-        At least 1. None, the initial state, leaves it to OpenMP: ``OMP_NUM_THREADS``, else the
+        1 ... 4096. None, the initial state, leaves it to OpenMP: ``OMP_NUM_THREADS``, else the
         number of cores the process may use.
 
     Raises
@@ -27,7 +30,7 @@ def set_num_threads(n: int | None) -> None:
     TypeError
         If `n` is not an integer.
     ValueError
-        If `n` is less than 1.
+        If `n` is out of range.
 
     Examples
     --------
@@ -37,7 +40,7 @@ def set_num_threads(n: int | None) -> None:
     >>> set_num_threads(None)
     """
     global _everywhere
-    _everywhere = None if n is None else as_count(n, "n", 1)
+    _everywhere = None if n is None else as_count(n, "n", 1, MOST)
 
 
 def get_num_threads() -> int:
@@ -63,14 +66,14 @@ def num_threads(n: int) -> Iterator[None]:
     Parameters
     ----------
     n : int
-        At least 1.
+        1 ... 4096.
 
     Raises
     ------
     TypeError
         If `n` is not an integer.
     ValueError
-        If `n` is less than 1.
+        If `n` is out of range.
 
     Examples
     --------
@@ -78,7 +81,7 @@ def num_threads(n: int) -> Iterator[None]:
     ...     get_num_threads()
     2
     """
-    token = _here.set(as_count(n, "n", 1))
+    token = _here.set(as_count(n, "n", 1, MOST))
     try:
         yield
     finally:

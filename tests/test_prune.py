@@ -139,6 +139,30 @@ def test_prune_global_writes_into_out():
         pyfq.prune_global(tensors, 0.5, out={"a": tensors["b"], "b": out["b"]})
 
 
+def test_prune_rows_ranks_rows_of_any_magnitude():
+    w = np.array([[1e300], [1e100], [1e10], [1e-200]])
+    for norm in (1, 2, np.inf):
+        check("prune_rows", w, 0.5, norm)
+        got = pyfq.prune_rows(w, 0.5, norm)
+        assert got.mask[:, 0].tolist() == [True, True, False, False]
+        assert got.threshold == pytest.approx(1e10, rel=1e-15)
+
+
+def test_prune_global_of_many_small_tensors():
+    rng = np.random.default_rng(0)
+    tensors = {str(i): rng.standard_normal(i % 7).astype(np.float32) for i in range(300)}
+    got, want = pyfq.prune_global(tensors, 0.4), reference.prune_global(tensors, 0.4)
+    for name in tensors:
+        same(got[name].mask, want[name][1], name)
+
+
+def test_prune_global_refuses_one_array_for_two_results():
+    w = {"a": np.ones(5), "b": np.ones(5)}
+    once = np.empty(5)
+    with pytest.raises(ValueError, match="out must not overlap"):
+        pyfq.prune_global(w, 0.5, out={"a": once, "b": once})
+
+
 def test_prune_global_does_not_rank_different_dtypes():
     with pytest.raises(TypeError, match="one dtype, not float32, float64"):
         pyfq.prune_global({"a": np.ones(2), "b": np.ones(2, np.float32)}, 0.5)
@@ -176,7 +200,7 @@ REFUSALS = [
     (
         lambda: pyfq.prune_threshold(W, np.nan),
         ValueError,
-        "threshold must be -inf ... inf, not nan",
+        r"threshold must be -3.40282e\+38 ... 3.40282e\+38, not nan",
     ),
     (lambda: pyfq.prune_threshold(W, "1"), TypeError, "threshold must be a number, not str"),
     (

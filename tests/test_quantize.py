@@ -86,7 +86,8 @@ def test_quantize_of_every_rounding_and_aspect_on_any_number_of_threads(rounding
     data=st.data(),
 )
 def test_quantize_with_a_given_scale_matches_reference(w, bits, scale, rounding, data):
-    check(w, bits, scale=scale, rounding=rounding, granularity=data.draw(granularities))
+    how = {"scale": scale, "rounding": rounding, "granularity": data.draw(granularities)}
+    check(w, bits, range="full", **how)
     zero_point = data.draw(st.integers(0, 2**bits - 1))
     check(w, bits, scheme="affine", scale=scale, zero_point=zero_point, rounding=rounding)
 
@@ -246,6 +247,59 @@ def test_dequantize_in_another_dtype_and_into_out():
     same(out, wide, "out")
 
 
+def test_reciprocals_of_denormal_scales_do_not_overflow():
+    w = np.array([[0, 1e-40, -1e-40, 5e-41]], np.float32)
+    codes = check(w, 8, reciprocal=True)
+    assert codes.tolist() == [[0, 127, -127, 63]]
+
+
+def parts(**other):
+    """Return arguments of `Quantized` that fit each other, but for `other`."""
+    fitting = {
+        "packed": np.zeros((2, 6), np.uint8),
+        "shape": (2, 6),
+        "bits": 8,
+        "signed": False,
+        "granularity": PerGroup(3),
+        "scale": np.ones((2, 2), np.float32),
+        "zero_point": np.zeros((2, 2), np.uint8),
+    }
+    return fitting | other
+
+
+MISFITS = [
+    ({"shape": (2, 600)}, ValueError, r"packed must have shape \(2, 600\), not \(2, 6\)"),
+    ({"bits": 16}, ValueError, r"packed must have shape \(2, 12\)"),
+    ({"bits": 17}, ValueError, "bits must be 1 ... 16"),
+    ({"granularity": PerRow()}, ValueError, r"scale must have shape \(2, 1\), not \(2, 2\)"),
+    ({"scale": np.ones((2, 2), np.float16)}, TypeError, "scale must be float32 or float64"),
+    ({"zero_point": np.zeros((2, 2))}, TypeError, "zero_point must be uint8, not float64"),
+    ({"zero_point": np.zeros((2, 1), np.uint8)}, ValueError, "zero_point must have shape"),
+    ({"minimum": np.zeros((2, 2))}, TypeError, "minimum must be float32, not float64"),
+]
+
+
+@pytest.mark.parametrize(("other", "error", "message"), MISFITS)
+def test_quantized_refuses_parts_that_do_not_fit(other, error, message):
+    assert pyfq.Quantized(**parts()).dequantize().shape == (2, 6)
+    with pytest.raises(error, match=message):
+        pyfq.Quantized(**parts(**other))
+
+
+def test_dequantize_refuses_parameters_that_it_cannot_use():
+    wide = pyfq.quantize(np.array([[1e300, 0, -1e300]]))
+    with pytest.raises(ValueError, match="scale does not fit float32: dequantize to float64"):
+        wide.dequantize(np.float32)
+    tiny = pyfq.quantize(np.array([[1e-300, 0]]))
+    with pytest.raises(ValueError, match="scale does not fit float32"):
+        tiny.dequantize(np.float32)
+    with pytest.raises(ValueError, match=r"scale must be finite, but scale\[0, 1\] is nan"):
+        pyfq.Quantized(**parts(scale=np.full((2, 2), [1, np.nan], np.float32))).dequantize()
+    each = pyfq.quantize(np.ones((3, 4), np.float32), granularity=PerGroup(1))
+    with pytest.raises(ValueError, match="out must not overlap an input"):
+        each.dequantize(out=each.scale)
+
+
 W = np.ones((3, 4), np.float32)
 NAN = np.array([[1, 2], [3, np.inf]], np.float32)
 REFUSALS = [
@@ -258,6 +312,12 @@ REFUSALS = [
     (lambda: pyfq.quantize(W[:, ::2]), ValueError, "w must be C-contiguous"),
     (lambda: pyfq.quantize(W, 17), ValueError, "bits must be 1 ... 16, not 17"),
     (lambda: pyfq.quantize(W, 8.0), TypeError, "bits must be an integer, not float"),
+    (
+        lambda: pyfq.quantize(W, 1, scale="absmax_half"),
+        ValueError,
+        "bits=1 leaves scheme 'symmetric' no positive code",
+    ),
+    (lambda: pyfq.quantize(W, 1, scale=0.5), ValueError, "bits=1 leaves scheme 'symmetric'"),
     (lambda: pyfq.quantize(W, 1), ValueError, "bits=1 leaves scheme 'symmetric' no positive code"),
     (
         lambda: pyfq.quantize(W, scheme="asymmetric"),

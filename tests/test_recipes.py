@@ -273,3 +273,28 @@ def test_quantization_config_names_only_what_others_can_open():
     assert [group["targets"] for group in groups] == [["a"], ["b"]]
     assert config["format"] == "mixed-precision"
     assert layout.quantization_config({"w": tensors["w"]}) is None
+
+
+def test_rule_refuses_a_bare_string():
+    with pytest.raises(TypeError, match="match must be a tuple of globs"):
+        Rule("*.bias", quantize=Quantize(8))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("a.weight_scale", np.nan, "expected finite numbers other than 0"),
+        ("a.weight_scale", 0, "expected finite numbers other than 0"),
+        ("a.weight_minimum", np.inf, "expected finite numbers"),
+        ("a.weight_shape", 3, r"expected \(4, 8\), not \(3, 8\)"),
+    ],
+)
+def test_damaged_parts_are_refused(part, value, message):
+    quantize = Quantize(4, "minmax")
+    model = {"a.weight": np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)}
+    (compressed,) = compress(model, Recipe((Rule(("*",), quantize=quantize),)))
+    parts = {name: np.array(array) for name, array in compressed.parts.items()}
+    decompress_tensor(compressed.plan, parts)
+    parts[part].reshape(-1)[0] = value
+    with pytest.raises(ValueError, match=message):
+        decompress_tensor(compressed.plan, parts)

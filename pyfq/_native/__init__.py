@@ -2,11 +2,14 @@
 
 import importlib
 import os
+from collections.abc import Mapping
 from types import ModuleType
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..errors import check
+from .._check import refuse_not_finite
+from ..errors import NOT_FINITE, FqError
 
 try:
     from . import _build, _cpu
@@ -57,11 +60,18 @@ def _choose() -> str:
     return wanted
 
 
-def call(routine: str, kind: str, *arguments: object) -> None:
-    """Call `fq_<routine>_<kind>` of the variant in use and raise what its status says."""
+def call(
+    routine: str, kind: str, *arguments: object, inputs: Mapping[str, NDArray] | None = None
+) -> None:
+    """Call `fq_<routine>_<kind>` of the variant in use and raise what its status says.
+
+    If that is that an input is not finite, the first such entry of the named `inputs` is told.
+    """
     info = getattr(lib, f"fq_{routine}_{kind}")(*arguments)
+    if info == NOT_FINITE and inputs:
+        refuse_not_finite(inputs)
     if info:
-        check(routine, info)
+        raise FqError(routine, info)
 
 
 isa: str = _choose()

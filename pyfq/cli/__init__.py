@@ -21,7 +21,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pyfq import FqError, __version__
+from pyfq import FqError, __version__, set_num_threads
 
 SubParsers = argparse._SubParsersAction
 
@@ -96,6 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, MemoryError, FqError) as e:
         print(f"{prog}: error: {one_line(e)}", file=sys.stderr)
         return 1
+
+
+def use_threads(n: int | None) -> None:
+    """Do what ``--threads`` says."""
+    try:
+        set_num_threads(n)
+    except ValueError as e:
+        raise UsageError(f"--threads: {e}") from e
 
 
 def one_line(error: BaseException) -> str:

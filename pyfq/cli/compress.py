@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 import pyfq
-from pyfq.cli import SubParsers, UsageError
+from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli.journal import Journal
 from pyfq.cli.report import (
     bytes_text,
@@ -182,7 +182,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json not in (None, "-") and not Path(args.json).parent.is_dir():
         raise UsageError(f"--json: {Path(args.json).parent} is not a directory")
     if args.threads is not None:
-        pyfq.set_num_threads(args.threads)
+        use_threads(args.threads)
     source = Source(args.source)
     _refuse_compressed(source)
     plans = {

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-import pyfq
-from pyfq.cli import SubParsers
+from pyfq.cli import SubParsers, use_threads
 from pyfq.cli.report import bytes_text
 from pyfq.cli.source import Source
 from pyfq.cli.target import (
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Decompress."""
     started = time.perf_counter()
     if args.threads is not None:
-        pyfq.set_num_threads(args.threads)
+        use_threads(args.threads)
     source = Source(args.source)
     done = [tensor for tensor in source.tensors.values() if tensor.rule is not None]
     if not done:
@@ -78,6 +77,6 @@ def run(args: argparse.Namespace) -> int:
     written = sum(file.stat().st_size for file in target.files)
     print(
         f"{source.path}: {bytes_text(source.nbytes)}\n{target.path}: {bytes_text(written)}\n"
-        f"{len(done)} tensors decompressed in {time.perf_counter() - started:.2f} s"
+        f"tensors decompressed: {len(done)}, in {time.perf_counter() - started:.2f} s"
     )
     return 0

@@ -14,6 +14,7 @@ from pyfq.io import SafetensorsWriter, read_index, write_index, write_npz
 from pyfq.io.atomic import partial_path, replacing
 from pyfq.io.checkpoint import INDEX, SINGLE
 from pyfq.io.dtypes import nbytes_of
+from pyfq.io.strict_json import parse_object
 from pyfq.recipes.layout import Declaration, file_order
 from pyfq.recipes.manifest import KEY
 
@@ -75,6 +76,8 @@ def plan_target(source: Source, path: Path) -> Target:
         ]
     root = source.file.parent
     config = root / CONFIG if (root / CONFIG).is_file() else None
+    if config:
+        parse_object(config.read_bytes(), config, CONFIG)  # refused before anything is written
     beside = {}
     if config or source.path.is_dir():
         beside = {path / file.relative_to(root): file for file in _beside(root)}

@@ -253,7 +253,7 @@ def _naming(name: str) -> Iterator[None]:
     """Let a refusal say which tensor it is about."""
     try:
         yield
-    except ValueError as e:
+    except (TypeError, ValueError) as e:
         raise ValueError(f"tensor {name!r} cannot be compressed as asked: {e}") from e
 
 

@@ -113,7 +113,8 @@ def decode(
     Raises
     ------
     ValueError
-        A part is missing or has another dtype or shape than declared.
+        A part is missing, has another dtype or shape than declared, or holds what no scale, minimum
+        or shape is.
     """
     bits, signed = quantize.bits, quantize.scheme == "symmetric"
     parameter_shape = grid_of(shape, quantize.granularity).parameter_shape
@@ -127,9 +128,15 @@ def decode(
                 f"tensor {part!r}: expected {word} {list(its_shape)}, "
                 f"not {found.dtype} {list(found.shape)}"
             )
+    scale = parts[f"{name}_scale"].reshape(parameter_shape)
+    if not (np.isfinite(scale).all() and scale.all()):
+        raise ValueError(f"tensor {name + '_scale'!r}: expected finite numbers other than 0")
     if format_of(name, shape, quantize) == INT:
         codes = parts[name] if signed else _unsigned(parts[name], bits)
     else:
+        told = tuple(parts[f"{name}_shape"].tolist())
+        if told != shape:
+            raise ValueError(f"tensor {name + '_shape'!r}: expected {shape}, not {told}")
         cols = shape[-1] if shape else 1
         codes = unpack(parts[f"{name}_packed"], bits, cols, signed=signed).reshape(shape)
     zero_point = minimum = None
@@ -143,7 +150,8 @@ def decode(
         zero_point = zero_point.reshape(parameter_shape)
     if quantize.scheme == "minmax":
         minimum = parts[f"{name}_minimum"].reshape(parameter_shape)
-    scale = parts[f"{name}_scale"].reshape(parameter_shape)
+        if not np.isfinite(minimum).all():
+            raise ValueError(f"tensor {name + '_minimum'!r}: expected finite numbers")
     packed = pack(np.atleast_1d(codes), bits).reshape(*shape[:-1], -1)
     return Quantized(packed, shape, bits, signed, quantize.granularity, scale, zero_point, minimum)
 
@@ -211,7 +219,7 @@ def quantization_config(
 
 def _short_group(shape: Sequence[int], granularity: PerGroup) -> int:
     """Return the length of the short last group of a row; 0 if there is none."""
-    return shape[1] % min(granularity.size, shape[1])
+    return shape[1] % min(granularity.size, shape[1]) if shape[1] else 0
 
 
 def _strategy(granularity: PerTensor | PerRow | PerGroup) -> dict[str, Any]:

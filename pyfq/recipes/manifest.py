@@ -50,7 +50,7 @@ def read_manifest(text: str) -> dict[str, TensorPlan]:
     where = f"entry {KEY!r}"
     try:
         tensors = json.loads(text)["tensors"].items()
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise ValueError(f"{where}: expected JSON with tensors") from e
     return {name: _read_tensor(name, entry, f"{where}: {name!r}") for name, entry in tensors}
 

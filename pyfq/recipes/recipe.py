@@ -84,6 +84,8 @@ class Prune:
 
     def __post_init__(self) -> None:
         """Refuse what the function would refuse."""
+        if self.method not in (*_PRUNERS, "nm"):
+            raise ValueError(f"method must be one of {[*_PRUNERS, 'nm']}, not {self.method!r}")
         self.apply(_SAMPLE)
 
     def apply(self, w: NDArray) -> Pruned:
@@ -189,6 +191,11 @@ class Rule:
     min_size : int
         Entries a tensor must have.
 
+    Raises
+    ------
+    TypeError
+        If `match` is not a tuple of strings.
+
     Examples
     --------
     >>> Rule(("*.weight",), quantize=Quantize(8), ndim=2).matches("a.weight", "F32", (4, 4))
@@ -200,6 +207,11 @@ class Rule:
     quantize: Quantize | None = None
     ndim: int | None = None
     min_size: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a bare string, whose characters would each be a glob."""
+        if not isinstance(self.match, tuple) or not all(isinstance(g, str) for g in self.match):
+            raise TypeError(f"match must be a tuple of globs, not {self.match!r}")
 
     def matches(self, name: str, word: str, shape: Sequence[int]) -> bool:
         """Tell whether a tensor of this name, dtype word and shape is concerned."""
@@ -387,7 +399,7 @@ def _parse_granularity(table: Mapping[str, Any], default: Granularity) -> Granul
         return PerGroup(table["group_size"])
     if "per" not in table:
         return default
-    if table["per"] not in _GRANULARITIES:
+    if not isinstance(table["per"], str) or table["per"] not in _GRANULARITIES:
         raise ValueError(f"per must be 'tensor' or 'row', not {table['per']!r}")
     return _GRANULARITIES[table["per"]]
 

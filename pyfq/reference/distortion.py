@@ -13,11 +13,14 @@ def distortion(w, v):
     a, b = w.reshape(-1).astype(np.float64) * unit, v.reshape(-1).astype(np.float64) * unit
     ww, vv, wv, dd = (float(block_sum(x)) for x in (a * a, b * b, a * b, (a - b) * (a - b)))
     mse = dd / max(w.size, 1) / unit / unit
-    sqnr = math.inf if dd == 0 else 10 * math.log10(ww / dd) if ww > 0 else -math.inf
+    peak = float(np.abs(a - b).max(initial=0.0))
+    sqnr = math.inf if dd == 0 else -math.inf
+    if ww > 0 and peak > 0:
+        sqnr = 10 * math.log10(ww / dd) if dd > 0 else 20 * math.log10(math.sqrt(ww) / peak)
     cosine = float(ww == vv)
     if ww > 0 and vv > 0:
         cosine = min(max(wv / (math.sqrt(ww) * math.sqrt(vv)), -1.0), 1.0)
-    return mse, sqnr, float(np.abs(a - b).max(initial=0.0)) / unit, cosine
+    return mse, sqnr, peak / unit, cosine
 
 
 def block_sum(x):

@@ -61,23 +61,20 @@ def prune_rows(w, ratio, norm=2, round_to=1, *, scores=None):
     """Drop the first rows in a stable sort by norm."""
     s = w if scores is None else scores
     rows = w.shape[0]
-    unit = unit_of(s)
-    x = np.abs(s.reshape(rows, -1).astype(np.float64) * unit) if s.size else np.zeros((rows, 0))
-    if norm == 1:
-        norms = lane_sum(x)
-    elif norm == 2:
-        norms = np.sqrt(lane_sum(x * x))
-    else:
-        norms = x.max(axis=1, initial=0.0)
+    x = np.abs(s.reshape(rows, -1).astype(np.float64)) if s.size else np.zeros((rows, 0))
+    with np.errstate(over="ignore"):
+        if norm == 1:
+            norms = lane_sum(x)
+        elif norm == 2:
+            unit = np.array([unit_of(row) if s.dtype == np.float64 else 1.0 for row in x])
+            norms = np.sqrt(lane_sum((x * unit[:, None]) ** 2)) / unit
+        else:
+            norms = x.max(axis=1, initial=0.0)
     kept = min(math.ceil((rows - round(ratio * rows)) / round_to) * round_to, rows)
     order = np.argsort(norms, kind="stable")[: rows - kept]
     mask = np.ones(w.shape, bool)
     mask[order] = False
-    return (
-        np.where(mask, w, 0),
-        mask,
-        np.array(float(norms[order[-1]]) / unit if order.size else -np.inf),
-    )
+    return (np.where(mask, w, 0), mask, np.array(norms[order[-1]] if order.size else -np.inf))
 
 
 def prune_global(tensors, ratio, *, scores=None):
