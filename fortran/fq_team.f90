@@ -4,5 +4,7 @@ module fq_team
   implicit none (type, external)
   private
   !> Elements below which waking a team costs more than it gains.
-  integer(i64), parameter, public :: SMALL_WORK = 65536
+  integer(i64), parameter, public :: SMALL_WORK = 262144
+  !> The same for ranking, which costs some ten operations an element and more.
+  integer(i64), parameter, public :: SMALL_RANKING = 32768
 end module fq_team

@@ -69,7 +69,7 @@ def test_quantize_of_large_arrays_on_any_number_of_threads(dtype, granularity, s
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("shape", [(200_001,), (2, 99_999), (99_999, 2)])
+@pytest.mark.parametrize("shape", [(300_001,), (2, 149_999), (149_999, 2)])
 def test_quantize_of_every_rounding_and_aspect_on_any_number_of_threads(rounding, shape):
     seed = 7 if rounding == "stochastic" else None
     for granularity in (PerTensor(), PerRow(), PerGroup(33)):

@@ -4,7 +4,7 @@
 module fq_select_real32
   use fq_kinds, only: ip => i32, i32, i64, wp => sp
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
-  use fq_team, only: SMALL_WORK
+  use fq_team, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
   private
   include 'fq_select.inc'
@@ -14,7 +14,7 @@ end module fq_select_real32
 module fq_select_real64
   use fq_kinds, only: ip => i64, i32, i64, wp => dp
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
-  use fq_team, only: SMALL_WORK
+  use fq_team, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
   private
   include 'fq_select.inc'
