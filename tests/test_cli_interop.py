@@ -8,9 +8,13 @@ import pytest
 from pyfq.cli import main
 from pyfq.io import open_safetensors, write_safetensors
 
-torch = pytest.importorskip("torch")
-quantization = pytest.importorskip("compressed_tensors.quantization")
-compressors = pytest.importorskip("compressed_tensors.compressors")
+torch = pytest.importorskip("torch", reason="needs the oracles extra")
+quantization = pytest.importorskip(
+    "compressed_tensors.quantization", reason="needs the oracles extra"
+)
+compressors = pytest.importorskip(
+    "compressed_tensors.compressors", reason="needs the oracles extra"
+)
 
 
 @pytest.mark.parametrize(
