@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -20,21 +19,16 @@ def python(code, *arguments):
 RUN = "import sys; from pyfq.cli import main; sys.exit(main())"
 
 
-def test_help_is_quick_and_imports_nothing_optional():
+def test_help_imports_nothing_optional():
     optional = ["tqdm", "tabulate", "matplotlib", "sklearn", "scipy", "torch", "tomllib"]
     code = (
         "import sys\nfrom pyfq.cli import main\n"
         "try: main(['--help'])\n"
         f"finally: print([m for m in {optional} if m in sys.modules], file=sys.stderr)"
     )
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        result = python(code)
-        seconds.append(time.perf_counter() - started)
-        assert result.stderr.strip() == "[]"
-        assert all(command in result.stdout for command in COMMANDS)
-    assert min(seconds) < 0.4
+    result = python(code)
+    assert result.stderr.strip() == "[]"
+    assert all(command in result.stdout for command in COMMANDS)
 
 
 def test_version():

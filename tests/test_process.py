@@ -16,7 +16,6 @@ import pyfq
 from pyfq._native import _build
 
 CONFIG = pyfq.show_config(mode="dict")
-DEBUG = CONFIG["build type"] == "debug"
 
 needs_openmp = pytest.mark.skipif(not CONFIG["openmp"], reason="this build has no OpenMP")
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux shows it, others do not")
@@ -144,17 +143,6 @@ def test_import_loads_nothing_else(run):
     assert said == ""
 
 
-@pytest.mark.skipif(DEBUG, reason="a debug build is slow to load")
-def test_import_is_quick(run):
-    script = """
-        import time, numpy
-        start = time.process_time()
-        import pyfq
-        print(time.process_time() - start)
-        """
-    assert min(float(run(script)) for _ in range(5)) < 0.05
-
-
 @needs_openmp
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork_after_a_kernel(run):
@@ -206,30 +194,29 @@ def test_spawn_after_a_kernel(run):
 
 
 def test_kernels_release_the_gil():
-    """Another thread is never away for most of a call, as it would be if the call kept the GIL."""
+    """Another thread goes on during a call, which it could not if the call kept the GIL."""
     finished = threading.Event()
-    seconds = 0.0
+    ticks = during = 0
 
     def work():
-        nonlocal seconds
+        nonlocal during
+        seconds = 0.0
         x = np.random.default_rng(0).standard_normal((4, 2**15))
         with pyfq.num_threads(1):
-            while seconds < 0.25:  # until the call is long beside what else may keep a thread away
+            while seconds < 0.25:  # until the call is long beside a tick
                 x = np.concatenate([x, x])
-                start = time.perf_counter()
+                before, start = ticks, time.perf_counter()
                 pyfq.select_kth(x, 99, granularity=pyfq.PerRow())
                 seconds = time.perf_counter() - start
+                during = ticks - before
         finished.set()
 
     thread = threading.Thread(target=work)
     thread.start()
-    longest, last = 0.0, time.perf_counter()
     while not finished.wait(0.001):
-        now = time.perf_counter()
-        longest, last = max(longest, now - last), now
+        ticks += 1
     thread.join()
-    longest = max(longest, time.perf_counter() - last)
-    assert longest < seconds / 2
+    assert during > 2
 
 
 def test_results_are_equal_from_many_threads():
