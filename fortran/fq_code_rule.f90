@@ -11,14 +11,14 @@ module fq_code_rule
 
   !> Nine integers, in C and in NumPy an array of int64.
   type, bind(c), public :: code_rule
-    integer(i64) :: bits          !! bits of a code, `1 ... 16`
-    integer(i64) :: qmin          !! smallest code
-    integer(i64) :: qmax          !! largest code
-    integer(i64) :: scheme        !! one of SCHEME_...
-    integer(i64) :: convention    !! of a symmetric scale: one of SCALE_...
-    integer(i64) :: rounding      !! one of ROUND_...
-    integer(i64) :: reciprocal    !! 1: multiply by 1/scale; 0: divide by scale
-    integer(i64) :: wraps         !! 1: codes out of range wrap around; 0: they saturate
-    integer(i64) :: seed          !! of stochastic rounding
+    integer(i64) :: bits        !! bits of a code, `1 ... 16`
+    integer(i64) :: qmin        !! smallest code
+    integer(i64) :: qmax        !! largest code
+    integer(i64) :: scheme      !! one of SCHEME_...
+    integer(i64) :: convention  !! of a symmetric scale: one of SCALE_...
+    integer(i64) :: rounding    !! one of ROUND_...
+    integer(i64) :: reciprocal  !! 1: multiply by 1/scale; 0: divide by scale
+    integer(i64) :: wraps       !! 1: codes out of range wrap around; 0: they saturate
+    integer(i64) :: seed        !! of stochastic rounding
   end type code_rule
 end module fq_code_rule

@@ -11,7 +11,7 @@ from . import _native
 from ._check import FLOATS, as_count, as_input, as_number, as_output
 from .select import count_equal, kth_of_groups, kth_of_tensors, next_of_tensor
 from .threads import get_num_threads
-from .types import Granularity, Grid, PerTensor, grid_of
+from .types import Granularity, Grid, PerRow, PerTensor, grid_of
 
 _NORMS = {1: 1, 2: 2, math.inf: 0}
 
@@ -95,7 +95,7 @@ def prune_threshold(
     w, scores, magnitude, out = _arrays(w, scores, out)
     grid = grid_of(w.shape, granularity)
     limit = _as_threshold(threshold, w.dtype, grid)
-    return _cut(w, scores, magnitude, grid, limit, np.zeros(grid.parameter_shape, np.int64), out)
+    return _cut(w, scores, magnitude, grid, limit, None, out)
 
 
 def prune_percentile(
@@ -154,11 +154,9 @@ def prune_percentile(
     w, scores, magnitude, out = _arrays(w, scores, out)
     grid = grid_of(w.shape, granularity)
     rate = as_number(rate, "rate", 0, 100)
-    none = np.zeros(grid.parameter_shape, np.int64)
     if not w.size:
-        return _cut(
-            w, scores, magnitude, grid, np.full(grid.parameter_shape, np.nan, w.dtype), none, out
-        )
+        nan = np.full(grid.parameter_shape, np.nan, w.dtype)
+        return _cut(w, scores, magnitude, grid, nan, None, out)
     name = "w" if magnitude else "scores"
     place = (grid.lengths - 1) * (rate / 100)  # of the percentile among the sorted, as NumPy has it
     rank = np.floor(place).astype(np.int64)
@@ -170,11 +168,11 @@ def prune_percentile(
     else:
         lower, upper, _ = kth_of_groups(scores, name, grid, rank, magnitude)
     limit = np.empty_like(lower)
-    for g, fraction in enumerate(
-        place - rank
-    ):  # between two values NumPy's own interpolation decides
-        limit[:, g] = np.quantile(np.stack([lower[:, g], upper[:, g]]), float(fraction), axis=0)
-    return _cut(w, scores, magnitude, grid, limit.reshape(grid.parameter_shape), none, out)
+    fractions = place - rank
+    for fraction in np.unique(fractions):  # between two values NumPy's own interpolation decides
+        at = fractions == fraction
+        limit[:, at] = np.quantile(np.stack([lower[:, at], upper[:, at]]), float(fraction), axis=0)
+    return _cut(w, scores, magnitude, grid, limit.reshape(grid.parameter_shape), None, out)
 
 
 def prune_ratio(
@@ -232,19 +230,18 @@ def prune_ratio(
     name = "w" if magnitude else "scores"
     counts = np.array([round(ratio * int(n)) for n in grid.lengths], np.int64)
     limit = np.full((grid.rows, grid.groups), -np.inf, w.dtype)
-    ties = np.zeros((grid.rows, grid.groups), np.int64)
+    ties = None
     if w.size and counts.any():
         if grid.rows * grid.groups == 1:
             limit[0, 0], below, _ = kth_of_tensors({name: scores}, int(counts[0]) - 1, magnitude)
-            ties[0, 0] = counts[0] - below
+            ties = _first_ties(scores, limit[0, 0], magnitude, int(counts[0]) - below)
         else:
             value, _, below = kth_of_groups(
                 scores, name, grid, np.maximum(counts - 1, 0), magnitude
             )
             limit[:, counts > 0] = value[:, counts > 0]
-            ties[:, counts > 0] = (counts - below)[:, counts > 0]
-    shape = grid.parameter_shape
-    return _cut(w, scores, magnitude, grid, limit.reshape(shape), ties.reshape(shape), out)
+            ties = np.where(counts > 0, counts - below, 0)
+    return _cut(w, scores, magnitude, grid, limit.reshape(grid.parameter_shape), ties, out)
 
 
 def prune_nm(
@@ -294,12 +291,8 @@ def prune_nm(
     n = as_count(n, "n", 1, m)
     mask = np.empty(w.shape, np.bool_)
     if w.size:
-        grid = (
-            grid_of(w.shape, PerTensor())
-            if w.ndim < 2
-            else Grid(w.size // w.shape[-1], w.shape[-1], m, ())
-        )
-        shape = (grid.rows, grid.cols)
+        rows = grid_of(w.shape, PerRow())
+        shape = (rows.rows, rows.cols)
         _native.call(
             "prune_nm",
             _native.KIND[w.dtype],
@@ -382,8 +375,8 @@ def prune_rows(
     rows = w.shape[0]
     kept = min(-(-(rows - round(ratio * rows)) // round_to) * round_to, rows)
     norms = np.zeros(rows)
+    shape = (rows, w.size // max(rows, 1))
     if w.size:
-        shape = (rows, w.size // rows)
         _native.call(
             "row_norms",
             _native.KIND[w.dtype],
@@ -396,8 +389,7 @@ def prune_rows(
     order = np.argsort(norms, kind="stable")
     limit = np.zeros((rows, 1), w.dtype)  # keeps every magnitude of its row; infinity keeps none
     limit[order[: rows - kept]] = np.inf
-    grid = Grid(rows, w.size // max(rows, 1), max(w.size // max(rows, 1), 1), (rows, 1))
-    pruned = _cut(w, w, True, grid, limit, np.zeros((rows, 1), np.int64), out)
+    pruned = _cut(w, w, True, grid_of(shape, PerRow()), limit, None, out)
     threshold = norms[order[rows - kept - 1]] if kept < rows else -np.inf
     return replace(pruned, threshold=np.array(threshold))
 
@@ -476,12 +468,9 @@ def prune_global(
     pruned = {}
     for name, (w, s, _, its_out) in parts.items():
         grid = grid_of(w.shape, PerTensor())
-        equal = count_equal(s, limit, magnitude).sum() if left and w.size else 0
-        ties = min(left, int(equal))
-        left -= ties
-        pruned[name] = _cut(
-            w, s, magnitude, grid, np.array(limit, w.dtype), np.array(ties), its_out
-        )
+        ties = _first_ties(s, limit, magnitude, left) if left and w.size else None
+        left -= 0 if ties is None else int(ties.sum())
+        pruned[name] = _cut(w, s, magnitude, grid, np.array(limit, w.dtype), ties, its_out)
     return pruned
 
 
@@ -511,34 +500,39 @@ def _as_threshold(threshold: ArrayLike, dtype: np.dtype, grid: Grid) -> NDArray:
     return limit
 
 
+def _first_ties(
+    scores: NDArray, value: np.floating, magnitude: bool, left: int
+) -> NDArray[np.int64]:
+    """Return how many of the first `left` scores equal to `value` lie in each part of a tensor."""
+    equal = count_equal(scores, value, magnitude)
+    return np.clip(left - (np.cumsum(equal) - equal), 0, equal)[None]
+
+
 def _cut(
     w: NDArray,
     scores: NDArray,
     magnitude: bool,
     grid: Grid,
     limit: NDArray,
-    ties: NDArray,
+    ties: NDArray[np.int64] | None,
     out: NDArray,
 ) -> Pruned:
-    """Zero what scores below `limit` and the first `ties` that equal it, in each group."""
+    """Zero what scores below `limit` and the first `ties` that equal it, in each group.
+
+    The ties of a whole tensor are those of its parts (`Grid.in_parts`).
+    """
     mask = np.empty(w.shape, np.bool_)
     if w.size:
-        if grid.rows * grid.groups == 1:
-            grid = grid.in_parts()
-            each = np.full((1, grid.groups), limit)
-            left = np.zeros((1, grid.groups), np.int64)
-            if ties.any():
-                equal = count_equal(scores, limit.reshape(-1)[0], magnitude)
-                left[0] = np.clip(ties - (np.cumsum(equal) - equal), 0, equal)
-        else:
-            each = np.ascontiguousarray(limit.reshape(grid.rows, grid.groups))
-            left = ties.reshape(grid.rows, grid.groups)
+        parts = grid.in_parts()
+        groups = (parts.rows, parts.groups)
+        each = np.full(groups, limit.reshape(grid.rows, grid.groups))
+        left = np.zeros(groups, np.int64) if ties is None else ties
         shape = (grid.rows, grid.cols)
-        kept = np.empty((grid.rows, grid.groups), np.int64)
+        kept = np.empty(groups, np.int64)
         _native.call(
             "prune_cut",
             _native.KIND[w.dtype],
-            grid.group_size,
+            parts.group_size,
             w.reshape(shape),
             scores.reshape(shape),
             magnitude,

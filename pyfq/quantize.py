@@ -494,11 +494,11 @@ def _fit(
     zeros = np.empty(shape, np.int32)
     threads = get_num_threads()
     rows = grid_of(w.shape, PerRow())
-    in_one_go = grid.rows == rows.rows and rows.rows >= threads
-    packed = _packed_like(w.shape, int(rule[0]))
+    packed = None
     if not w.size:
         scale[...], minimum[...], zeros[...] = 1, 0, 0
-    elif in_one_go:
+    elif grid.rows == rows.rows and rows.rows >= threads:  # each row in one go
+        packed = _packed_like(w.shape, int(rule[0]))
         _native.call(
             "quantize",
             _native.KIND[w.dtype],
@@ -529,7 +529,7 @@ def _fit(
     unsigned = zeros.astype(np.uint8 if rule[0] <= 8 else np.uint16).reshape(grid.parameter_shape)
     zero_point = unsigned if scheme == "affine" else None
     least = minimum.reshape(grid.parameter_shape) if scheme == "minmax" else None
-    if w.size and not in_one_go:
+    if packed is None:
         return _encode(w, rule, granularity, grid, scale, zero_point, least)
     return Quantized(
         packed, w.shape, int(rule[0]), bool(rule[3] == 0), granularity, scale, zero_point, least

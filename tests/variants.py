@@ -1,7 +1,6 @@
 """Every way this machine can run a kernel, and arrays that try to break it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 from hypothesis import strategies as st
@@ -28,17 +27,6 @@ def everywhere() -> Iterator[str]:
             for n in THREADS:
                 with pyfq.num_threads(n):
                     yield f"{isa}, {n} threads"
-    finally:
-        _native.lib = used
-
-
-@contextmanager
-def variant(isa: str) -> Iterator[None]:
-    """Use one variant inside a ``with`` block."""
-    used = _native.lib
-    try:
-        _native.lib = LIBS[isa]
-        yield
     finally:
         _native.lib = used
 

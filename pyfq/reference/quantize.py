@@ -140,11 +140,11 @@ def _parameters(w, scheme, granularity, low, high, convention):
     if scheme == "affine":
         least, most = np.minimum(least, 0), np.maximum(most, 0)
     with np.errstate(over="ignore"):
-        spread = most - least
+        extent = most - least
         scale = np.where(
-            np.isinf(spread),
+            np.isinf(extent),
             np.minimum(most / levels - least / levels, np.finfo(w.dtype).max),
-            _step(spread, levels),
+            _step(extent, levels),
         )
     if scheme == "affine":
         return scale, np.minimum(np.rint(-least / scale), levels), None
