@@ -7,4 +7,6 @@ module fq_team
   integer(i64), parameter, public :: SMALL_WORK = 262144
   !> The same for ranking, which costs some ten operations an element and more.
   integer(i64), parameter, public :: SMALL_RANKING = 32768
+  !> The same for products of matrices, in multiplications.
+  integer(i64), parameter, public :: SMALL_PRODUCT = 2097152
 end module fq_team

@@ -6,6 +6,7 @@ from .configuration import show_config
 from .convert import cast_from, cast_to
 from .distortion import Distortion, distortion
 from .errors import FqError
+from .matmul import matmul
 from .pack import pack, unpack
 from .prune import (
     Pruned,
@@ -37,6 +38,7 @@ __all__ = [
     "fake_quantize",
     "get_num_threads",
     "isa",
+    "matmul",
     "num_threads",
     "pack",
     "prune_global",

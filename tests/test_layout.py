@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BUILD = (ROOT / "fortran/meson.build").read_text()
 STEMS = dict(
-    re.findall(r"^  '(\w+)': \[(.*?)\]", re.search(r"stems = \{(.*?)\}", BUILD, re.S)[1], re.M)
+    re.findall(
+        r"^  '(\w+)': \[(.*?)\]", "".join(re.findall(r"stems = \{(.*?)\}", BUILD, re.S)), re.M
+    )
 )
 HOMES = [
     "fortran/kernels/fq_{}.f90",

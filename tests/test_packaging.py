@@ -219,7 +219,7 @@ def test_kernels_have_no_writable_data(built):
 
 @needs_build
 def test_modules_need_no_gil(built):
-    modules = list((built / "build").rglob("_exact_*module.c"))
+    modules = list((built / "build").rglob("_isa_*module.c"))
     assert modules
     assert all("Py_MOD_GIL_NOT_USED" in module.read_text() for module in modules)
 
@@ -254,5 +254,5 @@ assert pyfq.get_num_threads() == 1
 pyfq.set_num_threads(2)
 """
     assert run(python, "-c", script + QUANTIZE, cwd=tmp_path).strip() == "works"
-    module = next((tmp_path / "build").rglob("_exact_native.*.so"))
+    module = next((tmp_path / "build").rglob("_isa_native.*.so"))
     assert "GOMP" not in run("nm", "--dynamic", module)

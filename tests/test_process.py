@@ -243,9 +243,9 @@ def test_pyfq_isa_forces_a_variant(run, isa):
     script = """
         import numpy as np, pyfq, sys
         assert pyfq.quantize(np.eye(3), 8).codes[0, 0] == 127
-        print(pyfq.isa, *(name for name in sys.modules if "._exact_" in name))
+        print(pyfq.isa, *(name for name in sys.modules if "._isa_" in name))
         """
-    assert run(script, PYFQ_ISA=isa) == f"{isa} pyfq._native.{_build.MODULES[isa]}"
+    assert run(script, PYFQ_ISA=isa) == f"{isa} pyfq._native._isa_{isa}"
 
 
 def test_pyfq_isa_refuses_an_unknown_word(run):

@@ -41,7 +41,7 @@ def load(isa: str) -> ModuleType:
     if chosen is None:
         os.environ["OMP_WAIT_POLICY"] = "passive"
     try:
-        return importlib.import_module(f"{__name__}.{_build.MODULES[isa]}")
+        return importlib.import_module(f"{__name__}._isa_{isa}")
     finally:
         if chosen is None:
             del os.environ["OMP_WAIT_POLICY"]

@@ -1,0 +1,20 @@
+!> C boundary of `fq_matmul`: flat arrays, explicit extents.
+!> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
+module fq_matmul_c_real32
+  use fq_kinds, only: i32, i64, wp => sp
+  use fq_matmul_real32, only: LANES, matmul_blocked, pack_panels, packed_vectors
+  implicit none (type, external)
+  private
+  character(*), parameter :: f = '_f32'
+  include 'fq_matmul_c.inc'
+end module fq_matmul_c_real32
+
+!> The same for float64.
+module fq_matmul_c_real64
+  use fq_kinds, only: i32, i64, wp => dp
+  use fq_matmul_real64, only: LANES, matmul_blocked, pack_panels, packed_vectors
+  implicit none (type, external)
+  private
+  character(*), parameter :: f = '_f64'
+  include 'fq_matmul_c.inc'
+end module fq_matmul_c_real64

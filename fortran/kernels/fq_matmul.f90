@@ -1,0 +1,31 @@
+!> Products of matrices of reals, blocked for registers and caches, threaded over tiles of the output.
+!>
+!> Python: `pyfq/matmul.py`.  Reference: `pyfq/reference/matmul.py`.
+module fq_matmul_real32
+  !$ use omp_lib, only: omp_get_thread_num
+  use fq_activation_kind, only: ACT_SOFTMAX
+  use fq_block_real32, only: aligned_start, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, divide, dot_rows, finish_rows, &
+    LANES, multiply_block, panels_read, ROW_STEPS, TILE_ROWS
+  use fq_activation_real32, only: activate_row
+  use fq_kinds, only: i32, i64, wp => sp
+  use fq_team, only: SMALL_WORK
+  use fq_status, only: FQ_NO_MEMORY, FQ_OK
+  implicit none (type, external)
+  private
+  include 'fq_matmul.inc'
+end module fq_matmul_real32
+
+!> The same for float64.
+module fq_matmul_real64
+  !$ use omp_lib, only: omp_get_thread_num
+  use fq_activation_kind, only: ACT_SOFTMAX
+  use fq_block_real64, only: aligned_start, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, divide, dot_rows, finish_rows, &
+    LANES, multiply_block, panels_read, ROW_STEPS, TILE_ROWS
+  use fq_activation_real64, only: activate_row
+  use fq_kinds, only: i32, i64, wp => dp
+  use fq_team, only: SMALL_WORK
+  use fq_status, only: FQ_NO_MEMORY, FQ_OK
+  implicit none (type, external)
+  private
+  include 'fq_matmul.inc'
+end module fq_matmul_real64
