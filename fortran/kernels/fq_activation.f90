@@ -1,13 +1,52 @@
-!> Activation functions.
+!> Activation functions, each one formula for all arguments, without branches and without libm.
+!>
+!> All is additions, multiplications and divisions, rounded one by one: the same bits on every
+!> machine and in NumPy.  Polynomials are minimax, by Remez' exchange algorithm in 50 digits, and
+!> split into even and odd powers, which a processor can do at the same time.  Their errors are
+!> relative, with coefficients rounded.
 !>
 !> Python: `pyfq/activation.py`.  Reference: `pyfq/reference/activation.py`.
 module fq_activation_real32
   use fq_activation_kind, only: ACT_GELU, ACT_GELU_TANH, ACT_LEAKY_RELU, ACT_RELU, ACT_SIGMOID, &
     ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
-  use fq_kinds, only: i32, i64, wp => sp
-  use fq_team, only: SMALL_RANKING
+  use fq_kinds, only: dp, i32, i64, ik => i32, wp => sp
+  use fq_team, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
   private
+
+  integer(ik), parameter :: FRACTION_BITS = 23, BIAS = 127
+  integer(ik), parameter :: LOWER = 4095  ! lower half of the bits of a significand
+  integer(ik), parameter :: RAISE = 64    ! exponent that what is tiny is raised by to stay normal
+
+  ! Results are 0 below -..._END; 1 + exp(-x) is 1 above ONE_..., and so is tanh.
+  real(wp), parameter :: EXP_END = 104.5_wp, SILU_END = 109, GELU_END = 14.45_wp, CUBIC_END = 11
+  real(wp), parameter :: ONE_EXP = 20, ONE_CUBIC = 5.5_wp, ONE_TANH = 10
+  ! Magnitude of the largest argument up to which softmax need not subtract it.
+  real(wp), parameter :: SOFTMAX_PLAIN = 240
+
+  ! ln 2 in two parts, the first of 15 bits: its product with an integer below 512 is exact.
+  real(wp), parameter :: LN2(2) = [0.693145751953125_wp, 1.4286068e-06_wp]
+  ! (exp(r) - 1 - r)/r**2 for |r| <= 1.001 ln(2)/2, as EVEN(r**2) + r ODD(r**2); error 2**-27.7.
+  real(wp), parameter :: EXP_EVEN(3) = [0.5_wp, 0.041666202_wp, 0.0013950604_wp]
+  real(wp), parameter :: EXP_ODD(2) = [0.16666518_wp, 0.008368953_wp]
+  ! (1 - log(1 + e)/e)/e in t = e - 1/2 for 0 <= e <= 1, as FIRST + t (ODD(t**2) + t EVEN(t**2));
+  ! error of the logarithm 2**-25.9.
+  real(wp), parameter :: LOG_FIRST = 0.37813956_wp
+  real(wp), parameter :: LOG_EVEN(4) = [ &
+    0.09323186_wp, 0.028904999_wp, 0.010177705_wp, 0.0033184728_wp]
+  real(wp), parameter :: LOG_ODD(4) = [ &
+    -0.1792249_wp, -0.05108906_wp, -0.016656986_wp, -0.006930696_wp]
+  ! 2 (1 + z) Phi(-z) exp(z**2/2) - 1 in t = z/(z + GELU_MAP) - 7/16 for 0 <= z <= GELU_END, as
+  ! FIRST + t (ODD(t**2) + t EVEN(t**2)); error 2**-25.8.
+  real(wp), parameter :: GELU_MAP = 3.75_wp
+  real(wp), parameter :: GELU_FIRST = -0.025176134_wp
+  real(wp), parameter :: GELU_EVEN(4) = [ &
+    -0.063653864_wp, -1.3217298_wp, -0.12436306_wp, 0.14809646_wp]
+  real(wp), parameter :: GELU_ODD(5) = [ &
+    -0.39016706_wp, 0.8271309_wp, 1.0058987_wp, -0.40619445_wp, 0.171352_wp]
+  ! -2 sqrt(2/pi) and -2 sqrt(2/pi) 0.044715, each in two parts, the first of 12 bits.
+  real(wp), parameter :: CUBIC_0(2) = [-1.595703125_wp, -6.5996606e-5_wp]
+  real(wp), parameter :: CUBIC_1(2) = [-0.07135009765625_wp, -4.7186164e-6_wp]
   include 'fq_activation.inc'
 end module fq_activation_real32
 
@@ -15,9 +54,54 @@ end module fq_activation_real32
 module fq_activation_real64
   use fq_activation_kind, only: ACT_GELU, ACT_GELU_TANH, ACT_LEAKY_RELU, ACT_RELU, ACT_SIGMOID, &
     ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
-  use fq_kinds, only: i32, i64, wp => dp
-  use fq_team, only: SMALL_RANKING
+  use fq_kinds, only: dp, i32, i64, ik => i64, wp => dp
+  use fq_team, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
   private
+
+  integer(ik), parameter :: FRACTION_BITS = 52, BIAS = 1023
+  integer(ik), parameter :: LOWER = 134217727
+  integer(ik), parameter :: RAISE = 256
+
+  real(wp), parameter :: EXP_END = 746, SILU_END = 753, GELU_END = 38.7_wp, CUBIC_END = 22
+  real(wp), parameter :: ONE_EXP = 40, ONE_CUBIC = 7.5_wp, ONE_TANH = 20
+  real(wp), parameter :: SOFTMAX_PLAIN = 1900
+
+  ! The first part has 41 bits, for integers below 4096.
+  real(wp), parameter :: LN2(2) = [0.693147180559663_wp, 2.8235290563031577e-13_wp]
+  ! Error 2**-56.6.
+  real(wp), parameter :: EXP_EVEN(5) = [ &
+    0.5000000000000013_wp, 0.04166666666651433_wp, 0.001388888894733056_wp, &
+    2.4801489591256288e-05_wp, 2.763141354900241e-07_wp]
+  real(wp), parameter :: EXP_ODD(5) = [ &
+    0.166666666666667_wp, 0.008333333333307035_wp, 0.0001984126991775403_wp, &
+    2.7557215968130323e-06_wp, 2.5117967171735632e-08_wp]
+  ! Error of the logarithm 2**-54.8.
+  real(wp), parameter :: LOG_FIRST = 0.37813956756734246_wp
+  real(wp), parameter :: LOG_EVEN(9) = [ &
+    0.09323036636366903_wp, 0.028943183164416977_wp, 0.009909900766977453_wp, &
+    0.0035856647735847563_wp, 0.0013445311774077067_wp, 0.0005165390796962075_wp, &
+    0.00020487939685758555_wp, 7.108699029695921e-05_wp, 5.1126974897939156e-05_wp]
+  real(wp), parameter :: LOG_ODD(10) = [ &
+    -0.1792249369360372_wp, -0.05108344610540019_wp, -0.01678874249128218_wp, &
+    -0.005929011560790436_wp, -0.0021876475789141497_wp, -0.000831343013729045_wp, &
+    -0.00032346597757255475_wp, -0.0001254491144023538_wp, -5.2744963177276884e-05_wp, &
+    -2.533011495850026e-05_wp]
+  ! Error 2**-55.2.
+  real(wp), parameter :: GELU_MAP = 5
+  real(wp), parameter :: GELU_FIRST = -0.05316415342927855_wp
+  real(wp), parameter :: GELU_EVEN(11) = [ &
+    0.19412189458695797_wp, -1.464530259423882_wp, -2.7650130174855576_wp, -0.788944289355756_wp, &
+    0.4933285469329375_wp, -0.1928200374747184_wp, 0.0770493647140608_wp, &
+    -0.03816234354882837_wp, 0.02393051027224946_wp, -0.01503293823302856_wp, &
+    0.005904455528162149_wp]
+  real(wp), parameter :: GELU_ODD(11) = [ &
+    -0.3944073794022349_wp, 0.4430072743900022_wp, 2.4471599413716745_wp, 2.0878592920907115_wp, &
+    -0.2666317096203846_wp, -0.11515742620249143_wp, 0.11492388136490789_wp, &
+    -0.0741582742275551_wp, 0.04385757653240727_wp, -0.02321685601134957_wp, &
+    0.008136863847645757_wp]
+  ! The first parts have 26 bits.
+  real(wp), parameter :: CUBIC_0(2) = [-1.5957691073417664_wp, -1.426396435433791e-08_wp]
+  real(wp), parameter :: CUBIC_1(2) = [-0.071354815736413_wp, -5.361872467621785e-10_wp]
   include 'fq_activation.inc'
 end module fq_activation_real64
