@@ -2,10 +2,12 @@
 
 from . import reference
 from ._native import _build, isa
+from .activation import activate
 from .configuration import show_config
 from .convert import cast_from, cast_to
 from .distortion import Distortion, distortion
 from .errors import FqError
+from .linear import Prepared, linear, prepare
 from .matmul import matmul
 from .pack import pack, unpack
 from .prune import (
@@ -30,17 +32,21 @@ __all__ = [
     "PerGroup",
     "PerRow",
     "PerTensor",
+    "Prepared",
     "Pruned",
     "Quantized",
+    "activate",
     "cast_from",
     "cast_to",
     "distortion",
     "fake_quantize",
     "get_num_threads",
     "isa",
+    "linear",
     "matmul",
     "num_threads",
     "pack",
+    "prepare",
     "prune_global",
     "prune_nm",
     "prune_percentile",

@@ -1,16 +1,15 @@
 """Products of matrices of floats (`fortran/kernels/fq_matmul.f90`)."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
 from ._check import FLOATS, as_input, as_output
+from .activation import Activation, activate, as_activation
 from .threads import get_num_threads
 
-# The positions are the numbers of `fortran/kernels/fq_matmul.inc`.
-FORMS = ("plain", "transposed", "packed")
+# How the right matrix is given: the numbers of `fortran/kernels/fq_matmul.inc`.
+PLAIN, TRANSPOSED, PACKED = range(3)
 
 
 def matmul(
@@ -20,7 +19,7 @@ def matmul(
     transpose_a: bool = False,
     transpose_b: bool = False,
     bias: NDArray | None = None,
-    activation: Any = None,
+    activation: Activation = None,
     out: NDArray | None = None,
 ) -> NDArray:
     """Placeholder docstring."""
@@ -31,23 +30,43 @@ def matmul(
     if b.ndim != 2:
         raise ValueError(f"b must have 2 axes, but its shape is {b.shape}")
     k, m = a.shape[-2:] if transpose_a else a.shape[:-3:-1]
-    b_k, n = b.shape[::-1] if transpose_b else b.shape
+    n, b_k = b.shape if transpose_b else b.shape[::-1]
     if k != b_k:
-        raise ValueError(f"a of shape {a.shape} and b of shape {b.shape} must agree in k")
-    out = as_output(out, "out", a.dtype, (*a.shape[:-2], m, n), a, b)
-    FORM = int(transpose_b)
-    if transpose_a and a.ndim > 2:
-        for x, y in zip(a.reshape(-1, k, m), out.reshape(-1, m, n), strict=True):
-            multiply(x, True, b, FORM, n, k, bias, activation, y)
+        raise ValueError(
+            f"b must have {k} {'columns' if transpose_b else 'rows'} for a of shape {a.shape}"
+            f"{' transposed' if transpose_a else ''}, but its shape is {b.shape}"
+        )
+    bias = as_bias(bias, a.dtype, n)
+    inputs = (a, b) if bias is None else (a, b, bias)
+    out = as_output(out, "out", a.dtype, (*a.shape[:-2], m, n), *inputs)
+    if not out.size:
         return out
-    rows = a.reshape(-1, a.shape[-1])
-    multiply(rows, transpose_a, b, FORM, n, k, bias, activation, out.reshape(-1, n))
+    form = TRANSPOSED if transpose_b else PLAIN
+    if transpose_a and a.ndim > 2:
+        for each, y in zip(a.reshape(-1, k, m), out.reshape(-1, m, n), strict=True):
+            multiply(each, True, b, form, k, bias, activation, y)
+    else:
+        rows = a if a.ndim == 2 else a.reshape(-1, k)
+        multiply(rows, transpose_a, b, form, k, bias, activation, out.reshape(-1, n))
     return out
 
 
-def multiply(a, a_transposed, b, form, n, k, bias, activation, out):
+def multiply(
+    a: NDArray,
+    a_transposed: bool,
+    b: NDArray,
+    form: int,
+    k: int,
+    bias: NDArray | None,
+    activation: Activation,
+    out: NDArray,
+) -> None:
     """Write ``activation(op(a) op(b) + bias)`` of arguments known to fit."""
-    code, slope = (0 if activation is None else 5), 0.0
+    if k == 0:
+        out[...] = 0 if bias is None else bias
+        out[...] = activate(out, activation)
+        return
+    code, slope = as_activation(activation)
     _native.call(
         "matmul",
         _native.KIND[a.dtype],
@@ -63,3 +82,22 @@ def multiply(a, a_transposed, b, form, n, k, bias, activation, out):
         out,
         get_num_threads(),
     )
+
+
+def pack_panels(b: NDArray, transposed: bool) -> NDArray:
+    """Return a right matrix as `multiply` takes it in the form PACKED."""
+    n, k = b.shape if transposed else b.shape[::-1]
+    kind = _native.KIND[b.dtype]
+    vectors, lanes = getattr(_native.lib, f"fq_panels_shape_{kind}")(n, k)
+    room = np.empty(vectors * lanes + 64 // b.itemsize, b.dtype)
+    start = -room.ctypes.data % 64 // b.itemsize  # vectors that cross lines of cache cost twice
+    packed = room[start : start + vectors * lanes].reshape(vectors, lanes)
+    if b.size:
+        threads = get_num_threads()
+        _native.call("pack_panels", kind, n, k, b, transposed, packed, threads)
+    return packed
+
+
+def as_bias(bias: NDArray | None, dtype: np.dtype, n: int) -> NDArray | None:
+    """Return `bias`, an array of `n` entries or None."""
+    return None if bias is None else as_input(bias, "bias", (dtype,), (n,))

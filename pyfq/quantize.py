@@ -444,6 +444,17 @@ def quantize_fixed_point(
     return _encode(w, rule, PerTensor(), grid_of(w.shape, PerTensor()), step, None, None)
 
 
+def parameters_by_row(
+    w: Quantized,
+) -> tuple[NDArray, NDArray[np.int32], NDArray, int]:
+    """Return scale, zero point and minimum by row and group, zeros where absent, and group size."""
+    grid, rows = grid_of(w.shape, w.granularity), grid_of(w.shape, PerRow())
+    scale = _per_row(w.scale, grid, rows)
+    zero_point = _or_zero(w.zero_point, scale, np.int32, grid, rows)
+    minimum = _or_zero(w.minimum, scale, scale.dtype, grid, rows)
+    return scale, zero_point, minimum, min(grid.group_size, rows.cols)
+
+
 def _code_range(bits: int, signed: bool, range: str) -> tuple[int, int]:
     if not signed:
         return 0, 2**bits - 1
