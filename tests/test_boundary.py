@@ -143,7 +143,7 @@ def compiled(tmp_path):
     """Return for every C symbol of the bindings what gfortran says of its arguments."""
     folder = ROOT / "fortran"
     bindings = sorted(folder.glob("bindings/*.f90"))
-    names = ("fq_kinds", "fq_status", "fq_team", "fq_code_rule")
+    names = ("fq_kinds", "fq_status", "fq_team", "fq_code_rule", "fq_activation_kind")
     foundations = [folder / f"{name}.f90" for name in names]
     routines = {}
     for path in [*foundations, *sorted(folder.glob("kernels/*.f90")), *bindings]:

@@ -66,6 +66,22 @@ def test_choices_of_the_code_rule_agree():
         assert numbers == {word: n for n, word in enumerate(choices)}
 
 
+def test_activations_agree():
+    from pyfq.activation import ACTIVATIONS
+
+    source = (ROOT / "fortran/fq_activation_kind.f90").read_text()
+    numbers = {name.lower(): int(n) for name, n in re.findall(r"\bACT_(\w+) = (\d+)", source)}
+    assert numbers == {word: n for n, word in enumerate(("none", *ACTIVATIONS))}
+
+
+def test_runs_of_softmax_agree():
+    from pyfq.reference import activation
+
+    source = (ROOT / "fortran/kernels/fq_activation.inc").read_text()
+    assert f"RUN = {activation.RUN} " in source
+    assert f"LANE_COUNT = {activation.LANES} " in source
+
+
 def test_lane_and_block_sizes_agree():
     from pyfq import distortion, reference
 

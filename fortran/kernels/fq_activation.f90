@@ -36,14 +36,13 @@ module fq_activation_real32
     0.09323186_wp, 0.028904999_wp, 0.010177705_wp, 0.0033184728_wp]
   real(wp), parameter :: LOG_ODD(4) = [ &
     -0.1792249_wp, -0.05108906_wp, -0.016656986_wp, -0.006930696_wp]
-  ! 2 (1 + z) Phi(-z) exp(z**2/2) - 1 in t = z/(z + GELU_MAP) - 7/16 for 0 <= z <= GELU_END, as
-  ! FIRST + t (ODD(t**2) + t EVEN(t**2)); error 2**-25.8.
-  real(wp), parameter :: GELU_MAP = 3.75_wp
-  real(wp), parameter :: GELU_FIRST = -0.025176134_wp
-  real(wp), parameter :: GELU_EVEN(4) = [ &
-    -0.063653864_wp, -1.3217298_wp, -0.12436306_wp, 0.14809646_wp]
+  ! 2 (1 + z) Phi(-z) exp(z**2/2) - 1 in t = z/(z + 5) - 7/16 for 0 <= z <= GELU_END, as
+  ! FIRST + t (ODD(t**2) + t EVEN(t**2)); error 2**-28.0.
+  real(wp), parameter :: GELU_FIRST = -0.053164154_wp
+  real(wp), parameter :: GELU_EVEN(5) = [ &
+    0.19412161_wp, -1.4645075_wp, -2.7657506_wp, -0.77780676_wp, 0.41663486_wp]
   real(wp), parameter :: GELU_ODD(5) = [ &
-    -0.39016706_wp, 0.8271309_wp, 1.0058987_wp, -0.40619445_wp, 0.171352_wp]
+    -0.39440742_wp, 0.44301406_wp, 2.4468687_wp, 2.092904_wp, -0.30483064_wp]
   ! -2 sqrt(2/pi) and -2 sqrt(2/pi) 0.044715, each in two parts, the first of 12 bits.
   real(wp), parameter :: CUBIC_0(2) = [-1.595703125_wp, -6.5996606e-5_wp]
   real(wp), parameter :: CUBIC_1(2) = [-0.07135009765625_wp, -4.7186164e-6_wp]
@@ -88,7 +87,6 @@ module fq_activation_real64
     -0.00032346597757255475_wp, -0.0001254491144023538_wp, -5.2744963177276884e-05_wp, &
     -2.533011495850026e-05_wp]
   ! Error 2**-55.2.
-  real(wp), parameter :: GELU_MAP = 5
   real(wp), parameter :: GELU_FIRST = -0.05316415342927855_wp
   real(wp), parameter :: GELU_EVEN(11) = [ &
     0.19412189458695797_wp, -1.464530259423882_wp, -2.7650130174855576_wp, -0.788944289355756_wp, &

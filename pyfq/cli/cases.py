@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 import pyfq
 from pyfq import PerGroup, PerRow, PerTensor, reference
+from pyfq.activation import ACTIVATIONS
 from pyfq.prune import Pruned
 from pyfq.quantize import ROUNDINGS, SCHEMES, Quantized
 
@@ -151,6 +152,16 @@ def distortion_cases() -> list[Case]:
     return cases
 
 
+def activation_cases() -> list[Case]:
+    """Activation functions, to the last bit, of arguments that reach into the tails."""
+    x = np.array([-2.0, 0.0, 1.0])
+    cases = [Case("known", lambda: pyfq.activate(x, "relu"), lambda: np.array([0.0, 0.0, 1.0]))]
+    for w, label in _of_both_dtypes():
+        for word in ACTIVATIONS:
+            cases.append(_pair(f"{word} {label}", "activate", _with(w * 3, word)))
+    return cases
+
+
 #: The cases of each topic.
 TOPICS: dict[str, Callable[[], list[Case]]] = {
     "select": select_cases,
@@ -159,6 +170,7 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "distortion": distortion_cases,
     "pack": pack_cases,
     "convert": convert_cases,
+    "activation": activation_cases,
 }
 
 

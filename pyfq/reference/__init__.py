@@ -4,6 +4,7 @@ The names and arguments are those of the functions they specify; validation is l
 are plain arrays. Reading them needs no compiled code.
 """
 
+from .activation import activate
 from .convert import cast_from, cast_to
 from .distortion import distortion
 from .pack import pack, unpack
@@ -19,6 +20,7 @@ from .quantize import dequantize, fake_quantize, quantize, quantize_fixed_point
 from .select import select_kth
 
 __all__ = [
+    "activate",
     "cast_from",
     "cast_to",
     "dequantize",
