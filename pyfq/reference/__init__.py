@@ -7,6 +7,8 @@ are plain arrays. Reading them needs no compiled code.
 from .activation import activate
 from .convert import cast_from, cast_to
 from .distortion import distortion
+from .linear import linear
+from .matmul import matmul
 from .pack import pack, unpack
 from .prune import (
     prune_global,
@@ -26,6 +28,8 @@ __all__ = [
     "dequantize",
     "distortion",
     "fake_quantize",
+    "linear",
+    "matmul",
     "pack",
     "prune_global",
     "prune_nm",
