@@ -81,6 +81,9 @@ def linear(
     out: NDArray | None = None,
 ) -> NDArray:
     """TODO."""
+    if not isinstance(w, Quantized | Prepared):
+        w = as_input(w, "w", FLOATS)
+    bits = _as_activation_bits(activation_bits, w)
     dtype = w.scale.dtype if isinstance(w, Quantized) else w.dtype
     x = as_input(x, "x", (dtype,))
     n, k = _as_matrix(w)
@@ -88,10 +91,10 @@ def linear(
         raise ValueError(f"x must have shape (..., {k}) for w of shape {w.shape}, not {x.shape}")
     bias = as_bias(bias, dtype, n)
     out = as_output(out, "out", dtype, (*x.shape[:-1], n), x, *_arrays(w), *_arrays(bias))
-    if not isinstance(w, Prepared):
-        bits = _as_activation_bits(activation_bits, w)
-    rows, y = x.reshape(-1, k), out.reshape(-1, n)
-    if not out.size:
+    m = math.prod(x.shape[:-1])
+    rows, y = x.reshape(m, k), out.reshape(m, n)
+    if not (out.size and k):
+        multiply(rows, False, rows, TRANSPOSED, 0, bias, activation, y)
         return out
     if isinstance(w, Prepared):
         if isinstance(w.layout, Codes):
@@ -160,6 +163,10 @@ def _as_matrix(w: Any) -> tuple[int, int]:
 
 
 def _as_activation_bits(bits: int | None, w: Any) -> int | None:
+    if isinstance(w, Prepared):
+        if bits not in (None, w.activation_bits):
+            raise ValueError(f"w is prepared for activation_bits={w.activation_bits}, not {bits!r}")
+        return w.activation_bits
     if bits is None:
         return None
     if bits != 8:

@@ -39,7 +39,8 @@ def matmul(
     bias = as_bias(bias, a.dtype, n)
     inputs = (a, b) if bias is None else (a, b, bias)
     out = as_output(out, "out", a.dtype, (*a.shape[:-2], m, n), *inputs)
-    if not out.size:
+    if not (out.size and k):
+        multiply(a, transpose_a, b, PLAIN, 0, bias, activation, out)
         return out
     form = TRANSPOSED if transpose_b else PLAIN
     if transpose_a and a.ndim > 2:

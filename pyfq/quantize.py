@@ -612,7 +612,7 @@ def _per_row(parameter: NDArray, grid: Grid, rows: Grid) -> NDArray:
     """Return a parameter as the kernels take it, `(rows, groups)`; a tensor's is in each row."""
     if grid.parameter_shape == ():
         return np.full((rows.rows, 1), parameter)
-    return parameter.reshape(rows.rows, -1)
+    return parameter.reshape(rows.rows, grid.groups)
 
 
 def _in_dtype(parameter: NDArray, name: str, dtype: np.dtype) -> NDArray:
