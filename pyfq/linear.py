@@ -98,7 +98,7 @@ def linear(
         return out
     if isinstance(w, Prepared):
         if isinstance(w.layout, Codes):
-            _multiply_codes(rows, w.layout, bias, activation, y)
+            _multiply_codes(x, w.layout, bias, activation, y)
         else:
             multiply(rows, False, w.layout, PACKED, k, bias, activation, y)
     elif isinstance(w, Quantized):
@@ -141,7 +141,7 @@ def _multiply_codes(
         _native.KIND[x.dtype],
         w.group_size,
         w.stride,
-        x,
+        x.reshape(-1, x.shape[-1]),
         w.codes,
         w.scale,
         w.zero_point,
