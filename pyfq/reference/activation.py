@@ -117,12 +117,12 @@ def gelu(x, k):
     zh = upper(z, k)
     zl = z - zh
     power, excess = split_exp(-0.5 * zh * zh, -0.5 * zl * (z + zh), k.raised // 2, k)
-    raised, reciprocal = z * 2.0**k.raised, 1 / (1 + z)
-    qh = upper(raised * reciprocal, k)
-    ql = (((raised - qh) - qh * zh) - qh * zl) * reciprocal
+    reciprocal = 1 / (1 + z)
+    qh = upper(z * reciprocal, k)
+    ql = (((z - qh) - qh * zh) - qh * zl) * reciprocal
     c = series(k.gelu, z / (z + 5) - 0.4375)
     c = excess + (c + excess * c)
-    y = power * (qh + (ql + (qh + ql) * c)) * 2.0 ** (-k.raised - k.raised // 2 - 1)
+    y = power * (qh + (ql + (qh + ql) * c)) * 2.0 ** (-(k.raised // 2) - 1)
     return np.where(x < 0, 0, x) - y
 
 
