@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import pyfq
-from pyfq._native import _build
 
 CONFIG = pyfq.show_config(mode="dict")
 
