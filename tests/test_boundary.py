@@ -139,20 +139,41 @@ def declared():
     return routines
 
 
+def in_order(paths):
+    """Return Fortran files so that each comes behind those whose modules it uses."""
+    texts = {path: path.read_text() for path in paths}
+    homes = {
+        module: path
+        for path in paths
+        for module in re.findall(r"^module (\w+)$", texts[path], re.M)
+    }
+    done = []
+
+    def add(path):
+        for module in re.findall(r"^ *(?:!\$ )?use (\w+)", texts[path], re.M):
+            if homes.get(module, path) is not path:
+                add(homes[module])
+        if path not in done:
+            done.append(path)
+
+    for path in paths:
+        add(path)
+    return done
+
+
 def compiled(tmp_path):
     """Return for every C symbol of the bindings what gfortran says of its arguments."""
     folder = ROOT / "fortran"
-    bindings = sorted(folder.glob("bindings/*.f90"))
-    names = ("fq_kinds", "fq_status", "fq_team", "fq_code_rule", "fq_activation_kind")
-    foundations = [folder / f"{name}.f90" for name in names]
     routines = {}
-    for path in [*foundations, *sorted(folder.glob("kernels/*.f90")), *bindings]:
+    for path in in_order(sorted(folder.glob("**/*.f90"))):
         command = [
             "gfortran",
             "-fsyntax-only",
             "-std=f2018",
             "-fopenmp",
             "-fc-prototypes",
+            f"-I{folder / 'kernels'}",
+            f"-I{folder / 'registers/sse'}",
             str(path),
         ]
         prototypes = subprocess.run(
