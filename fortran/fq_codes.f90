@@ -4,9 +4,10 @@
 !> codes are signed bytes; sums are 32-bit integers, which MAX_STEPS steps of k cannot overflow.
 module fq_codes
   use fq_kinds, only: i8, i16, i32, i64
+  use, intrinsic :: iso_c_binding, only: c_intptr_t, c_loc
   implicit none (type, external)
   private
-  public :: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, multiply_codes, padded_steps
+  public :: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, aligned_start, multiply_codes, padded_steps
 
   include 'fq_code_registers.inc'
   integer(i64), parameter :: CODE_STEPS = 64     ! rows of codes are whole cache lines of bytes
@@ -23,6 +24,14 @@ contains
     steps = (k + CODE_STEPS - 1)/CODE_STEPS*CODE_STEPS
     if (mod(steps, 512_i64) == 0) steps = steps + CODE_STEPS
   end function padded_steps
+
+  !> Index of the first code of an array that starts a line of cache.
+  function aligned_start(x) result(start)
+    integer(CODE_KIND), intent(in), target :: x(*)
+    integer(i64) :: start
+
+    start = modulo(-transfer(c_loc(x(1)), 0_c_intptr_t), 64_c_intptr_t)/(storage_size(x(1))/8) + 1
+  end function aligned_start
 
   !> `sums(j, i)` = sum of the products of row i of x and row j of w.
   pure subroutine multiply_codes(vectors, rows, ldx, x, cols, ldw, w, ldc, sums)

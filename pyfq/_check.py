@@ -18,6 +18,10 @@ def as_input(
     x: Any, name: str, dtypes: Sequence[Any], shape: tuple[int, ...] | None = None
 ) -> NDArray:
     """Return `x`, a C-contiguous array of one of `dtypes`; of `shape` if that is given."""
+    if type(x) is np.ndarray and x.dtype.type in dtypes and shape in (None, x.shape):
+        flags = x.flags
+        if flags.c_contiguous and flags.aligned and x.dtype.isnative:  # what almost always comes
+            return x
     if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray | np.matrix):
         raise TypeError(f"{name} must be a NumPy array, not {type(x).__name__}")
     if x.dtype not in [np.dtype(t) for t in dtypes]:

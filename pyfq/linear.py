@@ -7,28 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _native
-from ._check import FLOATS, as_input, as_output, refuse_not_finite
-from .activation import Activation, activate, as_activation
-from .matmul import PACKED, TRANSPOSED, as_bias, multiply, pack_panels
-from .quantize import Quantized, parameters_by_row
-from .threads import get_num_threads
+from ._check import FLOATS, as_count, as_input, as_output
+from .activation import Activation
+from .layouts import Layout, Rows, as_codes, as_nibbles, as_panels, nbytes_of
+from .matmul import as_bias, fill
+from .quantize import Quantized
 
-# Entries of a padded group of codes: `CODE_STEPS` of `fortran/fq_codes.f90`.
-CODE_STEPS = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Codes:
-    """Signed codes by rows, groups apart as the kernel takes them, and their parameters by row."""
-
-    codes: NDArray[np.int8]
-    group_size: int
-    stride: int
-    scale: NDArray
-    zero_point: NDArray[np.int32]
-    minimum: NDArray
-
+# Rows of activations up to which codes of 4 bits, one scale a row, are multiplied faster by lanes
+# than as bytes.
+MOST_LANE_ROWS = 2
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -49,26 +36,24 @@ class Prepared:
     shape: tuple[int, int]
     dtype: np.dtype
     activation_bits: int | None
-    layout: Any
+    layout: Layout
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        parts = vars(self.layout).values() if isinstance(self.layout, Codes) else [self.layout]
-        return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+        return nbytes_of(self.layout)
 
 
-def prepare(w: NDArray | Quantized, *, activation_bits: int | None = None) -> Prepared:
+def prepare(
+    w: NDArray | Quantized, *, activation_bits: int | None = None, batch: int = 1
+) -> Prepared:
     """TODO."""
     activation_bits = _as_activation_bits(activation_bits, w)
-    if isinstance(w, Quantized):
-        _as_matrix(w)
-        if activation_bits:
-            return Prepared(w.shape, w.scale.dtype, 8, codes_of(w))
-        w = w.dequantize()
-    w = as_input(w, "w", FLOATS)
+    batch = as_count(batch, "batch", 1)
+    if not isinstance(w, Quantized):
+        w = as_input(w, "w", FLOATS)
     _as_matrix(w)
-    return Prepared(w.shape, w.dtype, None, pack_panels(w, True))
+    return Prepared(w.shape, _dtype_of(w), activation_bits, _layout(w, activation_bits, batch))
 
 
 def linear(
@@ -84,76 +69,40 @@ def linear(
     if not isinstance(w, Quantized | Prepared):
         w = as_input(w, "w", FLOATS)
     bits = _as_activation_bits(activation_bits, w)
-    dtype = w.scale.dtype if isinstance(w, Quantized) else w.dtype
-    x = as_input(x, "x", (dtype,))
+    dtype = _dtype_of(w)
+    x = as_input(x, "x", (dtype.type,))
     n, k = _as_matrix(w)
     if x.ndim == 0 or x.shape[-1] != k:
         raise ValueError(f"x must have shape (..., {k}) for w of shape {w.shape}, not {x.shape}")
     bias = as_bias(bias, dtype, n)
     out = as_output(out, "out", dtype, (*x.shape[:-1], n), x, *_arrays(w), *_arrays(bias))
-    m = math.prod(x.shape[:-1])
-    rows, y = x.reshape(m, k), out.reshape(m, n)
+    y = out if out.ndim == 2 else out.reshape(math.prod(x.shape[:-1]), n)
     if not (out.size and k):
-        multiply(rows, False, rows, TRANSPOSED, 0, bias, activation, y)
-        return out
-    if isinstance(w, Prepared):
-        if isinstance(w.layout, Codes):
-            _multiply_codes(x, w.layout, bias, activation, y)
-        else:
-            multiply(rows, False, w.layout, PACKED, k, bias, activation, y)
+        fill(y, bias, activation)
+    elif isinstance(w, Prepared):
+        w.layout.apply(x, bias, activation, y)
+    elif isinstance(w, Quantized) and bits:
+        as_codes(w, copied=False).apply(x, bias, activation, y)
     elif isinstance(w, Quantized):
-        if bits:
-            _multiply_codes(rows, codes_of(w), bias, activation, y)
-        else:
-            multiply(rows, False, w.dequantize(), TRANSPOSED, k, bias, activation, y)
+        Rows(w.dequantize()).apply(x, bias, activation, y)
     else:
-        multiply(rows, False, w, TRANSPOSED, k, bias, activation, y)
+        Rows(w).apply(x, bias, activation, y)
     return out
 
 
-def codes_of(w: Quantized) -> Codes:
-    """Return the codes of quantized weights as the kernel takes them."""
-    n, k = w.shape
-    scale, zero_point, minimum, group_size = parameters_by_row(w)
-    codes = w.codes
-    if not w.signed:
-        shift = 128 if w.bits == 8 else 0
-        codes = (codes ^ shift).view(np.int8) if shift else codes.view(np.int8)
-        zero_point = zero_point - np.int32(shift)
-    groups = scale.shape[1]
-    stride = -(-min(group_size, k) // CODE_STEPS) * CODE_STEPS
-    row = groups * stride
-    if groups > 1 or row != k:
-        padded = np.zeros((n, row + CODE_STEPS * (row % 512 == 0)), np.int8)
-        for g in range(groups):
-            part = codes[:, g * group_size : (g + 1) * group_size]
-            padded[:, g * stride : g * stride + part.shape[1]] = part
-        codes = padded
-    return Codes(np.ascontiguousarray(codes), min(group_size, k), stride, scale, zero_point, minimum)
+def _layout(w: NDArray | Quantized, activation_bits: int | None, batch: int) -> Layout:
+    if not isinstance(w, Quantized):
+        return as_panels(w)
+    if not activation_bits:
+        return as_panels(w.dequantize())
+    groups = w.scale.size > w.shape[0]
+    if w.bits <= 4 and w.size and (groups or batch <= MOST_LANE_ROWS):
+        return as_nibbles(w)
+    return as_codes(w, copied=True)
 
 
-def _multiply_codes(
-    x: NDArray, w: Codes, bias: NDArray | None, activation: Activation, out: NDArray
-) -> None:
-    code, slope = as_activation(activation)
-    _native.call(
-        "linear_codes",
-        _native.KIND[x.dtype],
-        w.group_size,
-        w.stride,
-        x.reshape(-1, x.shape[-1]),
-        w.codes,
-        w.scale,
-        w.zero_point,
-        w.minimum,
-        bias is not None,
-        out[0] if bias is None else bias,
-        code,
-        slope,
-        out,
-        get_num_threads(),
-        inputs={"x": x},
-    )
+def _dtype_of(w: NDArray | Quantized | Prepared) -> np.dtype:
+    return w.scale.dtype if isinstance(w, Quantized) else w.dtype
 
 
 def _as_matrix(w: Any) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from . import _native
 from ._check import FLOATS, as_input, as_output
+from ._memory import aligned_empty
 from .activation import Activation, activate, as_activation
 from .threads import get_num_threads
 
@@ -24,7 +25,7 @@ def matmul(
 ) -> NDArray:
     """Placeholder docstring."""
     a = as_input(a, "a", FLOATS)
-    b = as_input(b, "b", (a.dtype,))
+    b = as_input(b, "b", (a.dtype.type,))
     if a.ndim < 2:
         raise ValueError(f"a must have at least 2 axes, but its shape is {a.shape}")
     if b.ndim != 2:
@@ -64,10 +65,8 @@ def multiply(
 ) -> None:
     """Write ``activation(op(a) op(b) + bias)`` of arguments known to fit."""
     if k == 0:
-        out[...] = 0 if bias is None else bias
-        out[...] = activate(out, activation)
+        fill(out, bias, activation)
         return
-    code, slope = as_activation(activation)
     _native.call(
         "matmul",
         _native.KIND[a.dtype],
@@ -78,11 +77,16 @@ def multiply(
         form,
         bias is not None,
         out[0] if bias is None else bias,
-        code,
-        slope,
+        *as_activation(activation),
         out,
         get_num_threads(),
     )
+
+
+def fill(out: NDArray, bias: NDArray | None, activation: Activation) -> None:
+    """Write what a product over nothing is: ``activation(bias)`` in each row."""
+    row = np.zeros(out.shape[1:], out.dtype) if bias is None else bias
+    out[...] = activate(row, activation)
 
 
 def pack_panels(b: NDArray, transposed: bool) -> NDArray:
@@ -90,9 +94,7 @@ def pack_panels(b: NDArray, transposed: bool) -> NDArray:
     n, k = b.shape if transposed else b.shape[::-1]
     kind = _native.KIND[b.dtype]
     vectors, lanes = getattr(_native.lib, f"fq_panels_shape_{kind}")(n, k)
-    room = np.empty(vectors * lanes + 64 // b.itemsize, b.dtype)
-    start = -room.ctypes.data % 64 // b.itemsize  # vectors that cross lines of cache cost twice
-    packed = room[start : start + vectors * lanes].reshape(vectors, lanes)
+    packed = aligned_empty((vectors, lanes), b.dtype)
     if b.size:
         threads = get_num_threads()
         _native.call("pack_panels", kind, n, k, b, transposed, packed, threads)
@@ -101,4 +103,4 @@ def pack_panels(b: NDArray, transposed: bool) -> NDArray:
 
 def as_bias(bias: NDArray | None, dtype: np.dtype, n: int) -> NDArray | None:
     """Return `bias`, an array of `n` entries or None."""
-    return None if bias is None else as_input(bias, "bias", (dtype,), (n,))
+    return None if bias is None else as_input(bias, "bias", (dtype.type,), (n,))

@@ -1,0 +1,179 @@
+"""How weights lie in memory for each kernel that multiplies by them."""
+
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _native
+from ._memory import aligned_empty
+from .activation import Activation, as_activation
+from .matmul import PACKED, TRANSPOSED, multiply, pack_panels
+from .quantize import Quantized, parameters_by_row
+from .threads import get_num_threads
+
+# Entries of a padded group of codes: `CODE_STEPS` of `fortran/fq_codes.f90`.
+CODE_STEPS = 64
+# Rows of a panel of `fortran/kernels/fq_nibbles.inc`, and words of a step.
+PANEL_ROWS, WORDS = 128, 32
+
+
+class Layout(Protocol):
+    """Weights that can be multiplied by."""
+
+    def apply(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write ``activation(x @ w.T + bias)`` for `x` (..., k), which is named in errors."""
+
+
+def nbytes_of(layout: Layout) -> int:
+    """Return the bytes of the arrays of a layout."""
+    parts = (getattr(layout, field.name) for field in fields(layout))
+    return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """An array ``(n, k)`` as it is."""
+
+    w: NDArray
+
+    def apply(self, x, bias, activation, out):
+        k = self.w.shape[1]
+        multiply(_flat(x), False, self.w, TRANSPOSED, k, bias, activation, out)
+
+
+@dataclass(frozen=True, eq=False)
+class Panels:
+    """Panels of floats, a vector of rows of weights step by step of k."""
+
+    panels: NDArray
+    k: int
+
+    def apply(self, x, bias, activation, out):
+        multiply(_flat(x), False, self.panels, PACKED, self.k, bias, activation, out)
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Signed codes by rows, each group from a multiple of `stride` on, and parameters by row."""
+
+    codes: NDArray[np.int8]
+    group_size: int
+    stride: int
+    scale: NDArray
+    zero_point: NDArray[np.int32]
+    minimum: NDArray
+
+    def apply(self, x, bias, activation, out):
+        _native.call(
+            "linear_codes",
+            _native.KIND[x.dtype],
+            self.group_size,
+            self.stride,
+            _flat(x),
+            self.codes,
+            self.scale,
+            self.zero_point,
+            self.minimum,
+            bias is not None,
+            out[0] if bias is None else bias,
+            *as_activation(activation),
+            out,
+            get_num_threads(),
+            inputs={"x": x},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Nibbles:
+    """Codes of at most 4 bits, a row of weights a lane, and parameters by panel of 128 rows."""
+
+    words: NDArray[np.int16]
+    group_size: int
+    scale: NDArray
+    zero_point: NDArray[np.int8]
+    minimum: NDArray | None
+
+    def apply(self, x, bias, activation, out):
+        _native.call(
+            "linear_nibbles",
+            _native.KIND[x.dtype],
+            self.group_size,
+            _flat(x),
+            self.words,
+            self.scale,
+            self.zero_point,
+            self.minimum is not None,
+            self.scale if self.minimum is None else self.minimum,
+            bias is not None,
+            out[0] if bias is None else bias,
+            *as_activation(activation),
+            out,
+            get_num_threads(),
+            inputs={"x": x},
+        )
+
+
+def as_panels(w: NDArray) -> Panels:
+    """Return the panels of an array."""
+    return Panels(pack_panels(w, True), w.shape[1])
+
+
+def as_codes(w: Quantized, *, copied: bool) -> Codes:
+    """Return the codes of quantized weights by rows; copied where that multiplies faster."""
+    n, k = w.shape
+    scale, zero_point, minimum, group_size = parameters_by_row(w)
+    if w.bits == 8 and w.signed:
+        codes = w.packed.view(np.int8)
+    elif w.bits == 8:
+        codes = w.packed.view(np.int8) ^ np.int8(-128)
+        zero_point = zero_point - np.int32(128)
+    else:
+        codes = w.codes.view(np.int8)
+    groups = scale.shape[1]
+    stride = -(-group_size // CODE_STEPS) * CODE_STEPS
+    row = groups * stride
+    if copied or row != k:
+        # Rows a power of 2 apart would meet in one set of L1.
+        padded = aligned_empty((n, row + CODE_STEPS * (row % 512 == 0)), np.int8)
+        padded[...] = 0
+        for g in range(groups):
+            part = codes[:, g * group_size : (g + 1) * group_size]
+            padded[:, g * stride : g * stride + part.shape[1]] = part
+        codes = padded
+    return Codes(codes, group_size, stride, scale, zero_point, minimum)
+
+
+def as_nibbles(w: Quantized) -> Nibbles:
+    """Return quantized weights of at most 4 bits by lanes."""
+    n, k = w.shape
+    scale, zero_point, minimum, group_size = parameters_by_row(w)
+    shift = 8 if w.signed else 0
+    codes = w.codes.view(np.int8) + np.int8(shift)
+    panels = -(-n // PANEL_ROWS)
+    words = aligned_empty((panels, k, WORDS), np.int16)
+    _native.call("pack_nibbles", _native.KIND[scale.dtype], codes, words, get_num_threads())
+    return Nibbles(
+        words,
+        group_size,
+        _by_panel(scale, panels, scale.dtype),
+        _by_panel(zero_point + np.int32(shift), panels, np.int8),
+        None if w.minimum is None else _by_panel(minimum, panels, scale.dtype),
+    )
+
+
+def _by_panel(parameter: NDArray, panels: int, dtype: np.dtype) -> NDArray:
+    """Return parameters ``(n, groups)`` as ``(panels, groups, 128)``, zeros behind the last row."""
+    n, groups = parameter.shape
+    rows = np.zeros((panels * PANEL_ROWS, groups), dtype)
+    rows[:n] = parameter
+    by_panel = aligned_empty((panels, groups, PANEL_ROWS), dtype)
+    by_panel[...] = rows.reshape(panels, PANEL_ROWS, groups).swapaxes(1, 2)
+    return by_panel
+
+
+def _flat(x: NDArray) -> NDArray:
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
