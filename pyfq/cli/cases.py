@@ -28,12 +28,28 @@ class Case:
     run : callable
         Calls the public function.
     expected : callable
-        Returns the same from the reference, or a known answer; called once.
+        Returns the same from the reference, or a known answer, or `Near` it; called once.
     """
 
     name: str
     run: Callable[[], Any]
     expected: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Near:
+    """What a result need not equal to the bit: sums whose order is not part of a specification.
+
+    Attributes
+    ----------
+    value : array
+        What is expected.
+    bound : array of value's shape
+        How far from it each entry may be.
+    """
+
+    value: NDArray
+    bound: NDArray
 
 
 def weights(dtype: DTypeLike) -> NDArray:
@@ -162,6 +178,61 @@ def activation_cases() -> list[Case]:
     return cases
 
 
+def matmul_cases() -> list[Case]:
+    """Products of matrices, within the bound of sums in any order."""
+    a, b = np.array([[1.0, 2], [3, 4]]), np.array([[5.0, 6], [7, 8]])
+    product = np.array([[19.0, 22], [43, 50]])
+    cases = [Case("known", lambda: pyfq.matmul(a, b), lambda: product)]
+    for w, label in _of_both_dtypes():
+        for rows in (1, 3, 4, 151):
+            left, right, bias = w[:rows].copy(), w[10:130].copy(), w[0, :120].copy()
+            turned = np.ascontiguousarray(right.T)
+            calls = [
+                ("", _with(left, turned, bias=bias)),
+                (", right transposed", _with(left, right, transpose_b=True, bias=bias)),
+                (", left transposed", _with(left.T.copy(), turned, transpose_a=True, bias=bias)),
+            ]
+            cases += [_near(f"{rows} rows{how} {label}", "matmul", call) for how, call in calls]
+        cases.append(_fused_case(w, label))
+    return cases
+
+
+def _fused_case(w: NDArray, label: str) -> Case:
+    def agrees() -> bool:
+        fused = pyfq.matmul(w, w, transpose_b=True, activation="softmax")
+        apart = pyfq.activate(pyfq.matmul(w, w, transpose_b=True), "softmax")
+        return np.array_equal(fused, apart)
+
+    return Case(f"and softmax {label}", agrees, lambda: True)
+
+
+def linear_cases() -> list[Case]:
+    """Layers: of codes to the last bit, of reals within the bound of sums in any order."""
+    x = np.array([[127.0, -127, 127, 0]], np.float32)
+    q = pyfq.quantize(np.array([[255, 255, 0, 3]], np.float32), 8, scheme="affine", scale=1.0)
+    known = np.array([[0.0]], np.float32)
+    cases = [Case("known", lambda: pyfq.linear(x, q, activation_bits=8), lambda: known)]
+    for w, label in _of_both_dtypes():
+        x, w, bias = w[:97].copy(), w[100:].copy(), w[0, :51].copy()
+        for bits, scheme in ((8, "symmetric"), (8, "affine"), (8, "minmax"), (4, "affine")):
+            for granularity in (PerRow(), PerGroup(64)):
+                q = pyfq.quantize(w, bits, scheme=scheme, granularity=granularity)
+                call = _with(x, q, bias, activation="gelu", activation_bits=8)
+                name = f"int{bits} {scheme} {granularity} {label}"
+                cases += [_pair(name, "linear", call), _prepared_case(name, call)]
+        cases.append(_near(f"weights alone {label}", "linear", _with(x, q, bias)))
+        cases.append(_near(f"array {label}", "linear", _with(x, w, bias)))
+    return cases
+
+
+def _prepared_case(name: str, call: Callable[[Callable[..., Any]], Any]) -> Case:
+    def prepared(x, q, bias, *, activation, activation_bits):
+        ready = pyfq.prepare(q, activation_bits=activation_bits)
+        return pyfq.linear(x, ready, bias, activation=activation)
+
+    return Case(f"prepared {name}", lambda: call(prepared), lambda: call(reference.linear))
+
+
 #: The cases of each topic.
 TOPICS: dict[str, Callable[[], list[Case]]] = {
     "select": select_cases,
@@ -171,6 +242,8 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "pack": pack_cases,
     "convert": convert_cases,
     "activation": activation_cases,
+    "matmul": matmul_cases,
+    "linear": linear_cases,
 }
 
 
@@ -185,6 +258,22 @@ def _pair(name: str, function: str, call: Callable[[Callable[..., Any]], Any]) -
         name,
         lambda: plain(call(getattr(pyfq, function))),
         lambda: call(getattr(reference, function)),
+    )
+
+
+def _near(name: str, function: str, call: Callable[[Callable[..., Any]], Any]) -> Case:
+    """Return the case that sums of products are within their bound of the reference."""
+
+    def magnitudes(x, w, *bias, **options):
+        w = w.dequantize() if isinstance(w, Quantized) else w
+        options = {k: np.abs(v) if k == "bias" else v for k, v in options.items()}
+        size = getattr(reference, function)(np.abs(x), np.abs(w), *map(np.abs, bias), **options)
+        return (max(x.shape) + 1) * np.finfo(x.dtype).eps * size
+
+    return Case(
+        name,
+        lambda: call(getattr(pyfq, function)),
+        lambda: Near(call(getattr(reference, function)), call(magnitudes)),
     )
 
 
@@ -205,9 +294,12 @@ def plain(result: Any) -> Any:
 
 
 def agree(got: Any, expected: Any) -> bool:
-    """Tell whether two results have the same types, shapes and values; zeros have no sign."""
+    """Tell whether a result has the types, shapes and values expected; zeros have no sign."""
     if isinstance(expected, tuple):
         return len(got) == len(expected) and all(map(agree, got, expected))
+    if isinstance(expected, Near):
+        got, near = (x.astype(np.float64) for x in (got, expected.value))
+        return got.shape == near.shape and bool((np.abs(got - near) <= expected.bound).all())
     if not isinstance(expected, np.ndarray):
         return got == expected
     same_kind = got.dtype == expected.dtype and got.shape == expected.shape
