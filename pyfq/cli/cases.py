@@ -268,7 +268,8 @@ def _near(name: str, function: str, call: Callable[[Callable[..., Any]], Any]) -
         w = w.dequantize() if isinstance(w, Quantized) else w
         options = {k: np.abs(v) if k == "bias" else v for k, v in options.items()}
         size = getattr(reference, function)(np.abs(x), np.abs(w), *map(np.abs, bias), **options)
-        return (max(x.shape) + 1) * np.finfo(x.dtype).eps * size
+        steps = max(w.shape)  # of these shapes, what is summed over
+        return (steps + 1) * np.finfo(x.dtype).eps * size
 
     return Case(
         name,
@@ -293,14 +294,17 @@ def plain(result: Any) -> Any:
     return result
 
 
+def _same_kind(got: NDArray, expected: NDArray) -> bool:
+    return got.dtype == expected.dtype and got.shape == expected.shape
+
+
 def agree(got: Any, expected: Any) -> bool:
     """Tell whether a result has the types, shapes and values expected; zeros have no sign."""
     if isinstance(expected, tuple):
         return len(got) == len(expected) and all(map(agree, got, expected))
     if isinstance(expected, Near):
-        got, near = (x.astype(np.float64) for x in (got, expected.value))
-        return got.shape == near.shape and bool((np.abs(got - near) <= expected.bound).all())
+        value, bound = expected.value, expected.bound
+        return _same_kind(got, value) and bool((np.abs(got - value) <= bound).all())
     if not isinstance(expected, np.ndarray):
         return got == expected
-    same_kind = got.dtype == expected.dtype and got.shape == expected.shape
-    return same_kind and np.array_equal(got, expected, equal_nan=expected.dtype.kind == "f")
+    return _same_kind(got, expected) and np.array_equal(got, expected, equal_nan=expected.dtype.kind == "f")
