@@ -41,6 +41,14 @@ def test_check_topic_reports_what_was_raised():
     assert failure["reason"].startswith("FqError: pack")
 
 
+def test_agree_takes_what_is_near_for_what_is_expected():
+    value = np.array([1, 2], np.float32)
+    near = cases.Near(value, np.array([0.5, 0], np.float32))
+    assert cases.agree(value + np.array([0.5, 0], np.float32), near)
+    for other in (value + np.float32(0.5), value.astype(np.float64), value[:1], value * np.nan):
+        assert not cases.agree(other, near)
+
+
 def test_check_refuses_an_unknown_topic(capsys):
     assert main(["check", "bogus"]) == 2
     assert "unknown topic 'bogus'" in capsys.readouterr().err
