@@ -208,10 +208,10 @@ def _fused_case(w: NDArray, label: str) -> Case:
 
 def linear_cases() -> list[Case]:
     """Layers: of codes to the last bit, of reals within the bound of sums in any order."""
-    x = np.array([[127.0, -127, 127, 0]], np.float32)
-    q = pyfq.quantize(np.array([[255, 255, 0, 3]], np.float32), 8, scheme="affine", scale=1.0)
-    known = np.array([[0.0]], np.float32)
-    cases = [Case("known", lambda: pyfq.linear(x, q, activation_bits=8), lambda: known)]
+    row = np.array([127.0, 127, -1, 0])
+    codes = pyfq.quantize(np.array([[255.0, 255, 9, 3]]), 8, scheme="affine", scale=1.0)
+    known = np.array([64761.0])  # more than pairs of products in 16 bits hold
+    cases = [Case("known", lambda: pyfq.linear(row, codes, activation_bits=8), lambda: known)]
     for w, label in _of_both_dtypes():
         x, w, bias = w[:97].copy(), w[100:].copy(), w[0, :51].copy()
         for bits, scheme in ((8, "symmetric"), (8, "affine"), (8, "minmax"), (4, "affine")):
@@ -307,4 +307,5 @@ def agree(got: Any, expected: Any) -> bool:
         return _same_kind(got, value) and bool((np.abs(got - value) <= bound).all())
     if not isinstance(expected, np.ndarray):
         return got == expected
-    return _same_kind(got, expected) and np.array_equal(got, expected, equal_nan=expected.dtype.kind == "f")
+    equal_nan = expected.dtype.kind == "f"
+    return _same_kind(got, expected) and np.array_equal(got, expected, equal_nan=equal_nan)
