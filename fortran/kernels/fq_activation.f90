@@ -29,13 +29,13 @@ module fq_activation_real32
   ! (exp(r) - 1 - r)/r**2 for |r| <= 1.001 ln(2)/2, as EVEN(r**2) + r ODD(r**2); error 2**-27.7.
   real(wp), parameter :: EXP_EVEN(3) = [0.5_wp, 0.041666202_wp, 0.0013950604_wp]
   real(wp), parameter :: EXP_ODD(2) = [0.16666518_wp, 0.008368953_wp]
-  ! (1 - log(1 + e)/e)/e in t = e - 1/2 for 0 <= e <= 1, as FIRST + t (ODD(t**2) + t EVEN(t**2));
-  ! error of the logarithm 2**-25.9.
-  real(wp), parameter :: LOG_FIRST = 0.37813956_wp
+  ! (1 - log(1 + e)/e)/e in t = e - MIDDLE for 0 <= e <= 1, as FIRST + t (ODD(t**2) + t EVEN(t**2));
+  ! error of the logarithm 2**-27.1.  Of middles, this is one whose FIRST needs little rounding.
+  real(wp), parameter :: LOG_MIDDLE = 0.51171875_wp, LOG_FIRST = 0.376052_wp
   real(wp), parameter :: LOG_EVEN(4) = [ &
-    0.09323186_wp, 0.028904999_wp, 0.010177705_wp, 0.0033184728_wp]
+    0.09145931_wp, 0.027949583_wp, 0.009621931_wp, 0.0033184756_wp]
   real(wp), parameter :: LOG_ODD(4) = [ &
-    -0.1792249_wp, -0.05108906_wp, -0.016656986_wp, -0.006930696_wp]
+    -0.17706063_wp, -0.049756687_wp, -0.015961055_wp, -0.0066195866_wp]
   ! 2 (1 + z) Phi(-z) exp(z**2/2) - 1 in t = z/(z + 5) - 7/16 for 0 <= z <= GELU_END, as
   ! FIRST + t (ODD(t**2) + t EVEN(t**2)); error 2**-28.0.
   real(wp), parameter :: GELU_FIRST = -0.053164154_wp
@@ -75,17 +75,17 @@ module fq_activation_real64
   real(wp), parameter :: EXP_ODD(5) = [ &
     0.166666666666667_wp, 0.008333333333307035_wp, 0.0001984126991775403_wp, &
     2.7557215968130323e-06_wp, 2.5117967171735632e-08_wp]
-  ! Error of the logarithm 2**-54.8.
-  real(wp), parameter :: LOG_FIRST = 0.37813956756734246_wp
+  ! Error of the logarithm 2**-56.0.
+  real(wp), parameter :: LOG_MIDDLE = 0.484375_wp, LOG_FIRST = 0.3809629151356927_wp
   real(wp), parameter :: LOG_EVEN(9) = [ &
-    0.09323036636366903_wp, 0.028943183164416977_wp, 0.009909900766977453_wp, &
-    0.0035856647735847563_wp, 0.0013445311774077067_wp, 0.0005165390796962075_wp, &
-    0.00020487939685758555_wp, 7.108699029695921e-05_wp, 5.1126974897939156e-05_wp]
+    0.09566794955810302_wp, 0.030291901641943595_wp, 0.010583615978866645_wp, &
+    0.003908613080619413_wp, 0.0014961068752252788_wp, 0.0005870207113176799_wp, &
+    0.00023651023865931168_wp, 8.710160557717684e-05_wp, 5.8646050585759384e-05_wp]
   real(wp), parameter :: LOG_ODD(10) = [ &
-    -0.1792249369360372_wp, -0.05108344610540019_wp, -0.01678874249128218_wp, &
-    -0.005929011560790436_wp, -0.0021876475789141497_wp, -0.000831343013729045_wp, &
-    -0.00032346597757255475_wp, -0.0001254491144023538_wp, -5.2744963177276884e-05_wp, &
-    -2.533011495850026e-05_wp]
+    -0.1821762472156281_wp, -0.05293415181805169_wp, -0.01774897618403478_wp, &
+    -0.006397079247948109_wp, -0.0024093412985294466_wp, -0.0009346488583909902_wp, &
+    -0.0003716588858964826_wp, -0.00014513719321986984_wp, -6.818229446122871e-05_wp, &
+    -2.532946287791037e-05_wp]
   ! Error 2**-55.2.
   real(wp), parameter :: GELU_FIRST = -0.05316415342927855_wp
   real(wp), parameter :: GELU_EVEN(11) = [ &
