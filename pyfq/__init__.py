@@ -7,6 +7,7 @@ from .configuration import show_config
 from .convert import cast_from, cast_to
 from .distortion import Distortion, distortion
 from .errors import FqError
+from .integer import matmul_integer, quantized_matmul
 from .linear import Prepared, linear, prepare
 from .matmul import matmul
 from .pack import pack, unpack
@@ -44,6 +45,7 @@ __all__ = [
     "isa",
     "linear",
     "matmul",
+    "matmul_integer",
     "num_threads",
     "pack",
     "prepare",
@@ -55,6 +57,7 @@ __all__ = [
     "prune_threshold",
     "quantize",
     "quantize_fixed_point",
+    "quantized_matmul",
     "reference",
     "select_kth",
     "set_num_threads",

@@ -7,6 +7,7 @@ are plain arrays. Reading them needs no compiled code.
 from .activation import activate
 from .convert import cast_from, cast_to
 from .distortion import distortion
+from .integer import matmul_integer, quantized_matmul
 from .linear import linear
 from .matmul import matmul
 from .pack import pack, unpack
@@ -30,6 +31,7 @@ __all__ = [
     "fake_quantize",
     "linear",
     "matmul",
+    "matmul_integer",
     "pack",
     "prune_global",
     "prune_nm",
@@ -39,6 +41,7 @@ __all__ = [
     "prune_threshold",
     "quantize",
     "quantize_fixed_point",
+    "quantized_matmul",
     "select_kth",
     "unpack",
 ]
