@@ -21,6 +21,9 @@ MOST_LANE_ROWS = 2
 class Prepared:
     """Weights in the order in which a kernel reads them; made by `prepare`.
 
+    For `linear` in this process: the order is that of the instruction set in use, so they are not
+    for files.
+
     Attributes
     ----------
     shape : tuple of int
@@ -47,7 +50,41 @@ class Prepared:
 def prepare(
     w: NDArray | Quantized, *, activation_bits: int | None = None, batch: int = 1
 ) -> Prepared:
-    """TODO."""
+    """Put weights in the order in which `linear` reads them, once for many calls.
+
+    Parameters
+    ----------
+    w : (out_features, in_features) float32 or float64 array, or Quantized
+        Weights; they are copied. Quantized ones stay codes if `activation_bits` is 8, and become
+        reals if not.
+    activation_bits : int or None
+        As `linear` takes it, which then needs it no more.
+    batch : int
+        Rows of activations that calls will have, at least 1. The order may be better for so many;
+        any number gives the same bits.
+
+    Returns
+    -------
+    Prepared
+        For `linear`.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If `w` does not have 2 axes or is not C-contiguous; if `activation_bits` is neither None nor
+        8, or is 8 for weights that are not quantized or have more than 8 bits.
+
+    Examples
+    --------
+    >>> w = np.array([[1.0, -2.0, 3.0], [0.0, 1.0, 1.0]])
+    >>> p = prepare(w)
+    >>> p.shape, p.dtype, p.activation_bits
+    ((2, 3), dtype('float64'), None)
+    >>> linear(np.array([[1.0, 1.0, 1.0]]), p)
+    array([[2., 2.]])
+    """
     activation_bits = _as_activation_bits(activation_bits, w)
     batch = as_count(batch, "batch", 1)
     if not isinstance(w, Quantized):
@@ -65,7 +102,75 @@ def linear(
     activation_bits: int | None = None,
     out: NDArray | None = None,
 ) -> NDArray:
-    """TODO."""
+    r"""Apply a layer: ``activation(x @ w.T + bias)``, for weights in any form.
+
+    Arrays and prepared arrays are multiplied as `matmul` does, within its bound. Quantized weights
+    are, without `activation_bits`, the reals they stand for: the result is that of
+    ``linear(x, w.dequantize(), ...)`` to the bit.
+
+    With ``activation_bits=8`` each row of x is quantized, symmetric with its largest magnitude at
+    127, and codes are multiplied. With q and s the codes and the step of a row of x, and c, z,
+    :math:`\sigma` and :math:`\mu` the codes of a row of weights, and zero point, scale and minimum
+    of a group g,
+
+    .. math::
+        y = f\Big(s \sum_g \Big(\sigma_g \sum_{i \in g} q_i (c_i - z_g)
+            + \mu_g \sum_{i \in g} q_i\Big) + \beta\Big)
+
+    The sums over a group are exact integers; the rest is in the dtype of x, in this order. So the
+    bits are the same on every machine, for any number of threads and rows, and those of
+    `pyfq.reference.linear`. Groups of more than 65536 weights are summed in such parts.
+
+    Parameters
+    ----------
+    x : (..., in_features) float32 or float64
+        Activations; one axis is one row.
+    w : (out_features, in_features) array of x's dtype, Quantized or Prepared
+        Weights. Those of many calls should be prepared; codes of 1 to 7 bits, or in groups, are
+        unpacked in each call if they are not.
+    bias : (out_features,) array of x's dtype, optional
+        Added to each row.
+    activation : str, ("leaky_relu", slope) or None
+        Applied to the sums, as `activate` does, with the same bits.
+    activation_bits : int or None
+        8 quantizes x, for weights of at most 8 bits; None does not. Prepared weights know.
+    out : (..., out_features) array of x's dtype, optional
+        Where to write; must not overlap an input.
+
+    Returns
+    -------
+    (..., out_features) array of x's dtype
+        The activations of the next layer.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If arrays do not fit each other, one is not C-contiguous or has the wrong shape, or `out`
+        overlaps an input; if x is quantized and holds NaN or Inf; if `activation_bits` is neither
+        None nor 8, does not go with the weights, or is not what they are prepared for; if there is
+        no such activation.
+
+    See Also
+    --------
+    prepare : Put weights in order once for many calls.
+
+    References
+    ----------
+    Jacob et al. 2017, Quantization and training of neural networks for efficient
+    integer-arithmetic-only inference, arXiv 1712.05877; ONNX Gemm, MatMulInteger.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, -2.0, 3.0, 4.0]])
+    >>> w = np.array([[1.0, 0.5, 0.25, -0.125], [0.5, 0.5, 0.5, 0.5]])
+    >>> linear(x, w, np.array([0.0, -4.0]), activation="relu")
+    array([[0.25, 0.  ]])
+    >>> from pyfq import quantize
+    >>> linear(x, quantize(w, 8), activation_bits=8).round(2)
+    array([[0.25, 2.99]])
+    """
     if not isinstance(w, Quantized | Prepared):
         w = as_input(w, "w", FLOATS)
     bits = _as_activation_bits(activation_bits, w)

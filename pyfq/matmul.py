@@ -23,7 +23,68 @@ def matmul(
     activation: Activation = None,
     out: NDArray | None = None,
 ) -> NDArray:
-    """Placeholder docstring."""
+    r"""Multiply matrices of floats: ``activation(op(a) op(b) + bias)``.
+
+    .. math:: y_{ij} = f\Big(\sum_{s=1}^k \mathrm{op}(a)_{is}\,\mathrm{op}(b)_{sj} + \beta_j\Big)
+
+    where op transposes if that is asked for, f is the activation and :math:`\beta` the bias.
+
+    With :math:`\varepsilon` the distance from 1 to the next float, the product is within
+    :math:`k\,\varepsilon\,(|\mathrm{op}(a)|\,|\mathrm{op}(b)|)_{ij}` of the true sum, where
+    nothing overflows or is denormal. Instruction sets with and without fused multiplications
+    differ within that bound. On one of them the bits depend neither on the number of threads nor on
+    the other rows and columns, but for this: products of 1 to 3 rows with b given as its transpose
+    are summed in another order.
+
+    Parameters
+    ----------
+    a : (..., m, k) float32 or float64, or (..., k, m) if `transpose_a`
+        Left matrix, or matrices.
+    b : (k, n) array of a's dtype, or (n, k) if `transpose_b`
+        Right matrix.
+    transpose_a, transpose_b : bool
+        Whether a matrix is given as its transpose. Nothing is copied: the kernel reads it so.
+    bias : (n,) array of a's dtype, optional
+        Added to each row of the product.
+    activation : str, ("leaky_relu", slope) or None
+        Applied to the sums while they are in cache, as `activate` does, with the same bits.
+    out : (..., m, n) array of a's dtype, optional
+        Where to write; must not overlap an input.
+
+    Returns
+    -------
+    (..., m, n) array of a's dtype
+        The product; NaN and infinities are passed on. Without steps (k = 0) it is
+        ``activation(bias)``.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If matrices do not fit each other, an array is not C-contiguous or has the wrong shape, `out`
+        overlaps an input, or there is no such activation.
+
+    See Also
+    --------
+    linear : The same for the weights of a layer, which may be quantized or prepared.
+
+    References
+    ----------
+    Goto & van de Geijn 2008, Anatomy of high-performance matrix multiplication, ACM Trans. Math.
+    Softw. 34(3); Van Zee & van de Geijn 2015, BLIS, ACM Trans. Math. Softw. 41(3); ONNX Gemm.
+
+    Examples
+    --------
+    >>> a = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> b = np.array([[5.0, 6.0], [7.0, 8.0]])
+    >>> matmul(a, b)
+    array([[19., 22.],
+           [43., 50.]])
+    >>> matmul(a, b, transpose_b=True, bias=np.array([-20.0, 1.0]), activation="relu")
+    array([[ 0., 24.],
+           [19., 54.]])
+    """
     a = as_input(a, "a", FLOATS)
     b = as_input(b, "b", (a.dtype.type,))
     if a.ndim < 2:
