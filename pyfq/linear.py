@@ -1,4 +1,4 @@
-"""A layer: ``activation(x @ w.T + bias)`` for weights in any form (`fortran/kernels/fq_linear.f90`)."""
+"""A layer: ``activation(x @ w.T + bias)``, weights in any form (`fortran/kernels/fq_linear.f90`)."""
 
 import math
 from dataclasses import dataclass

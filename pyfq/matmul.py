@@ -62,8 +62,8 @@ def matmul(
     TypeError
         If an argument has the wrong type or dtype.
     ValueError
-        If matrices do not fit each other, an array is not C-contiguous or has the wrong shape, `out`
-        overlaps an input, or there is no such activation.
+        If matrices do not fit each other, an array is not C-contiguous or has the wrong shape,
+        `out` overlaps an input, or there is no such activation.
 
     See Also
     --------
