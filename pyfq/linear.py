@@ -165,11 +165,13 @@ def linear(
     --------
     >>> x = np.array([[1.0, -2.0, 3.0, 4.0]])
     >>> w = np.array([[1.0, 0.5, 0.25, -0.125], [0.5, 0.5, 0.5, 0.5]])
+    >>> linear(x, w)
+    array([[0.25, 3.  ]])
     >>> linear(x, w, np.array([0.0, -4.0]), activation="relu")
     array([[0.25, 0.  ]])
     >>> from pyfq import quantize
     >>> linear(x, quantize(w, 8), activation_bits=8).round(2)
-    array([[0.25, 2.99]])
+    array([[0.24, 2.99]])
     """
     if not isinstance(w, Quantized | Prepared):
         w = as_input(w, "w", FLOATS)
