@@ -117,6 +117,37 @@ class Nibbles:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class CodePanels:
+    """Panels of codes, a byte or half of one each, which become floats as they are multiplied."""
+
+    codes: NDArray[np.int8]
+    halves: bool
+    group_size: int
+    scale: NDArray
+    zero_point: NDArray[np.int8]
+    minimum: NDArray | None
+
+    def apply(self, x, bias, activation, out):
+        _native.call(
+            "matmul_codes",
+            _native.KIND[x.dtype],
+            self.group_size,
+            _flat(x),
+            self.halves,
+            self.codes,
+            self.scale,
+            self.zero_point,
+            self.minimum is not None,
+            self.scale if self.minimum is None else self.minimum,
+            bias is not None,
+            out[0] if bias is None else bias,
+            *as_activation(activation),
+            out,
+            get_num_threads(),
+        )
+
+
 def as_panels(w: NDArray) -> Panels:
     """Return the panels of an array."""
     return Panels(pack_panels(w, True), w.shape[1])
@@ -147,6 +178,28 @@ def as_codes(w: Quantized, *, copied: bool) -> Codes:
     return Codes(codes, group_size, stride, scale, zero_point, minimum)
 
 
+def as_code_panels(w: Quantized) -> CodePanels | Panels:
+    """Return the panels of quantized weights, of floats where codes would not give the same."""
+    n, k = w.shape
+    scale, zero_point, minimum, group_size = parameters_by_row(w)
+    halves = w.bits <= 4 and (group_size % 2 == 0 or scale.shape[1] == 1)
+    largest = np.finfo(scale.dtype).max
+    if w.bits > 8 or np.abs(scale).max() > largest / 2**17 or np.abs(minimum).max() > largest / 2:
+        return as_panels(w.dequantize())
+    codes = w.codes.view(np.int8)
+    shift = 8 if halves and w.signed else -128 if w.bits == 8 and not w.signed else 0
+    codes = codes + np.int8(shift) if shift else codes  # -128 wraps: unsigned codes become signed
+    kind = _native.KIND[scale.dtype]
+    lanes = getattr(_native.lib, f"fq_panels_shape_{kind}")(n, k)[1]
+    panels = -(-n // lanes)
+    packed = aligned_empty((panels, -(-k // 2) if halves else k, lanes), np.int8)
+    _native.call("pack_codes", kind, codes, halves, packed, get_num_threads())
+    zeros = _by_panel(zero_point + np.int32(shift), panels, lanes, np.dtype(np.int8))
+    least = None if w.minimum is None else _by_panel(minimum, panels, lanes, scale.dtype)
+    steps = _by_panel(scale, panels, lanes, scale.dtype)
+    return CodePanels(packed, halves, group_size, steps, zeros, least)
+
+
 def as_nibbles(w: Quantized) -> Nibbles:
     """Return quantized weights of at most 4 bits by lanes."""
     n, k = w.shape
@@ -159,19 +212,19 @@ def as_nibbles(w: Quantized) -> Nibbles:
     return Nibbles(
         words,
         group_size,
-        _by_panel(scale, panels, scale.dtype),
-        _by_panel(zero_point + np.int32(shift), panels, np.int8),
-        None if w.minimum is None else _by_panel(minimum, panels, scale.dtype),
+        _by_panel(scale, panels, PANEL_ROWS, scale.dtype),
+        _by_panel(zero_point + np.int32(shift), panels, PANEL_ROWS, np.dtype(np.int8)),
+        None if w.minimum is None else _by_panel(minimum, panels, PANEL_ROWS, scale.dtype),
     )
 
 
-def _by_panel(parameter: NDArray, panels: int, dtype: np.dtype) -> NDArray:
-    """Return parameters ``(n, groups)`` as ``(panels, groups, 128)``, zeros behind the last row."""
+def _by_panel(parameter: NDArray, panels: int, lanes: int, dtype: np.dtype) -> NDArray:
+    """Return parameters ``(n, groups)`` as ``(panels, groups, lanes)``, zeros behind the last row."""
     n, groups = parameter.shape
-    rows = np.zeros((panels * PANEL_ROWS, groups), dtype)
+    rows = np.zeros((panels * lanes, groups), dtype)
     rows[:n] = parameter
-    by_panel = aligned_empty((panels, groups, PANEL_ROWS), dtype)
-    by_panel[...] = rows.reshape(panels, PANEL_ROWS, groups).swapaxes(1, 2)
+    by_panel = aligned_empty((panels, groups, lanes), dtype)
+    by_panel[...] = rows.reshape(panels, lanes, groups).swapaxes(1, 2)
     return by_panel
 
 

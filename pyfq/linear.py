@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from ._check import FLOATS, as_count, as_input, as_output
 from .activation import Activation
-from .layouts import Layout, Rows, as_codes, as_nibbles, as_panels, nbytes_of
+from .layouts import Layout, Rows, as_code_panels, as_codes, as_nibbles, as_panels, nbytes_of
 from .matmul import as_bias, fill
 from .quantize import Quantized
+from .sparse import Sparse, linear_sparse
 
 # Rows of activations up to which codes of 4 bits, one scale a row, are multiplied faster by lanes
 # than as bytes.
@@ -95,7 +96,7 @@ def prepare(
 
 def linear(
     x: NDArray,
-    w: NDArray | Quantized | Prepared,
+    w: NDArray | Quantized | Sparse | Prepared,
     bias: NDArray | None = None,
     *,
     activation: Activation = None,
@@ -173,7 +174,7 @@ def linear(
     >>> linear(x, quantize(w, 8), activation_bits=8).round(2)
     array([[0.24, 2.99]])
     """
-    if not isinstance(w, Quantized | Prepared):
+    if not isinstance(w, Quantized | Sparse | Prepared):
         w = as_input(w, "w", FLOATS)
     bits = _as_activation_bits(activation_bits, w)
     dtype = _dtype_of(w)
@@ -188,6 +189,9 @@ def linear(
         fill(y, bias, activation)
     elif isinstance(w, Prepared):
         w.layout.apply(x, bias, activation, y)
+    elif isinstance(w, Sparse):
+        rows = x if x.ndim == 2 else x.reshape(len(y), k)
+        linear_sparse(rows, w, bias, activation, bits, y)
     elif isinstance(w, Quantized) and bits:
         as_codes(w, copied=False).apply(x, bias, activation, y)
     elif isinstance(w, Quantized):
@@ -201,14 +205,14 @@ def _layout(w: NDArray | Quantized, activation_bits: int | None, batch: int) -> 
     if not isinstance(w, Quantized):
         return as_panels(w)
     if not activation_bits:
-        return as_panels(w.dequantize())
+        return as_code_panels(w) if w.size else as_panels(w.dequantize())
     groups = w.scale.size > w.shape[0]
     if w.bits <= 4 and w.size and (groups or batch <= MOST_LANE_ROWS):
         return as_nibbles(w)
     return as_codes(w, copied=True)
 
 
-def _dtype_of(w: NDArray | Quantized | Prepared) -> np.dtype:
+def _dtype_of(w: NDArray | Quantized | Sparse | Prepared) -> np.dtype:
     return w.scale.dtype if isinstance(w, Quantized) else w.dtype
 
 
@@ -227,9 +231,9 @@ def _as_activation_bits(bits: int | None, w: Any) -> int | None:
         return None
     if bits != 8:
         raise ValueError(f"activation_bits must be None or 8, not {bits!r}")
-    if not isinstance(w, Quantized):
+    if not isinstance(w, Quantized) and not (isinstance(w, Sparse) and w.scale is not None):
         raise ValueError(f"activation_bits=8 needs quantized weights, not {type(w).__name__}")
-    if w.bits > 8:
+    if isinstance(w, Quantized) and w.bits > 8:
         raise ValueError(f"activation_bits=8 needs weights of at most 8 bits, not {w.bits}")
     return 8
 

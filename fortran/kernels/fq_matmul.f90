@@ -7,7 +7,8 @@ module fq_matmul_real32
   use fq_block_real32, only: aligned_start, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, divide, dot_rows, finish_rows, &
     LANES, multiply_block, panels_read, ROW_STEPS, TILE_ROWS
   use fq_activation_real32, only: activate_row
-  use fq_kinds, only: i32, i64, wp => sp
+  use fq_code_panels_real32, only: pack_code_panel, spread_panel
+  use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_team, only: SMALL_WORK
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   implicit none (type, external)
@@ -22,7 +23,8 @@ module fq_matmul_real64
   use fq_block_real64, only: aligned_start, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, divide, dot_rows, finish_rows, &
     LANES, multiply_block, panels_read, ROW_STEPS, TILE_ROWS
   use fq_activation_real64, only: activate_row
-  use fq_kinds, only: i32, i64, wp => dp
+  use fq_code_panels_real64, only: pack_code_panel, spread_panel
+  use fq_kinds, only: i8, i32, i64, wp => dp
   use fq_team, only: SMALL_WORK
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   implicit none (type, external)
