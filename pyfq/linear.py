@@ -17,6 +17,9 @@ from .sparse import Sparse, linear_sparse
 # Rows of activations up to which codes of 4 bits, one scale a row, are multiplied faster by lanes
 # than as bytes.
 MOST_LANE_ROWS = 2
+# Steps of k up to which those lanes sum as the specification does: `MAX_STEPS` of fq_codes.f90.
+MOST_LANE_STEPS = 65536
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -207,7 +210,8 @@ def _layout(w: NDArray | Quantized, activation_bits: int | None, batch: int) -> 
     if not activation_bits:
         return as_code_panels(w) if w.size else as_panels(w.dequantize())
     groups = w.scale.size > w.shape[0]
-    if w.bits <= 4 and w.size and (groups or batch <= MOST_LANE_ROWS):
+    lanes = w.bits <= 4 and w.size and w.shape[1] <= MOST_LANE_STEPS
+    if lanes and (groups or batch <= MOST_LANE_ROWS):
         return as_nibbles(w)
     return as_codes(w, copied=True)
 
