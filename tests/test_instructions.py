@@ -53,6 +53,15 @@ def test_products_are_the_instructions_their_comments_name(variant):
         assert len(found) >= 8, f"{instruction} with {register} in {isa}"  # those of a tile
 
 
+def test_squares_are_transposed_by_interleaving_vectors(variant):
+    isa, code = variant
+    text = (ROOT / "fortran/kernels/fq_integer.inc").read_text()
+    assert "interleaving of whole vectors, `punpcklbw`" in text
+    # Four times those of 16 vectors, from below and from above.
+    found = re.findall(r"\tv?punpck[lh]bw .*%xmm", code)
+    assert len(found) >= 64, isa
+
+
 def test_variants_have_no_instruction_that_their_level_lacks(variant):
     isa, code = variant
     assert not re.findall(LACKING[isa], code)

@@ -5,6 +5,7 @@ A new topic writes a function that returns its cases and names it in `TOPICS`.
 
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,43 @@ def _prepared_case(name: str, call: Callable[[Callable[..., Any]], Any]) -> Case
     return Case(f"prepared {name}", lambda: call(prepared), lambda: call(reference.linear))
 
 
+def integer_cases() -> list[Case]:
+    """Products of integers, and such products as codes again; two known ones exceed 16 bits."""
+    column = np.array([[127], [127], [0], [0]], np.int8)
+    cases = []
+    for dtype, largest, total in ((np.uint8, 255, 64770), (np.int8, 127, 32258)):
+        row = np.array([[largest, largest, 0, 0]], dtype)
+        cases.append(
+            Case(
+                f"known {np.dtype(dtype)}",
+                partial(pyfq.matmul_integer, row, column),
+                partial(np.array, [[total]], np.int32),
+            )
+        )
+    generator = np.random.default_rng(3)
+    for a_dtype, b_dtype in ((np.uint8, np.int8), (np.int8, np.uint8)):
+        for m, k, n in ((53, 509, 131), (5, 4500, 33)):
+            a, a_zero = _random_codes(generator, a_dtype, (m, k), m)
+            b, b_zero = _random_codes(generator, b_dtype, (k, n), n)
+            a_scale, b_scale = (generator.random(i, np.float32) + 0.5 for i in (m, n))
+            name = f"{a.dtype} {b.dtype} {k} steps"
+            call = _with(a, b, a_zero, b_zero)
+            cases.append(_pair(name, "matmul_integer", call))
+            call = _with(a, a_scale, a_zero, b, b_scale, b_zero, 99 * k**0.5, a_zero[0])
+            cases.append(_pair(f"quantized {name}", "quantized_matmul", call))
+    return cases
+
+
+def _random_codes(
+    generator: np.random.Generator, dtype: DTypeLike, shape: tuple[int, int], zeros: int
+) -> tuple[NDArray, NDArray]:
+    """Return codes and zero points of the whole range of a dtype."""
+    limits = np.iinfo(dtype)
+    return tuple(
+        generator.integers(limits.min, limits.max, i, dtype, endpoint=True) for i in (shape, zeros)
+    )
+
+
 #: The cases of each topic.
 TOPICS: dict[str, Callable[[], list[Case]]] = {
     "select": select_cases,
@@ -244,6 +282,7 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "activation": activation_cases,
     "matmul": matmul_cases,
     "linear": linear_cases,
+    "integer": integer_cases,
 }
 
 
