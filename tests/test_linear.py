@@ -45,8 +45,10 @@ def check(x, q, bias=None, activation=None):
     for where in everywhere():
         got = pyfq.linear(x, q, bias, activation=activation, activation_bits=8)
         same(got, want, where)
-        ready = pyfq.prepare(q, activation_bits=8)
-        same(pyfq.linear(x, ready, bias, activation=activation), want, f"prepared {where}")
+        for batch in (1, 1000):
+            ready = pyfq.prepare(q, activation_bits=8, batch=batch)
+            got = pyfq.linear(x, ready, bias, activation=activation)
+            same(got, want, f"prepared for {batch} {where}")
     return want
 
 
@@ -69,6 +71,30 @@ def test_linear_of_codes_of_any_width_and_granularity(bits, scheme):
     for granularity in (PerTensor(), PerRow(), PerGroup(1), PerGroup(9), PerGroup(32)):
         for dtype in DTYPES:
             check(*layer(dtype, 6, 13, 101, bits, granularity=granularity, **how))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 31, 127, 128, 129, 300])
+def test_linear_of_codes_of_four_bits(dtype, n):
+    """Around panels of 128 rows, runs of 16 steps and tiles of 4 rows of activations."""
+    for m, k in ((1, 1), (2, 15), (3, 16), (4, 17), (5, 33), (9, 130)):
+        for bits, scheme in ((4, "symmetric"), (4, "affine"), (3, "minmax"), (2, "symmetric")):
+            for granularity in (PerRow(), PerTensor(), PerGroup(16), PerGroup(23)):
+                check(*layer(dtype, m, n, k, bits, scheme=scheme, granularity=granularity))
+
+
+@pytest.mark.parametrize("granularity", [PerRow(), PerGroup(65536), PerGroup(69999), PerGroup(64)])
+def test_linear_of_codes_of_four_bits_cannot_overflow(granularity):
+    k = 70001
+    x = np.tile(np.float32([[1], [-1], [1 / 3], [1]]), k)
+    x[2, ::3] = 1
+    x[3] = random(np.float32, k)
+    for value, zero in ((15, 0), (-15, 15), (7, 3)):
+        how = {"scheme": "affine", "granularity": granularity, "zero_point": zero}
+        w = np.full((5, k), value, np.float32)
+        w[1, ::2], w[2, 1::3] = 0, -value
+        check(x, pyfq.quantize(w, 4, scale=1.0, **how))
+        check(x, pyfq.quantize(w, 4, scale=1 / 3, **how))
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
@@ -459,6 +485,15 @@ def test_linear_refuses_unknown_activations(rows):
             pyfq.linear(ONES[:rows], form, activation="swish", activation_bits=bits)
         with pytest.raises(TypeError, match="slope of activation must be a number, not str"):
             pyfq.linear(ONES, form, activation=("leaky_relu", "1"), activation_bits=bits)
+
+
+def test_prepare_refuses_batches():
+    for batch, error, message in (
+        (0, ValueError, "batch must be at least 1, not 0"),
+        (1.5, TypeError, "batch must be an integer, not float"),
+    ):
+        with pytest.raises(error, match=message):
+            pyfq.prepare(WEIGHTS, batch=batch)
 
 
 def test_linear_refuses_activation_bits():
