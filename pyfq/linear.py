@@ -1,4 +1,4 @@
-"""A layer: ``activation(x @ w.T + bias)``, weights in any form (`fortran/kernels/fq_linear.f90`)."""
+"""A layer: ``activation(x @ w.T + bias)``, w in any form (`fortran/kernels/fq_linear.f90`)."""
 
 import math
 from dataclasses import dataclass
@@ -59,8 +59,7 @@ def prepare(
     Parameters
     ----------
     w : (out_features, in_features) float32 or float64 array, or Quantized
-        Weights; they are copied. Quantized ones stay codes if `activation_bits` is 8, and become
-        reals if not.
+        Weights; they are copied. Quantized ones stay codes.
     activation_bits : int or None
         As `linear` takes it, which then needs it no more.
     batch : int
