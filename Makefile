@@ -25,7 +25,7 @@ INSTALL := $(IN_VENV) pip install --quiet --disable-pip-version-check --no-build
 unexport PYTHONPATH PYTHONHOME
 
 .NOTPARALLEL:
-.PHONY: install help demo test bench lint docs check oracles clean
+.PHONY: install help demo test bench bench-full lint docs check oracles clean
 
 install: $(MADE)/pyfq
 	@echo 'pyfq is in .venv: run .venv/bin/pyfq or .venv/bin/python. "make help" says what else there is.'
@@ -40,12 +40,17 @@ test: $(MADE)/pyfq $(MADE)/test
 	@$(IN_VENV) pytest tests README.md docs --doctest-modules --doctest-glob='*.md' --pyargs pyfq
 
 bench: $(MADE)/pyfq $(MADE)/test
+	@$(IN_VENV) python benchmarks/run.py --short
+
+# The second run is that of peers without AMX, where there is AMX: see benchmarks/amx.py.
+bench-full: $(MADE)/pyfq $(MADE)/test
 	@$(IN_VENV) python benchmarks/run.py
+	@$(IN_VENV) python benchmarks/run.py --without-amx --topic linear --json benchmarks/results/without-amx/latest.json
 
 lint: $(MADE)/lint
 	@$(IN_VENV) ruff check --quiet .
 	@$(IN_VENV) ruff format --quiet --check .
-	@$(IN_VENV) fortitude --quiet check fortran
+	@$(IN_VENV) fortitude --quiet check fortran benchmarks
 
 docs: $(MADE)/pyfq $(MADE)/docs
 	$(STEP) 'Building the site' $(IN_VENV) sphinx-build -W --keep-going -b html docs docs/_build/html

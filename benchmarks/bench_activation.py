@@ -12,6 +12,8 @@ from pyfq.activation import ACTIVATIONS
 
 special = module("scipy.special")
 
+SHORT = ("relu", "gelu", "softmax")
+
 
 def cases(quick: bool) -> list[Case]:
     side = 128 if quick else 1024

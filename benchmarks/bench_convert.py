@@ -14,6 +14,8 @@ ml_dtypes = module("ml_dtypes")
 # By name, bytes of a value.
 FORMATS = {"bfloat16": 2, "float16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 
+SHORT = ("to bfloat16", "from float16")
+
 
 def cases(quick: bool) -> list[Case]:
     side = 128 if quick else 4096

@@ -9,6 +9,8 @@ from peers import torch
 import pyfq
 from pyfq import reference
 
+SHORT = ("of two arrays", "of int8 per row")
+
 
 def cases(quick: bool) -> list[Case]:
     side = 128 if quick else 4096

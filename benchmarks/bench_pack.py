@@ -12,6 +12,8 @@ from pyfq import reference
 
 compressors = module("compressed_tensors.compressors")
 
+SHORT = ("4 bits", "3 bits unpacked")
+
 
 def cases(quick: bool) -> list[Case]:
     side = 128 if quick else 4096

