@@ -1,7 +1,7 @@
 !> Blocked multiplication of reals: what every product of matrices is made of.
 !>
-!> The right matrix comes in panels: a vector of columns, step by step of k.  Rows of the left matrix
-!> are copied next to each other, a tile of rows times a few panels stays in registers.
+!> The right matrix comes in panels: a vector of columns, step by step of k.  Rows of the left
+!> matrix are copied next to each other; a tile of rows times a few panels stays in registers.
 module fq_block_real32
   use fq_activation_kind, only: ACT_NONE, ACT_SOFTMAX
   use fq_activation_real32, only: activate_row

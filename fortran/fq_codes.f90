@@ -7,7 +7,8 @@ module fq_codes
   use, intrinsic :: iso_c_binding, only: c_intptr_t, c_loc
   implicit none (type, external)
   private
-  public :: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, aligned_start, multiply_codes, padded_steps
+  public :: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, aligned_start, multiply_codes, &
+    padded_steps
 
   include 'fq_code_registers.inc'
   integer(i64), parameter :: CODE_STEPS = 64     ! rows of codes are whole cache lines of bytes
@@ -16,7 +17,8 @@ module fq_codes
 
 contains
 
-  !> Steps of k of a stored row: whole vectors, and a line more where rows would meet in a set of L1.
+  !> Steps of k of a stored row: whole vectors, and a line more where rows would meet in a set of
+  !> L1.
   pure function padded_steps(k) result(steps)
     integer(i64), intent(in) :: k
     integer(i64) :: steps
