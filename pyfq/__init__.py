@@ -7,6 +7,7 @@ from .configuration import show_config
 from .convert import cast_from, cast_to
 from .distortion import Distortion, distortion
 from .errors import FqError
+from .fastest import Fastest, fastest
 from .integer import matmul_integer, quantized_matmul
 from .linear import Prepared, linear, prepare
 from .matmul import matmul
@@ -22,6 +23,7 @@ from .prune import (
 )
 from .quantize import Quantized, fake_quantize, quantize, quantize_fixed_point
 from .select import select_kth
+from .sparse import Sparse, to_sparse
 from .threads import get_num_threads, num_threads, set_num_threads
 from .types import PerGroup, PerRow, PerTensor
 
@@ -29,6 +31,7 @@ __version__: str = _build.VERSION
 
 __all__ = [
     "Distortion",
+    "Fastest",
     "FqError",
     "PerGroup",
     "PerRow",
@@ -36,11 +39,13 @@ __all__ = [
     "Prepared",
     "Pruned",
     "Quantized",
+    "Sparse",
     "activate",
     "cast_from",
     "cast_to",
     "distortion",
     "fake_quantize",
+    "fastest",
     "get_num_threads",
     "isa",
     "linear",
@@ -62,5 +67,6 @@ __all__ = [
     "select_kth",
     "set_num_threads",
     "show_config",
+    "to_sparse",
     "unpack",
 ]

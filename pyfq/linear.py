@@ -88,7 +88,7 @@ def prepare(
     >>> linear(np.array([[1.0, 1.0, 1.0]]), p)
     array([[2., 2.]])
     """
-    activation_bits = _as_activation_bits(activation_bits, w)
+    activation_bits = as_activation_bits(activation_bits, w)
     batch = as_count(batch, "batch", 1)
     if not isinstance(w, Quantized):
         w = as_input(w, "w", FLOATS)
@@ -178,7 +178,7 @@ def linear(
     """
     if not isinstance(w, Quantized | Sparse | Prepared):
         w = as_input(w, "w", FLOATS)
-    bits = _as_activation_bits(activation_bits, w)
+    bits = as_activation_bits(activation_bits, w)
     dtype = _dtype_of(w)
     x = as_input(x, "x", (dtype.type,))
     n, k = _as_matrix(w)
@@ -225,7 +225,8 @@ def _as_matrix(w: Any) -> tuple[int, int]:
     return w.shape
 
 
-def _as_activation_bits(bits: int | None, w: Any) -> int | None:
+def as_activation_bits(bits: int | None, w: Any) -> int | None:
+    """Return `bits`, 8 or None, as they go with the weights."""
     if isinstance(w, Prepared):
         if bits not in (None, w.activation_bits):
             raise ValueError(f"w is prepared for activation_bits={w.activation_bits}, not {bits!r}")
