@@ -22,9 +22,7 @@ PANEL_ROWS, WORDS = 128, 32
 class Layout(Protocol):
     """Weights that can be multiplied by."""
 
-    def apply(
-        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
-    ) -> None:
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write ``activation(x @ w.T + bias)`` for `x` (..., k), which is named in errors."""
 
 
@@ -40,7 +38,10 @@ class Rows:
 
     w: NDArray
 
-    def apply(self, x, bias, activation, out):
+    def apply(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write the layer's results; see `Layout`."""
         k = self.w.shape[1]
         multiply(_flat(x), False, self.w, TRANSPOSED, k, bias, activation, out)
 
@@ -52,7 +53,10 @@ class Panels:
     panels: NDArray
     k: int
 
-    def apply(self, x, bias, activation, out):
+    def apply(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write the layer's results; see `Layout`."""
         multiply(_flat(x), False, self.panels, PACKED, self.k, bias, activation, out)
 
 
@@ -67,7 +71,10 @@ class Codes:
     zero_point: NDArray[np.int32]
     minimum: NDArray
 
-    def apply(self, x, bias, activation, out):
+    def apply(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write the layer's results; see `Layout`."""
         _native.call(
             "linear_codes",
             _native.KIND[x.dtype],
@@ -97,7 +104,10 @@ class Nibbles:
     zero_point: NDArray[np.int8]
     minimum: NDArray | None
 
-    def apply(self, x, bias, activation, out):
+    def apply(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write the layer's results; see `Layout`."""
         _native.call(
             "linear_nibbles",
             _native.KIND[x.dtype],
@@ -128,7 +138,10 @@ class CodePanels:
     zero_point: NDArray[np.int8]
     minimum: NDArray | None
 
-    def apply(self, x, bias, activation, out):
+    def apply(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write the layer's results; see `Layout`."""
         _native.call(
             "matmul_codes",
             _native.KIND[x.dtype],
@@ -219,7 +232,7 @@ def as_nibbles(w: Quantized) -> Nibbles:
 
 
 def _by_panel(parameter: NDArray, panels: int, lanes: int, dtype: np.dtype) -> NDArray:
-    """Return parameters ``(n, groups)`` as ``(panels, groups, lanes)``, zeros behind the last row."""
+    """Return parameters ``(n, groups)`` as ``(panels, groups, lanes)``, zeros behind."""
     n, groups = parameter.shape
     rows = np.zeros((panels * lanes, groups), dtype)
     rows[:n] = parameter
