@@ -31,6 +31,7 @@ COMMANDS = {
     "decompress": "turn a compressed checkpoint back into a dense one",
     "inspect": "show what a checkpoint holds",
     "check": "verify the kernels on this machine",
+    "bench": "time products and layers on this machine",
     "info": "show how pyfq was built and what it runs on",
     "demo": "compress a small network and show what it costs",
 }

@@ -55,7 +55,10 @@ def table_text(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
     """Return a table: text to the left, numbers, which come as text too, to the right."""
     from tabulate import tabulate
 
-    numbers = ("bits/weight", "zeros", "SQNR dB", "cosine", "before", "after", "bytes", "cases")
+    numbers = (
+        *("bits/weight", "zeros", "SQNR dB", "cosine", "before", "after", "bytes", "cases"),
+        *("threads", "ms", "Gop/s", "GB/s", "x NumPy"),
+    )
     aligned = ["right" if header in numbers else "left" for header in headers]
     return tabulate(rows, headers, colalign=aligned if rows else None, disable_numparse=True)
 
