@@ -16,6 +16,8 @@ STYLES = {
     "float64": (plot.GREEN, "D"),
     "int8": (plot.VERMILION, "s"),
 }  # fmt: skip
+# Bytes of an array that caches hold.
+CACHED = str(2**20)
 PEERS = ("numpy", "torch", "onnxruntime")
 
 
@@ -41,14 +43,15 @@ def draw(result: dict, path: Path) -> bool:
     by_size = machine["read GB/s by bytes"]
     largest = max(by_size, key=int)
     read = by_size[largest][str(threads)]
-    axes.plot(x, read * x, color=plot.BLACK, linewidth=0.8, linestyle=":")
-    axes.annotate(
-        f"reads of {int(largest) >> 20} MiB, {read:.0f} GB/s",
-        (x[8], read * x[8]),
-        (4, -10),
-        textcoords="offset points",
-        fontsize=8,
-    )
+    for size in (largest, CACHED):
+        speed = by_size.get(size, {str(threads): 0})[str(threads)]
+        if speed:
+            axes.plot(x, speed * x, color=plot.BLACK, linewidth=0.8, linestyle=":")
+            axes.annotate(
+                f"reads of {int(size) >> 20} MiB, {speed:.0f} GB/s",
+                (x[-60], speed * x[-60]), (-4, 4), textcoords="offset points",
+                ha="right", fontsize=8,
+            )  # fmt: skip
     for unit, (color, marker) in STYLES.items():
         of_unit = [point for point in points if point[0] == unit]
         key = f"{unit} {'Gop/s' if unit == 'int8' else 'GFLOP/s'}"
