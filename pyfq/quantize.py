@@ -444,9 +444,7 @@ def quantize_fixed_point(
     return _encode(w, rule, PerTensor(), grid_of(w.shape, PerTensor()), step, None, None)
 
 
-def parameters_by_row(
-    w: Quantized,
-) -> tuple[NDArray, NDArray[np.int32], NDArray, int]:
+def parameters_by_row(w: Quantized) -> tuple[NDArray, NDArray[np.int32], NDArray, int]:
     """Return scale, zero point and minimum by row and group, zeros where absent, and group size."""
     grid, rows = grid_of(w.shape, w.granularity), grid_of(w.shape, PerRow())
     scale = _per_row(w.scale, grid, rows)
