@@ -282,6 +282,14 @@ def test_products_are_those_of_onnxruntime(onnx_run, shape, dtypes):
         same(got, codes, where)
 
 
+def test_sums_beyond_int32_are_those_of_onnxruntime(onnx_run):
+    a, b = np.full((2, 70000), 255, np.uint8), np.full((70000, 3), -128, np.int8)
+    want = onnx_run("MatMulInteger", a, b)
+    assert want[0, 0] == 2**32 - 70000 * 255 * 128
+    for where in everywhere():
+        same(pyfq.matmul_integer(a, b), want, where)
+
+
 def test_products_are_those_of_torch():
     torch = pytest.importorskip("torch", reason="needs the oracles extra")
     a, b = random(np.int8, 72, 200), random(np.int8, 200, 96, seed=1)
