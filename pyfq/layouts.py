@@ -11,6 +11,7 @@ from ._memory import aligned_empty
 from .activation import Activation, as_activation
 from .matmul import PACKED, TRANSPOSED, multiply, pack_panels
 from .quantize import Quantized, parameters_by_row
+from .sparse import Sparse, linear_sparse
 from .threads import get_num_threads
 
 # Entries of a padded group of codes: `CODE_STEPS` of `fortran/fq_codes.f90`.
@@ -38,12 +39,22 @@ class Rows:
 
     w: NDArray
 
-    def apply(
-        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
-    ) -> None:
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         k = self.w.shape[1]
         multiply(_flat(x), False, self.w, TRANSPOSED, k, bias, activation, out)
+
+
+@dataclass(frozen=True, eq=False)
+class Nonzeros:
+    """Weights without what was pruned."""
+
+    sparse: Sparse
+    activation_bits: int | None
+
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
+        """Write the layer's results; see `Layout`."""
+        linear_sparse(_flat(x), self.sparse, bias, activation, self.activation_bits, out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +64,7 @@ class Panels:
     panels: NDArray
     k: int
 
-    def apply(
-        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
-    ) -> None:
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         multiply(_flat(x), False, self.panels, PACKED, self.k, bias, activation, out)
 
@@ -71,9 +80,7 @@ class Codes:
     zero_point: NDArray[np.int32]
     minimum: NDArray
 
-    def apply(
-        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
-    ) -> None:
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         _native.call(
             "linear_codes",
@@ -104,9 +111,7 @@ class Nibbles:
     zero_point: NDArray[np.int8]
     minimum: NDArray | None
 
-    def apply(
-        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
-    ) -> None:
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         _native.call(
             "linear_nibbles",
@@ -138,9 +143,7 @@ class CodePanels:
     zero_point: NDArray[np.int8]
     minimum: NDArray | None
 
-    def apply(
-        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
-    ) -> None:
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         _native.call(
             "matmul_codes",

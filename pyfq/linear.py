@@ -9,10 +9,19 @@ from numpy.typing import NDArray
 
 from ._check import FLOATS, as_count, as_input, as_output
 from .activation import Activation
-from .layouts import Layout, Rows, as_code_panels, as_codes, as_nibbles, as_panels, nbytes_of
+from .layouts import (
+    Layout,
+    Nonzeros,
+    Rows,
+    as_code_panels,
+    as_codes,
+    as_nibbles,
+    as_panels,
+    nbytes_of,
+)
 from .matmul import as_bias, fill
 from .quantize import Quantized
-from .sparse import Sparse, linear_sparse
+from .sparse import Sparse
 
 # Rows of activations up to which codes of 4 bits, one scale a row, are multiplied faster by lanes
 # than as bytes.
@@ -176,31 +185,46 @@ def linear(
     >>> linear(x, quantize(w, 8), activation_bits=8).round(2)
     array([[0.24, 2.99]])
     """
-    if not isinstance(w, Quantized | Sparse | Prepared):
+    if not isinstance(w, Prepared):
+        w = _for_one_call(w, activation_bits)
+    elif activation_bits not in (None, w.activation_bits):
+        raise ValueError(
+            f"w is prepared for activation_bits={w.activation_bits}, not {activation_bits!r}"
+        )
+    dtype, (n, k) = w.dtype, w.shape
+    x = as_input(x, "x", (dtype.type,))
+    shape = x.shape
+    if not shape or shape[-1] != k:
+        raise ValueError(f"x must have shape (..., {k}) for w of shape {w.shape}, not {shape}")
+    if bias is not None:
+        bias = as_bias(bias, dtype, n)
+    if out is None:
+        out = np.empty((*shape[:-1], n), dtype)
+    else:
+        inputs = [x, bias, getattr(w.layout, "w", None)]
+        arrays = [each for each in inputs if isinstance(each, np.ndarray)]
+        out = as_output(out, "out", dtype, (*shape[:-1], n), *arrays)
+    y = out if len(shape) == 2 else out.reshape(math.prod(shape[:-1]), n)
+    if out.size and k:
+        w.layout.apply(x, bias, activation, y)
+    else:
+        fill(y, bias, activation)
+    return out
+
+
+def _for_one_call(w: NDArray | Quantized | Sparse, activation_bits: int | None) -> Prepared:
+    """Return weights as they are; the codes of quantized ones, or the reals they stand for."""
+    if not isinstance(w, Quantized | Sparse):
         w = as_input(w, "w", FLOATS)
     bits = as_activation_bits(activation_bits, w)
-    dtype = _dtype_of(w)
-    x = as_input(x, "x", (dtype.type,))
-    n, k = _as_matrix(w)
-    if x.ndim == 0 or x.shape[-1] != k:
-        raise ValueError(f"x must have shape (..., {k}) for w of shape {w.shape}, not {x.shape}")
-    bias = as_bias(bias, dtype, n)
-    out = as_output(out, "out", dtype, (*x.shape[:-1], n), x, *_arrays(w), *_arrays(bias))
-    y = out if out.ndim == 2 else out.reshape(math.prod(x.shape[:-1]), n)
-    if not (out.size and k):
-        fill(y, bias, activation)
-    elif isinstance(w, Prepared):
-        w.layout.apply(x, bias, activation, y)
-    elif isinstance(w, Sparse):
-        rows = x if x.ndim == 2 else x.reshape(len(y), k)
-        linear_sparse(rows, w, bias, activation, bits, y)
-    elif isinstance(w, Quantized) and bits:
-        as_codes(w, copied=False).apply(x, bias, activation, y)
-    elif isinstance(w, Quantized):
-        Rows(w.dequantize()).apply(x, bias, activation, y)
-    else:
-        Rows(w).apply(x, bias, activation, y)
-    return out
+    shape, dtype = _as_matrix(w), _dtype_of(w)
+    if isinstance(w, Sparse):
+        return Prepared(shape, dtype, bits, Nonzeros(w, bits))
+    if not isinstance(w, Quantized):
+        return Prepared(shape, dtype, bits, Rows(w))
+    if bits and w.size:
+        return Prepared(shape, dtype, bits, as_codes(w, copied=False))
+    return Prepared(shape, dtype, bits, Rows(w.dequantize()))
 
 
 def _layout(w: NDArray | Quantized, activation_bits: int | None, batch: int) -> Layout:
@@ -215,7 +239,7 @@ def _layout(w: NDArray | Quantized, activation_bits: int | None, batch: int) -> 
     return as_codes(w, copied=True)
 
 
-def _dtype_of(w: NDArray | Quantized | Sparse | Prepared) -> np.dtype:
+def _dtype_of(w: NDArray | Quantized | Sparse) -> np.dtype:
     return w.scale.dtype if isinstance(w, Quantized) else w.dtype
 
 
@@ -225,12 +249,8 @@ def _as_matrix(w: Any) -> tuple[int, int]:
     return w.shape
 
 
-def as_activation_bits(bits: int | None, w: Any) -> int | None:
+def as_activation_bits(bits: int | None, w: NDArray | Quantized | Sparse) -> int | None:
     """Return `bits`, 8 or None, as they go with the weights."""
-    if isinstance(w, Prepared):
-        if bits not in (None, w.activation_bits):
-            raise ValueError(f"w is prepared for activation_bits={w.activation_bits}, not {bits!r}")
-        return w.activation_bits
     if bits is None:
         return None
     if bits != 8:
@@ -240,7 +260,3 @@ def as_activation_bits(bits: int | None, w: Any) -> int | None:
     if isinstance(w, Quantized) and w.bits > 8:
         raise ValueError(f"activation_bits=8 needs weights of at most 8 bits, not {w.bits}")
     return 8
-
-
-def _arrays(x: Any) -> tuple:
-    return (x,) if isinstance(x, np.ndarray) else ()
