@@ -357,6 +357,7 @@ def test_prepare_says_what_it_holds():
     p = pyfq.prepare(q, activation_bits=8)
     assert (p.shape, p.dtype, p.activation_bits) == ((6, 300), np.float32, 8)
     assert q.nbytes < p.nbytes < q.dequantize().nbytes
+    assert q.nbytes < pyfq.prepare(q).nbytes < pyfq.prepare(q.dequantize()).nbytes
 
 
 def test_linear_published_values():
