@@ -127,10 +127,11 @@ class _Probe:
 
     def __init__(self) -> None:
         self.library = None
-        compiler = shlex.split(os.environ.get("FC", "gfortran"))
-        if shutil.which(compiler[0]):
+        if gfortran():
             with tempfile.TemporaryDirectory() as folder:
-                self.library = _compiled(compiler, Path(folder))
+                source = ROOT / "benchmarks/peak/peak.f90"
+                # Lines that are used again are to be loaded again.
+                self.library = compiled(source, Path(folder), "-fno-predictive-commoning")
 
     def arithmetic(self, unit: str, threads: int) -> tuple[Callable[[int, int], None], int]:
         """Return what does `repeats` blocks of operations in a thread; and how many a block is."""
@@ -174,15 +175,22 @@ class _Probe:
         return call
 
 
-def _compiled(compiler: list[str], folder: Path) -> ctypes.CDLL:
+def gfortran() -> list[str]:
+    """Return the command of the compiler; empty if there is none."""
+    command = shlex.split(os.environ.get("FC", "gfortran"))
+    return command if shutil.which(command[0]) else []
+
+
+def compiled(source: Path, folder: Path, *flags: str) -> ctypes.CDLL:
+    """Return a library, built in `folder` with the flags and registers of the variant in use."""
     config = pyfq.show_config(mode="dict")
     level = _native._cpu.levels()[0] if config["isa"] == "native" else config["isa"]
-    library = folder / "peak.so"
+    library = folder / f"{source.stem}.so"
     subprocess.run(
         [
-            *compiler, *config["flags"].split(), "-fno-predictive-commoning", "-fPIC", "-shared",
+            *gfortran(), *config["flags"].split(), *flags, "-fPIC", "-shared",
             f"-I{ROOT / 'fortran/registers' / REGISTERS[level]}", f"-J{folder}",
-            ROOT / "benchmarks/peak/peak.f90", "-o", library,
+            source, "-o", library,
         ],
         check=True,
     )  # fmt: skip
