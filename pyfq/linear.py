@@ -34,8 +34,8 @@ MOST_LANE_STEPS = 65536
 class Prepared:
     """Weights in the order in which a kernel reads them; made by `prepare`.
 
-    For `linear` in this process: the order is that of the instruction set in use, so they are not
-    for files.
+    For `linear` in this process: the order is that of the instruction set in use. They cannot be
+    pickled: send or store the weights, and prepare them where they are used.
 
     Attributes
     ----------
@@ -58,6 +58,10 @@ class Prepared:
     def nbytes(self) -> int:
         """Bytes held."""
         return nbytes_of(self.layout)
+
+    def __reduce__(self) -> str:
+        """Refuse to travel: another instruction set would read beyond the ends of its arrays."""
+        raise TypeError("Prepared weights cannot be pickled: prepare them where they are used")
 
 
 def prepare(

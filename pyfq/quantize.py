@@ -67,6 +67,13 @@ class Quantized:
         if self.zero_point is not None:
             dtype = np.uint8 if bits <= 8 else np.uint16
             as_input(self.zero_point, "zero_point", (dtype,), parameter_shape)
+            most = int(self.zero_point.max(initial=0))
+            if self.signed or most >= 2**bits:
+                wanted = "None" if self.signed else f"at most {2**bits - 1}"
+                raise ValueError(
+                    f"zero_point must be {wanted} for {'' if self.signed else 'un'}signed codes of "
+                    f"{bits} bits, not {most}"
+                )
         if self.minimum is not None:
             as_input(self.minimum, "minimum", (self.scale.dtype,), parameter_shape)
 
@@ -446,6 +453,7 @@ def quantize_fixed_point(
 
 def parameters_by_row(w: Quantized) -> tuple[NDArray, NDArray[np.int32], NDArray, int]:
     """Return scale, zero point and minimum by row and group, zeros where absent, and group size."""
+    refuse_not_finite({"scale": w.scale} | ({} if w.minimum is None else {"minimum": w.minimum}))
     grid, rows = grid_of(w.shape, w.granularity), grid_of(w.shape, PerRow())
     scale = _per_row(w.scale, grid, rows)
     zero_point = _or_zero(w.zero_point, scale, np.int32, grid, rows)
