@@ -1,5 +1,9 @@
 """Topic `linear` against its reference, everywhere, and what it refuses."""
 
+import copy
+import dataclasses
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -486,6 +490,26 @@ def test_linear_refuses_unknown_activations(rows):
             pyfq.linear(ONES[:rows], form, activation="swish", activation_bits=bits)
         with pytest.raises(TypeError, match="slope of activation must be a number, not str"):
             pyfq.linear(ONES, form, activation=("leaky_relu", "1"), activation_bits=bits)
+
+
+@pytest.mark.parametrize("f", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda f: f.__name__)
+def test_prepared_stays_where_it_is(f):
+    """Another instruction set would read other vectors."""
+    with pytest.raises(TypeError, match="Prepared weights cannot be pickled"):
+        f(pyfq.prepare(WEIGHTS))
+
+
+@pytest.mark.parametrize("activation_bits", [None, 8])
+@pytest.mark.parametrize("name", ["scale", "minimum"])
+def test_linear_refuses_parameters_that_are_not_finite(name, activation_bits):
+    q = pyfq.quantize(WEIGHTS, 4, scheme="minmax")
+    bad = getattr(q, name).copy()
+    bad[1, 0] = np.nan
+    q = dataclasses.replace(q, **{name: bad})
+    with pytest.raises(ValueError, match=rf"{name} must be finite, but {name}\[1, 0\] is nan"):
+        pyfq.linear(ONES, q, activation_bits=activation_bits)
+    with pytest.raises(ValueError, match=rf"{name} must be finite, but {name}\[1, 0\] is nan"):
+        pyfq.prepare(q, activation_bits=activation_bits)
 
 
 def test_prepare_refuses_batches():
