@@ -275,6 +275,12 @@ MISFITS = [
     ({"scale": np.ones((2, 2), np.float16)}, TypeError, "scale must be float32 or float64"),
     ({"zero_point": np.zeros((2, 2))}, TypeError, "zero_point must be uint8, not float64"),
     ({"zero_point": np.zeros((2, 1), np.uint8)}, ValueError, "zero_point must have shape"),
+    (
+        {"zero_point": np.full((2, 2), 16, np.uint8), "bits": 4, "packed": np.zeros((2, 3), "u1")},
+        ValueError,
+        "zero_point must be at most 15 for unsigned codes of 4 bits, not 16",
+    ),
+    ({"signed": True}, ValueError, "zero_point must be None for signed codes"),
     ({"minimum": np.zeros((2, 2))}, TypeError, "minimum must be float32, not float64"),
 ]
 
