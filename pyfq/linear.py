@@ -26,6 +26,8 @@ from .sparse import Sparse
 # Rows of activations up to which codes of 4 bits, one scale a row, are multiplied faster by lanes
 # than as bytes.
 MOST_LANE_ROWS = 2
+# Rows of weights that are multiplied where they lie: `FEW_DOTS` of fq_matmul.inc.
+MOST_DOTS = 3
 # Steps of k up to which those lanes sum as the specification does: `MAX_STEPS` of fq_codes.f90.
 MOST_LANE_STEPS = 65536
 
@@ -232,6 +234,8 @@ def _for_one_call(w: NDArray | Quantized | Sparse, activation_bits: int | None) 
 
 
 def _layout(w: NDArray | Quantized, activation_bits: int | None, batch: int) -> Layout:
+    if not activation_bits and w.shape[0] <= MOST_DOTS:
+        return Rows(w.dequantize() if isinstance(w, Quantized) else w)
     if not isinstance(w, Quantized):
         return as_panels(w)
     if not activation_bits:

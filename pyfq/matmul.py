@@ -33,8 +33,8 @@ def matmul(
     :math:`k\,\varepsilon\,(|\mathrm{op}(a)|\,|\mathrm{op}(b)|)_{ij}` of the true sum, where
     nothing overflows or is denormal. Instruction sets with and without fused multiplications
     differ within that bound. On one of them the bits depend neither on the number of threads nor on
-    the other rows and columns, but for this: products of 1 to 3 rows with b given as its transpose
-    are summed in another order.
+    the other rows and columns, but for this: products of 1 to 3 columns, and of 1 to 3 rows with b
+    given as its transpose, are summed in another order.
 
     Parameters
     ----------

@@ -161,7 +161,7 @@ def test_matmul_is_the_same_for_any_number_of_threads(dtype, transpose_b):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_matmul_rows_and_columns_do_not_depend_on_their_neighbours(dtype):
-    """Nor on how the matrices are given; but b transposed and 1 to 3 rows are summed in lanes."""
+    """Nor on how they are given; but 1 to 3 columns, or rows if b is transposed, are in lanes."""
     a, b = random(dtype, 29, 1100), random(dtype, 1100, 150)
     flipped_a, flipped_b = given_as(a, True), given_as(b, True)
     for where in everywhere():
@@ -174,9 +174,14 @@ def test_matmul_rows_and_columns_do_not_depend_on_their_neighbours(dtype):
             if rows > 3:
                 got = pyfq.matmul(part, flipped_b, transpose_b=True)
                 same(got, whole[5 : 5 + rows], f"{rows} rows, transposed {where}")
-        for cols in (1, 2, 15, 17, 128):
+        for cols in (4, 5, 11, 12, 13, 15, 17, 128):
             got = pyfq.matmul(a, b[:, 3 : 3 + cols].copy())
             same(got, whole[:, 3 : 3 + cols], f"{cols} columns {where}")
+        lanes = pyfq.matmul(a, b[:, 3:6].copy())
+        for cols in (1, 2, 3):
+            for rows in (1, 3, 4, 29):
+                got = pyfq.matmul(a[:rows].copy(), b[:, 3 : 3 + cols].copy())
+                same(got, lanes[:rows, :cols], f"{rows} rows, {cols} columns {where}")
         few = pyfq.matmul(a[:3], flipped_b, transpose_b=True)
         same(pyfq.matmul(a[:1], flipped_b, transpose_b=True), few[:1], f"lanes {where}")
 

@@ -4,7 +4,7 @@
 !> Python: `pyfq/matmul.py`.  Reference: `pyfq/reference/matmul.py`.
 module fq_matmul_real32
   !$ use omp_lib, only: omp_get_thread_num
-  use fq_activation_kind, only: ACT_SOFTMAX
+  use fq_activation_kind, only: ACT_NONE, ACT_SOFTMAX
   use fq_block_real32, only: aligned_start, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, &
     divide, dot_rows, finish_rows, LANES, multiply_block, panels_read, ROW_STEPS, TILE_ROWS
   use fq_activation_real32, only: activate_row
@@ -20,7 +20,7 @@ end module fq_matmul_real32
 !> The same for float64.
 module fq_matmul_real64
   !$ use omp_lib, only: omp_get_thread_num
-  use fq_activation_kind, only: ACT_SOFTMAX
+  use fq_activation_kind, only: ACT_NONE, ACT_SOFTMAX
   use fq_block_real64, only: aligned_start, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, &
     divide, dot_rows, finish_rows, LANES, multiply_block, panels_read, ROW_STEPS, TILE_ROWS
   use fq_activation_real64, only: activate_row
