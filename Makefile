@@ -45,7 +45,8 @@ bench: $(MADE)/pyfq $(MADE)/test
 # The second run is that of peers without AMX, where there is AMX: see benchmarks/amx.py.
 bench-full: $(MADE)/pyfq $(MADE)/test
 	@$(IN_VENV) python benchmarks/run.py
-	@$(IN_VENV) python benchmarks/run.py --without-amx --topic linear --json benchmarks/results/without-amx/latest.json
+	@$(IN_VENV) python benchmarks/run.py --without-amx --topic linear --topic integer \
+	  --json benchmarks/results/without-amx/latest.json
 
 lint: $(MADE)/lint
 	@$(IN_VENV) ruff check --quiet .

@@ -3,12 +3,16 @@
 from functools import partial
 
 import numpy as np
-from case import Case, Contenders, agreeing
+from case import Case, Contenders, Goal, agreeing
 from numpy.typing import DTypeLike, NDArray
 from peers import onnx_model, onnxruntime, torch
 
 import pyfq
 from pyfq import reference
+
+PEERS = ("torch", "onnxruntime")
+LONG = Goal("int8 x int8, k >= 1024", mean=1.0, least=1.0, peers=PEERS)
+MIDDLE = Goal("int8 x int8, k = 256", mean=0.6, least=0.6, peers=PEERS)
 
 # Shapes (m, k, n) that libraries are tuned for, and others.
 SQUARES = [64, 256, 1024, 2048]
@@ -31,7 +35,11 @@ def cases(quick: bool) -> list[Case]:
         m, k, n = setup.args[0]
         out = 4 if setup.func is product else 1
         moved = m * k + k * n + out * m * n
-        return Case(f"{name}{m} x {k} x {n}", setup, moved, m * n, flops=2 * m * k * n, unit="int8")
+        goals = {256: (MIDDLE,)}.get(k, (LONG,) if k >= 1024 else ())
+        return Case(
+            f"{name}{m} x {k} x {n}", setup, moved, m * n,
+            flops=2 * m * k * n, unit="int8", goals=goals,
+        )  # fmt: skip
 
     last = shapes[min(2, len(shapes) - 1)]
     return [

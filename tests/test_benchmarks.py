@@ -120,6 +120,22 @@ def test_short_form_names_cases(tmp_path):
     subprocess.run(command, check=True, env=env, cwd=tmp_path, timeout=60)
 
 
+@pytest.mark.skipif(not shutil.which("gfortran"), reason="needs gfortran")
+def test_every_step_of_the_staircase_multiplies(tmp_path):
+    code = (
+        "import sys, pathlib; sys.path += sys.argv[1:]\n"
+        "import numpy as np, climb\n"
+        "library = climb.compiled(climb.HERE / 'staircase.f90', pathlib.Path.cwd(), '-fopenmp')\n"
+        "rng = np.random.default_rng(0)\n"
+        "a, b = (rng.standard_normal(shape, np.float32) for shape in ((768, 1024), (1024, 384)))\n"
+        "for word in climb.VERSIONS:\n"
+        "    c = climb.version(library, word, a, b, 2)()\n"
+        "    np.testing.assert_allclose(c, a @ b, rtol=0, atol=1e-3, err_msg=word)\n"
+    )
+    command = [sys.executable, "-c", code, ROOT / "benchmarks" / "staircase"]
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=100)
+
+
 def test_benchmarks_judge_targets_with_all_threads(everything):
     targets = [target for case in everything[0]["cases"] for target in case["targets"]]
     assert len(targets) >= 7
