@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -497,6 +499,56 @@ def test_prepared_stays_where_it_is(f):
     """Another instruction set would read other vectors."""
     with pytest.raises(TypeError, match="Prepared weights cannot be pickled"):
         f(pyfq.prepare(WEIGHTS))
+
+
+GUARDED = """
+import ctypes, dataclasses, mmap, sys
+import numpy as np
+import pyfq
+from pyfq import _native
+
+
+def guarded(x):
+    \"\"\"Return an array that ends where a page begins that nobody may read.\"\"\"
+    size = -(-x.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    room = mmap.mmap(-1, size + mmap.PAGESIZE)
+    address = np.frombuffer(room, np.uint8).ctypes.data
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + size), mmap.PAGESIZE, 0) == 0
+    y = np.frombuffer(room, x.dtype, x.size, size - x.nbytes).reshape(x.shape)
+    y[...] = x
+    return y
+
+
+for isa in _native.runnable():
+    _native.lib = _native.load(isa)
+    for n in (5, 300, 1251):
+        w = np.ones((n, 600), np.float32)
+        q = pyfq.quantize(w, 4, granularity=pyfq.PerGroup(32))
+        for ready in (
+            pyfq.prepare(w),
+            pyfq.prepare(q),
+            pyfq.prepare(q, activation_bits=8),
+            pyfq.prepare(pyfq.quantize(w, 8), activation_bits=8),
+        ):
+            parts = {k: v for k, v in vars(ready.layout).items() if isinstance(v, np.ndarray)}
+            layout = dataclasses.replace(
+                ready.layout, **{k: guarded(v) for k, v in parts.items()}
+            )
+            ready = dataclasses.replace(ready, layout=layout)
+            for m in (1, 2, 3, 4, 5, 7, 12, 13, 25):
+                for threads in (1, 2, 3, 5, 8):
+                    with pyfq.num_threads(threads):
+                        pyfq.linear(np.ones((m, 600), np.float32), ready)
+                    print(isa, type(layout).__name__, m, n, threads, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects pages of memory")
+def test_linear_reads_no_further_than_weights_are_prepared(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(GUARDED)
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, f"{run.stderr}, after {run.stdout.splitlines()[-1:]}"
 
 
 @pytest.mark.parametrize("activation_bits", [None, 8])
