@@ -34,7 +34,7 @@ def matmul(
     nothing overflows or is denormal. Instruction sets with and without fused multiplications
     differ within that bound. On one of them the bits depend neither on the number of threads nor on
     the other rows and columns, but for this: products of 1 to 3 columns, and of 1 to 3 rows with b
-    given as its transpose, are summed in another order.
+    given as its transpose, are summed in other orders.
 
     Parameters
     ----------
