@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from . import _native
 from ._check import FLOATS, as_choice, as_count, as_input, refuse_not_finite
 from ._memory import aligned_empty
 from .activation import Activation, activate, as_activation
-from .matmul import PACKED, TRANSPOSED, multiply, pack_panels
+from .matmul import PACKED, TRANSPOSED, fill, multiply, pack_panels
 from .pack import pack, unpack_rows
 from .prune import Pruned
 from .quantize import Quantized, quantize
@@ -27,6 +27,8 @@ Format = Literal["csr", "nm", "rows"]
 PAIR_ROWS, PAIR_GROUPS, RUN, MOST_CODES = 16, 8, 64, 65536
 # Samples up to which 2:4 weights are spread in registers; for more they are a stream.
 FEW_SAMPLES = 24
+# Samples up to which blocks of the stream are long: side by side they fit L1 all the same.
+FEW_LANES = 16
 # Samples up to which `multiply` adds in lanes, and reads weights as they are.
 FEW_DENSE = 3
 # Products of two codes that float32 adds exactly: 1040 * 127 * 127 <= 2**24.
@@ -39,8 +41,8 @@ T = TypeVar("T")
 class Sparse:
     """A pruned matrix without its zeros; made by `to_sparse`.
 
-    Layouts that kernels read are made of it at the first use and kept: they are not counted in
-    `nbytes`.
+    What kernels read is made of it at the first use and kept, in other orders, and not counted in
+    `nbytes`: its arrays must not change after that.
 
     Attributes
     ----------
@@ -95,6 +97,10 @@ class Sparse:
             rows = self.shape[0] if self.format != "rows" else len(self.rows)
             as_input(self.scale, "scale", FLOATS, (rows, 1) if shape else ())
 
+    def __reduce__(self) -> tuple:
+        """Copy and pickle the parts, not the layouts, which are of this machine."""
+        return _restored, tuple(getattr(self, f.name) for f in fields(self) if f.init)
+
     @property
     def dtype(self) -> np.dtype:
         """Dtype of the weights that it stands for: that of `scale` if values are codes."""
@@ -145,6 +151,10 @@ class Sparse:
                 rows = np.broadcast_to(np.arange(self.shape[0])[:, None], flat.shape)
                 dense[rows[inside], flat[inside]] = values[inside]
         return dense
+
+
+def _restored(*parts: Any) -> Sparse:
+    return Sparse(*parts)
 
 
 def to_sparse(
@@ -253,8 +263,9 @@ def linear_sparse(
         Where to write.
     """
     if not x.size or not _cached(w, "any", lambda: bool(np.any(w.values))):
-        out[...] = 0 if bias is None else bias
-        out[...] = activate(out, activation)
+        if activation_bits:
+            refuse_not_finite({"x": x})
+        fill(out, bias, activation)
     elif w.format == "rows":
         _multiply_rows(x, w, bias, activation, activation_bits, out)
     elif (w.n, w.m) == (2, 4) and activation_bits and 8 * _run_of(w) <= MOST_CODES:
@@ -281,10 +292,10 @@ def _multiply_rows(
     kind = _native.KIND[x.dtype]
     threads = get_num_threads()
     if activation_bits:
-        codes, scale, zero_point, minimum = _cached(w, "codes", lambda: _code_rows(w))
+        codes = _cached(w, "codes", lambda: _code_rows(w))
         _native.call(
-            "linear_codes", kind, k, -(-k // RUN) * RUN, x, codes, scale, zero_point, minimum, False,
-            part[0], 0, 0.0, part, threads, inputs={"x": x},
+            "linear_codes", kind, k, -(-k // RUN) * RUN, x, *codes, False, part[0], 0, 0.0, part,
+            threads, inputs={"x": x},
         )  # fmt: skip
     else:
         values = _cached(w, "reals", lambda: _reals(w))
@@ -358,11 +369,8 @@ def _multiply_nonzeros(
 ) -> None:
     """Multiply by each nonzero, or by its code."""
     code, slope = as_activation(activation)
-    indptr, indices, values = _cached(
-        w,
-        f"csr {'codes' if as_codes else 'reals'} {x.dtype}",
-        lambda: _csr_in(w, x.dtype, as_codes),
-    )
+    what = f"{'codes' if as_codes else 'reals'} {x.dtype}"
+    indptr, indices, values = _cached(w, f"csr {what}", lambda: _csr_in(w, x.dtype, as_codes))
     rest = (
         scale is not None, out[0] if scale is None else scale, out[0] if step is None else step,
         bias is not None, out[0] if bias is None else bias, code, slope, out, get_num_threads(),
@@ -371,20 +379,22 @@ def _multiply_nonzeros(
     if len(x) == 1:
         _native.call("sparse_row", kind, x, indptr, indices, values, *rest)
         return
-    block_steps = _block_steps(len(values) / w.size)
+    block_steps = _block_steps(len(values) / w.size, len(x))
     starts, cols, streamed = _cached(
         w,
-        f"stream {'codes' if as_codes else 'reals'} {x.dtype}",
+        f"stream {block_steps} {what}",
         lambda: _stream(w.shape, indptr, indices, values, block_steps),
     )
     _native.call("sparse_stream", kind, x, block_steps, starts, cols, streamed, *rest)
 
 
-def _block_steps(density: float) -> int:
+def _block_steps(density: float, samples: int) -> int:
     """Return columns of a block of the stream: some 30 nonzeros a row, or as many as L2 holds."""
+    if samples <= FEW_LANES:
+        return 2048
     if density > 0.3:
         return 64
-    return 128 if density > 0.15 else 512
+    return 128 if density > 0.15 else 1024
 
 
 def _stream(
@@ -446,7 +456,7 @@ def _run_of(w: Sparse) -> int:
 
 
 def _position_bits(w: Sparse) -> NDArray[np.uint8]:
-    """Return the four bits of each group of 2:4 weights: first at 0, first at 1, second at 3, at 2."""
+    """Return the four bits of each group: first at 0, first at 1, second at 3, second at 2."""
     places = _places(w)
     first, second = places[:, 0::2], places[:, 1::2]
     bits = (first == 0) | (first == 1).view(np.uint8) << 1
@@ -531,7 +541,7 @@ def _groups_of(w: NDArray, kept: NDArray, n: int, m: int) -> tuple[NDArray, NDAr
     free = np.cumsum(~taken, axis=2, dtype=np.uint8) <= (n - counts)[:, :, None]
     taken = taken | free
     places = (np.flatnonzero(taken) % m).astype(np.uint8).reshape(rows, groups * n)
-    return whole[taken.reshape(rows, -1)].reshape(rows, groups * n), places
+    return whole[taken.reshape(whole.shape)].reshape(rows, groups * n), places
 
 
 def _codes_of(w: Quantized) -> tuple[NDArray[np.int8], NDArray]:

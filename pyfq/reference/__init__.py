@@ -21,6 +21,7 @@ from .prune import (
 )
 from .quantize import dequantize, fake_quantize, quantize, quantize_fixed_point
 from .select import select_kth
+from .sparse import linear_sparse, to_sparse
 
 __all__ = [
     "activate",
@@ -30,6 +31,7 @@ __all__ = [
     "distortion",
     "fake_quantize",
     "linear",
+    "linear_sparse",
     "matmul",
     "matmul_integer",
     "pack",
@@ -43,5 +45,6 @@ __all__ = [
     "quantize_fixed_point",
     "quantized_matmul",
     "select_kth",
+    "to_sparse",
     "unpack",
 ]
