@@ -4,7 +4,7 @@ A new topic writes a function that returns its cases and names it in `TOPICS`.
 """
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -234,6 +234,47 @@ def _prepared_case(name: str, call: Callable[[Callable[..., Any]], Any]) -> Case
     return Case(f"prepared {name}", lambda: call(prepared), lambda: call(reference.linear))
 
 
+def sparse_cases() -> list[Case]:
+    """Matrices without their zeros and back; their layers, as those with zeros."""
+    few = np.array([[0.0, 4, 3, 0], [1, 0, 0, -2]])
+    positions = np.array([[9], [12]], np.uint8)
+    cases = [Case("known", lambda: pyfq.to_sparse(few, "nm").positions, lambda: positions)]
+    for w, label in _of_both_dtypes():
+        x, w, bias = w[:97].copy(), w[100:].copy(), w[0, :51].copy()
+        for name, pruned, form in (
+            ("csr", pyfq.prune_ratio(w, 0.9), {"format": "csr"}),
+            ("2:4", pyfq.prune_nm(w, 2, 4), {"format": "nm"}),
+            ("3:7", pyfq.prune_nm(w, 3, 7), {"format": "nm", "n": 3, "m": 7}),
+            ("rows", pyfq.prune_rows(w, 0.5), {"format": "rows"}),
+        ):
+            kept, q = pruned.weights, pyfq.quantize(pruned.weights, 8)
+            cases.append(_zeros_case(f"{name} {label}", kept, form))
+            for rows in (1, 20, 97):
+                left, what = x[:rows].copy(), f"{name} {rows} rows {label}"
+                cases.append(_skipping_case(what, _near, _with(left, kept, bias), form))
+                call = _with(left, q, bias, activation="gelu", activation_bits=8)
+                cases.append(_skipping_case(f"codes {what}", _pair, call, form))
+    return cases
+
+
+def _zeros_case(name: str, w: NDArray, form: dict[str, Any]) -> Case:
+    return Case(name, lambda: pyfq.to_sparse(w, **form).toarray(), lambda: w)
+
+
+def _skipping_case(
+    name: str,
+    compared: Callable[..., Case],
+    call: Callable[[Callable[..., Any]], Any],
+    form: dict[str, Any],
+) -> Case:
+    """Return the case that a layer without its zeros is that of the reference with them."""
+
+    def skipping(x, w, *rest, **options):
+        return pyfq.linear(x, pyfq.to_sparse(w, **form), *rest, **options)
+
+    return replace(compared(name, "linear", call), run=lambda: call(skipping))
+
+
 def integer_cases() -> list[Case]:
     """Products of integers, and such products as codes again; two known ones exceed 16 bits."""
     column = np.array([[127], [127], [0], [0]], np.int8)
@@ -282,6 +323,7 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "activation": activation_cases,
     "matmul": matmul_cases,
     "linear": linear_cases,
+    "sparse": sparse_cases,
     "integer": integer_cases,
 }
 
