@@ -143,7 +143,7 @@ def linear(
     ----------
     x : (..., in_features) float32 or float64
         Activations; one axis is one row.
-    w : (out_features, in_features) array of x's dtype, Quantized or Prepared
+    w : (out_features, in_features) array of x's dtype, Quantized, Sparse or Prepared
         Weights. Those of many calls should be prepared; codes of 1 to 7 bits, or in groups, are
         unpacked in each call if they are not.
     bias : (out_features,) array of x's dtype, optional
