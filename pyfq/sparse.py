@@ -15,9 +15,9 @@ from .activation import Activation, activate, as_activation
 from .matmul import PACKED, TRANSPOSED, fill, multiply, pack_panels
 from .pack import pack, unpack_rows
 from .prune import Pruned
-from .quantize import Quantized, quantize
+from .quantize import Quantized
 from .threads import get_num_threads
-from .types import PerGroup, PerRow
+from .types import PerGroup
 
 FORMATS = ("csr", "nm", "rows")
 Format = Literal["csr", "nm", "rows"]
@@ -33,6 +33,8 @@ FEW_LANES = 16
 FEW_DENSE = 3
 # Products of two codes that float32 adds exactly: 1040 * 127 * 127 <= 2**24.
 EXACT_COUNT = 1040
+# `code_rule` of ``quantize(x, 8)``: bits, smallest and largest code, and the first of each choice.
+INT8 = np.array([8, -127, 127, 0, 0, 0, 0, 0, 0], np.int64)
 
 T = TypeVar("T")
 
@@ -340,11 +342,10 @@ def _multiply_exact(
     x: NDArray, w: Sparse, bias: NDArray | None, activation: Activation, out: NDArray
 ) -> None:
     """Multiply codes by codes as floats, whose sums are exact."""
-    quantized = quantize(x, 8, granularity=PerRow())
-    codes, step = quantized.packed.view(np.int8), quantized.scale.reshape(-1)
+    codes, step = _quantize_rows(x)
     scale = _cached(w, "scale", lambda: _scale_of_rows(w))
-    indptr = _cached(w, "csr", lambda: _csr(w))[0]
-    if x.dtype == np.float64 or np.diff(indptr).max() <= EXACT_COUNT:
+    most = _cached(w, "most", lambda: int(np.diff(_csr(w)[0]).max()))
+    if x.dtype == np.float64 or most <= EXACT_COUNT:
         samples = codes.astype(x.dtype)
         _multiply_nonzeros(samples, w, True, scale, step, bias, activation, out)
         return
@@ -355,6 +356,17 @@ def _multiply_exact(
     if bias is not None:
         out += bias
     out[...] = activate(out, activation)
+
+
+def _quantize_rows(x: NDArray) -> tuple[NDArray[np.int8], NDArray]:
+    """Return the codes of ``quantize(x, 8)`` and the steps."""
+    codes, step = np.empty(x.shape, np.int8), np.empty((len(x), 1), x.dtype)
+    zeros, minimum = np.empty_like(step, np.int32), np.empty_like(step)
+    _native.call(
+        "quantize", _native.KIND[x.dtype], x.shape[1], x, INT8, step, zeros, minimum, codes,
+        get_num_threads(), inputs={"x": x},
+    )  # fmt: skip
+    return codes, step.reshape(-1)
 
 
 def _multiply_nonzeros(

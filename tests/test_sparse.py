@@ -300,7 +300,7 @@ REFUSALS = [
     (
         lambda: pyfq.linear(X / 0, to_sparse(pyfq.quantize(W), "csr"), activation_bits=8),
         ValueError,
-        "finite",
+        "x must be finite",
     ),
     (
         lambda: pyfq.linear(X / 0, to_sparse(pyfq.quantize(W), "nm"), activation_bits=8),

@@ -7,7 +7,8 @@ module fq_sparse_real32
   use fq_activation_real32, only: activate_row
   use fq_block_real32, only: aligned_start, finish_rows, LANES
   use fq_code_rule, only: code_rule
-  use fq_codes, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_codes
+  use fq_codes, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, code_start => aligned_start, &
+    multiply_codes
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
   use fq_quantize_real32, only: quantize
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
@@ -25,7 +26,8 @@ module fq_sparse_real64
   use fq_activation_real64, only: activate_row
   use fq_block_real64, only: aligned_start, finish_rows, LANES
   use fq_code_rule, only: code_rule
-  use fq_codes, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_codes
+  use fq_codes, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, code_start => aligned_start, &
+    multiply_codes
   use fq_kinds, only: i8, i16, i32, i64, wp => dp
   use fq_quantize_real64, only: quantize
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
