@@ -6,7 +6,7 @@ module fq_matmul_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_NONE, ACT_SOFTMAX
   use fq_block_real32, only: aligned_start, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, &
-    divide, dot_rows, finish_rows, LANES, multiply_block, panels_read, ROW_STEPS, &
+    divide, dot_rows, finish_rows, LANES, LINE, multiply_block, panels_read, ROW_STEPS, &
     SINGLE_PANELS, TILE_ROWS
   use fq_activation_real32, only: activate_row
   use fq_code_panels_real32, only: CODE_RUN, pack_code_panel, read_bytes, read_halves, spread_panel
@@ -23,7 +23,7 @@ module fq_matmul_real64
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_NONE, ACT_SOFTMAX
   use fq_block_real64, only: aligned_start, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, &
-    divide, dot_rows, finish_rows, LANES, multiply_block, panels_read, ROW_STEPS, &
+    divide, dot_rows, finish_rows, LANES, LINE, multiply_block, panels_read, ROW_STEPS, &
     SINGLE_PANELS, TILE_ROWS
   use fq_activation_real64, only: activate_row
   use fq_code_panels_real64, only: CODE_RUN, pack_code_panel, read_bytes, read_halves, spread_panel
