@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from . import _native
 from ._memory import aligned_empty
-from .activation import Activation, as_activation
-from .matmul import PACKED, TRANSPOSED, multiply, pack_panels
+from .activation import Activation
+from .matmul import PACKED, TRANSPOSED, epilogue, multiply, pack_panels
 from .quantize import Quantized, parameters_by_row
 from .sparse import Sparse, linear_sparse
 from .threads import get_num_threads
@@ -92,11 +92,7 @@ class Codes:
             self.scale,
             self.zero_point,
             self.minimum,
-            bias is not None,
-            out[0] if bias is None else bias,
-            *as_activation(activation),
-            out,
-            get_num_threads(),
+            *epilogue(bias, activation, out),
             inputs={"x": x},
         )
 
@@ -123,11 +119,7 @@ class Nibbles:
             self.zero_point,
             self.minimum is not None,
             self.scale if self.minimum is None else self.minimum,
-            bias is not None,
-            out[0] if bias is None else bias,
-            *as_activation(activation),
-            out,
-            get_num_threads(),
+            *epilogue(bias, activation, out),
             inputs={"x": x},
         )
 
@@ -156,11 +148,7 @@ class CodePanels:
             self.zero_point,
             self.minimum is not None,
             self.scale if self.minimum is None else self.minimum,
-            bias is not None,
-            out[0] if bias is None else bias,
-            *as_activation(activation),
-            out,
-            get_num_threads(),
+            *epilogue(bias, activation, out),
         )
 
 

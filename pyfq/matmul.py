@@ -136,12 +136,16 @@ def multiply(
         a_transposed,
         b,
         form,
-        bias is not None,
-        out[0] if bias is None else bias,
-        *as_activation(activation),
-        out,
-        get_num_threads(),
+        *epilogue(bias, activation, out),
     )
+
+
+def epilogue(
+    bias: NDArray | None, activation: Activation, out: NDArray
+) -> tuple[bool, NDArray, int, float, NDArray, int]:
+    """Return the arguments that end the list of every kernel that writes a product."""
+    beta = out[0] if bias is None else bias  # where there is none, it is not looked at
+    return bias is not None, beta, *as_activation(activation), out, get_num_threads()
 
 
 def fill(out: NDArray, bias: NDArray | None, activation: Activation) -> None:

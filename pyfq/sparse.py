@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from . import _native
 from ._check import FLOATS, as_choice, as_count, as_input, refuse_not_finite
 from ._memory import aligned_empty
-from .activation import Activation, activate, as_activation
-from .matmul import PACKED, TRANSPOSED, fill, multiply, pack_panels
+from .activation import Activation, activate
+from .matmul import PACKED, TRANSPOSED, epilogue, fill, multiply, pack_panels
 from .pack import pack, unpack_rows
 from .prune import Pruned
 from .quantize import Quantized
@@ -307,11 +307,7 @@ def _multiply_rows(
             key = f"panels {_native.lib.__name__}"
             panels = _cached(w, key, lambda: pack_panels(values, True))
             multiply(x, False, panels, PACKED, k, None, None, part)
-    code, slope = as_activation(activation)
-    _native.call(
-        "sparse_scatter", kind, w.rows, part, bias is not None, out[0] if bias is None else bias,
-        code, slope, out, threads,
-    )  # fmt: skip
+    _native.call("sparse_scatter", kind, w.rows, part, *epilogue(bias, activation, out))
 
 
 def _multiply_codes(
@@ -319,10 +315,9 @@ def _multiply_codes(
 ) -> None:
     """Multiply codes by 2:4 codes."""
     spread, sums, scale = _cached(w, "spread codes", lambda: _spread_codes(w))
-    code, slope = as_activation(activation)
     _native.call(
-        "sparse_codes", _native.KIND[x.dtype], x, _run_of(w), spread, sums, scale, bias is not None,
-        out[0] if bias is None else bias, code, slope, out, get_num_threads(), inputs={"x": x},
+        "sparse_codes", _native.KIND[x.dtype], x, _run_of(w), spread, sums, scale,
+        *epilogue(bias, activation, out), inputs={"x": x},
     )  # fmt: skip
 
 
@@ -331,10 +326,9 @@ def _multiply_pairs(
 ) -> None:
     """Multiply few samples by 2:4 weights."""
     groups, values, positions = _cached(w, "pairs", lambda: _pairs(w))
-    code, slope = as_activation(activation)
     _native.call(
-        "sparse_pairs", _native.KIND[x.dtype], x, groups, values, positions, bias is not None,
-        out[0] if bias is None else bias, code, slope, out, get_num_threads(),
+        "sparse_pairs", _native.KIND[x.dtype], x, groups, values, positions,
+        *epilogue(bias, activation, out),
     )  # fmt: skip
 
 
@@ -380,12 +374,11 @@ def _multiply_nonzeros(
     out: NDArray,
 ) -> None:
     """Multiply by each nonzero, or by its code."""
-    code, slope = as_activation(activation)
     what = f"{'codes' if as_codes else 'reals'} {x.dtype}"
     indptr, indices, values = _cached(w, f"csr {what}", lambda: _csr_in(w, x.dtype, as_codes))
     rest = (
         scale is not None, out[0] if scale is None else scale, out[0] if step is None else step,
-        bias is not None, out[0] if bias is None else bias, code, slope, out, get_num_threads(),
+        *epilogue(bias, activation, out),
     )  # fmt: skip
     kind = _native.KIND[x.dtype]
     if len(x) == 1:
