@@ -13,8 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 # Before any OpenMP is loaded: idle threads of one contender that spin would take the cores from the
-# next.  It costs a call some ten microseconds, and all of them the same.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# next.  So they sleep after a moment, as pyfq has it by default; OpenBLAS counts cycles, in powers
+# of 2.
+if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+    os.environ |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "5000"}
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 import roofline
 from amx import amx

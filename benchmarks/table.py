@@ -23,8 +23,8 @@ which it does as many of them from registers, or reads as many bytes from whatev
 over the time taken, and which of both it is.
 `x peer` is how many times as fast as the peer pyfq is, best round against best round; of several
 ways to do it in a library the fastest counts. The reference and what NumPy does without BLAS run on
-one thread; torch, ONNX Runtime and BLAS on as many as pyfq. No library's idle threads spin. Targets
-are judged with all threads; in brackets is the range of the rounds."""
+one thread; torch, ONNX Runtime and BLAS on as many as pyfq. Idle threads sleep after 0.3 ms, ONNX
+Runtime's at once. Targets are judged with all threads; in brackets is the range of the rounds."""
 
 GOAL_HEADERS = (
     "goal", "threads", "cases", "geometric mean", "wanted", "least", "wanted", "in", "",

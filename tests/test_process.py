@@ -79,8 +79,9 @@ def test_import_leaves_environment(run, policy):
 @pytest.mark.parametrize("policy", [None, "active"])
 def test_import_lets_idle_threads_sleep(run, policy):
     chosen = {} if policy is None else {"OMP_WAIT_POLICY": policy}
-    said = run("import pyfq", OMP_DISPLAY_ENV="true", **chosen)
+    said = run("import pyfq", OMP_DISPLAY_ENV="verbose", **chosen)
     assert f"OMP_WAIT_POLICY = '{(policy or 'passive').upper()}'" in said
+    assert ("GOMP_SPINCOUNT = '5000'" in said) == (policy is None)
 
 
 @needs_linux

@@ -19,6 +19,9 @@ except ImportError as e:
         "and run Python from another directory."
     ) from e
 
+# Some 0.3 ms: the pauses between the calls of a program that does little else.
+IDLE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "5000"}
+
 KIND = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 
 
@@ -32,19 +35,19 @@ def runnable() -> tuple[str, ...]:
 def load(isa: str) -> ModuleType:
     """Load one variant, leaving the process as it was.
 
-    libgomp reads its settings when it is loaded.  Idle threads that spin fight NumPy's BLAS threads
-    for the cores, so it is told to let them sleep, unless the user chose; and where OMP_PROC_BIND
-    makes it pin the loading thread, the affinity is put back.
+    libgomp reads its settings when it is loaded.  Idle threads that spin for long fight NumPy's
+    BLAS threads for the cores, and those that sleep at once take tens of microseconds to wake, so
+    it is told to let them spin for a moment, unless the user chose; and where OMP_PROC_BIND makes
+    it pin the loading thread, the affinity is put back.
     """
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    chosen = os.environ.get("OMP_WAIT_POLICY")
-    if chosen is None:
-        os.environ["OMP_WAIT_POLICY"] = "passive"
+    settings = {} if IDLE_THREADS.keys() & os.environ.keys() else IDLE_THREADS
+    os.environ.update(settings)
     try:
         return importlib.import_module(f"{__name__}._isa_{isa}")
     finally:
-        if chosen is None:
-            del os.environ["OMP_WAIT_POLICY"]
+        for name in settings:
+            del os.environ[name]
         if affinity is not None:
             os.sched_setaffinity(0, affinity)
 
