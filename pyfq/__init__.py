@@ -11,6 +11,7 @@ from .fastest import Fastest, fastest
 from .integer import matmul_integer, quantized_matmul
 from .linear import Prepared, linear, prepare
 from .matmul import matmul
+from .network import Dense, Network
 from .pack import pack, unpack
 from .prune import (
     Pruned,
@@ -30,9 +31,11 @@ from .types import PerGroup, PerRow, PerTensor
 __version__: str = _build.VERSION
 
 __all__ = [
+    "Dense",
     "Distortion",
     "Fastest",
     "FqError",
+    "Network",
     "PerGroup",
     "PerRow",
     "PerTensor",

@@ -280,6 +280,76 @@ def linear_sparse(
         _multiply_nonzeros(x, w, False, None, None, bias, activation, out)
 
 
+def describe_sparse(w: Sparse, activation_bits: int | None, batch: int) -> dict[str, Any]:
+    """Return how a network's kernel multiplies so many samples: as `linear_sparse` does.
+
+    Parameters
+    ----------
+    w : Sparse
+        Weights.
+    activation_bits : 8 or None
+        As `linear_sparse` takes it.
+    batch : int
+        Samples, at least 1.
+
+    Returns
+    -------
+    dict of str to int, str and array
+        Components of `planned_layer` (`fortran/fq_plan.f90`) by name, arrays for places.
+    """
+    if w.format == "rows" and len(w.rows):
+        return {"kept": w.rows, "rows": len(w.rows), **_describe_rows(w, activation_bits, batch)}
+    coded = bool(activation_bits)
+    if (w.n, w.m) == (2, 4) and coded and 8 * _run_of(w) <= MOST_CODES:
+        spread, sums, scale = _spread_codes(w)
+        return {
+            "form": "pair_codes", "weights": spread, "first": sums, "scale": scale,
+            "stride": _run_of(w),
+        }  # fmt: skip
+    if (w.n, w.m) == (2, 4) and not coded and batch <= FEW_SAMPLES:
+        groups, values, positions = _pairs(w)
+        return {
+            "form": "pairs", "weights": values, "first": positions, "groups": groups,
+            "extent": len(values),
+        }  # fmt: skip
+    indptr, indices, values = _csr_in(w, w.dtype, coded)
+    if coded and w.dtype == np.float32 and np.diff(indptr).max(initial=0) > EXACT_COUNT:
+        codes = np.zeros(w.shape, np.int8)
+        codes[_row_of_each(indptr), indices] = values
+        return _describe_codes(codes, _scale_of_rows(w))
+    scale = {"coded": 1, "scale": _scale_of_rows(w)} if coded else {}
+    if batch == 1:
+        return {"form": "csr", "weights": values, "first": indptr, "second": indices, **scale}
+    block_steps = _block_steps(len(values) / w.size, batch)
+    starts, cols, values = _stream(w.shape, indptr, indices, values, block_steps)
+    return {
+        "form": "stream", "weights": values, "first": starts, "second": cols,
+        "stride": block_steps, **scale,
+    }  # fmt: skip
+
+
+def _describe_rows(w: Sparse, activation_bits: int | None, batch: int) -> dict[str, Any]:
+    """Return how the rows kept are multiplied by."""
+    if activation_bits:
+        return _describe_codes(w.values, _scale_of_kept(w))
+    values = _reals(w)
+    if batch <= FEW_DENSE:
+        return {"form": "rows", "weights": values, "stride": len(values)}
+    panels = pack_panels(values, True)
+    return {"form": "panels", "weights": panels, "stride": len(panels)}
+
+
+def _describe_codes(values: NDArray[np.int8], scale: NDArray) -> dict[str, Any]:
+    """Return how a matrix of codes with a scale a row is multiplied by."""
+    codes, scale, zero_point, minimum = _code_rows(values, scale)
+    k = values.shape[1]
+    return {
+        "form": "codes", "weights": codes, "scale": scale, "zero_point": zero_point,
+        "minimum": minimum, "group_size": k, "groups": 1, "stride": codes.shape[1],
+        "extent": -(-k // RUN) * RUN,
+    }  # fmt: skip
+
+
 def _multiply_rows(
     x: NDArray,
     w: Sparse,
@@ -294,7 +364,7 @@ def _multiply_rows(
     kind = _native.KIND[x.dtype]
     threads = get_num_threads()
     if activation_bits:
-        codes = _cached(w, "codes", lambda: _code_rows(w))
+        codes = _cached(w, "codes", lambda: _code_rows(w.values, _scale_of_kept(w)))
         _native.call(
             "linear_codes", kind, k, -(-k // RUN) * RUN, x, *codes, False, part[0], 0, 0.0, part,
             threads, inputs={"x": x},
@@ -486,15 +556,22 @@ def _csr(w: Sparse) -> tuple[NDArray, NDArray, NDArray]:
     return indptr, _columns(w)[0][kept].astype(np.int32), w.values[kept]
 
 
-def _code_rows(w: Sparse) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Return the codes of the rows kept as `linear_codes` takes them, and their parameters."""
-    count, k = w.values.shape
+def _code_rows(
+    values: NDArray[np.int8], scale: NDArray
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Return codes with a scale a row as `linear_codes` takes them, and their parameters."""
+    count, k = values.shape
     width = -(-k // RUN) * RUN
     codes = aligned_empty((count, width + RUN * (width % 512 == 0)), np.int8)
     codes[...] = 0
-    codes[:, :k] = w.values
-    scale = np.full((count, 1), w.scale.reshape(-1, 1), w.scale.dtype)
+    codes[:, :k] = values
+    scale = scale.reshape(-1, 1)
     return codes, scale, np.zeros((count, 1), np.int32), np.zeros_like(scale)
+
+
+def _scale_of_kept(w: Sparse) -> NDArray:
+    """Return the step of each row that is kept."""
+    return np.full(len(w.values), w.scale.reshape(-1), w.scale.dtype)
 
 
 def _scale_of_rows(w: Sparse) -> NDArray:

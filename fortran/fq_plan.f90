@@ -1,0 +1,40 @@
+!> How a network's weights lie in one block of memory.  Mirrored in `pyfq/plan.py`.
+module fq_plan
+  use fq_kinds, only: i64
+  implicit none (type, external)
+  private
+
+  !> What multiplies by the weights of a layer.
+  integer(i64), parameter, public :: FORM_ROWS = 1, FORM_PANELS = 2, FORM_CODES = 3, &
+    FORM_NIBBLES = 4, FORM_CODE_PANELS = 5, FORM_CSR = 6, FORM_STREAM = 7, FORM_PAIRS = 8, &
+    FORM_PAIR_CODES = 9
+
+  !> A layer: where an array starts is in bytes from the first, a multiple of 64; -1 if there is
+  !> none.  In NumPy an array of int64.
+  type, bind(c), public :: planned_layer
+    integer(i64) :: form        !! one of FORM_...
+    integer(i64) :: n           !! outputs
+    integer(i64) :: k           !! inputs
+    integer(i64) :: activation  !! one of ACT_...
+    integer(i64) :: bias        !! where its bias is, `(n)`
+    integer(i64) :: kept        !! where the numbers of its nonzero rows are; -1: all are computed
+    integer(i64) :: rows        !! rows of weights that are stored
+    integer(i64) :: coded       !! 1: inputs become codes first, for FORM_CSR and FORM_STREAM
+    integer(i64) :: weights     !! where values or codes are
+    integer(i64) :: first       !! where `indptr`, starts, positions or sums of codes are
+    integer(i64) :: second      !! where column indices are
+    integer(i64) :: scale       !! where scales are
+    integer(i64) :: zero_point  !! where zero points are
+    integer(i64) :: minimum     !! where minima are
+    integer(i64) :: group_size  !! weights of a group
+    integer(i64) :: groups      !! groups of a row
+    integer(i64) :: stride      !! codes from row to row, steps, columns of a block, or bytes of a run
+    integer(i64) :: extent      !! panels; codes from group to group; 1: halves of bytes
+  end type planned_layer
+
+  !> What is done to inputs and outputs: `(x - input_mean)/input_scale`, `output_scale*y +
+  !> output_mean`.  Where each array is; -1 if there is none.
+  type, bind(c), public :: planned_ends
+    integer(i64) :: input_mean, input_scale, output_mean, output_scale
+  end type planned_ends
+end module fq_plan

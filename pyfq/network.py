@@ -1,0 +1,494 @@
+"""Networks of dense layers (`fortran/kernels/fq_network.f90`)."""
+
+import bisect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from . import _native
+from ._check import FLOATS, as_choice, as_count, as_input, as_output, refuse_not_finite
+from .activation import Activation, as_activation
+from .errors import NOT_FINITE, FqError
+from .layouts import Layout, Nonzeros
+from .linear import MOST_LANE_ROWS, prepare
+from .plan import ENDS, Plan, plan_layers
+from .quantize import Quantized
+from .sparse import FEW_DENSE, FEW_SAMPLES, Sparse
+from .threads import get_num_threads
+
+Weights = NDArray | Quantized | Sparse
+Initialization = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
+
+# Numbers of samples from which another layout of some weights is the better one.
+_LIMITS = sorted({1, MOST_LANE_ROWS, FEW_DENSE, FEW_SAMPLES})
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """A layer: ``activation(x @ weights.T + bias)``, as `linear` computes it.
+
+    Parameters
+    ----------
+    weights : (out_features, in_features) array, Quantized or Sparse
+        float32 or float64, finite; an array that can be written to is copied.
+    bias : (out_features,) array of the weights' dtype, optional
+        Finite; copied in the same way.
+    activation : str, ("leaky_relu", slope) or None
+        As `activate` takes it.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If shapes do not fit each other or are empty, an array is not C-contiguous or not finite, or
+        there is no such activation.
+
+    Examples
+    --------
+    >>> layer = Dense(np.array([[1.0, -2.0]]), np.array([0.5]), "relu")
+    >>> layer.shape, layer.dtype, layer.activation
+    ((1, 2), dtype('float64'), 'relu')
+    """
+
+    weights: Weights
+    bias: NDArray | None = None
+    activation: Activation = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no layer."""
+        if not isinstance(self.weights, Quantized | Sparse):
+            object.__setattr__(self, "weights", _frozen(self.weights, "weights", FLOATS))
+        if len(self.shape) != 2 or 0 in self.shape:
+            raise ValueError(
+                f"weights must have shape (out_features, in_features), not {self.shape}"
+            )
+        if self.bias is not None:
+            bias = _frozen(self.bias, "bias", (self.dtype.type,), self.shape[:1])
+            object.__setattr__(self, "bias", bias)
+        as_activation(self.activation)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(out_features, in_features)``."""
+        return self.weights.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of activations and bias."""
+        w = self.weights
+        return w.scale.dtype if isinstance(w, Quantized) else w.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weights and bias."""
+        return self.weights.nbytes + (0 if self.bias is None else self.bias.nbytes)
+
+    @property
+    def size(self) -> int:
+        """Number of weights and biases that are not left out."""
+        w = self.weights
+        kept = int(np.count_nonzero(w.values)) if isinstance(w, Sparse) else math.prod(self.shape)
+        return kept + (0 if self.bias is None else self.bias.size)
+
+    def toarray(self) -> NDArray:
+        """Return the weights as an array."""
+        match self.weights:
+            case Quantized() as w:
+                return w.dequantize()
+            case Sparse() as w:
+                return w.toarray()
+        return self.weights
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Dense layers, one after the other; a forward pass is one call into Fortran.
+
+    With means and scales, ``forward(x) = output_scale * layers((x - input_mean) / input_scale) +
+    output_mean``: an emulator takes and returns physical units.
+
+    Networks do not change: training, pruning and quantizing make new ones.
+
+    Parameters
+    ----------
+    layers : sequence of Dense
+        At least one; the outputs of each are the inputs of the next. Softmax is for the last only.
+    input_mean, input_scale : (inputs,) array of the layers' dtype, optional
+        Both or neither; finite, scales not 0.
+    output_mean, output_scale : (outputs,) array of the layers' dtype, optional
+        The same.
+    classes : (outputs,) array, optional
+        Labels that `predict` returns; without them it returns outputs.
+    activation_bits : int or None
+        8: layers of `Quantized` weights of at most 8 bits, and of `Sparse` codes, quantize their
+        inputs as `linear` does.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If layers do not fit each other, an array has the wrong shape, is not finite or not
+        C-contiguous.
+
+    See Also
+    --------
+    pyfq.train, pyfq.distill, pyfq.load_network
+
+    Examples
+    --------
+    >>> first = Dense(np.array([[1.0, -1.0], [0.5, 0.5]]), activation="relu")
+    >>> network = Network([first, Dense(np.array([[1.0, 2.0]]), np.array([0.5]))])
+    >>> network.sizes, network.multiply_adds
+    ((2, 2, 1), 6)
+    >>> network.forward(np.array([[1.0, 3.0], [3.0, 1.0]]))
+    array([[4.5],
+           [6.5]])
+    """
+
+    layers: tuple[Dense, ...]
+    input_mean: NDArray | None = None
+    input_scale: NDArray | None = None
+    output_mean: NDArray | None = None
+    output_scale: NDArray | None = None
+    classes: NDArray | None = None
+    activation_bits: int | None = None
+    _plans: dict[Any, Plan] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no network."""
+        layers = tuple(self.layers)
+        object.__setattr__(self, "layers", layers)
+        if not layers or not all(isinstance(layer, Dense) for layer in layers):
+            raise TypeError("layers must be a sequence of at least one Dense")
+        for i, (before, layer) in enumerate(zip(layers, layers[1:], strict=False), 1):
+            if layer.shape[1] != before.shape[0]:
+                raise ValueError(
+                    f"layers[{i}] must have {before.shape[0]} inputs, not {layer.shape[1]}"
+                )
+            if layer.dtype != layers[0].dtype:
+                raise TypeError(f"layers[{i}] must be {layers[0].dtype}, not {layer.dtype}")
+            if before.activation == "softmax":
+                raise ValueError(f"layers[{i - 1}] must not be softmax: only the last may")
+        if self.activation_bits not in (None, 8):
+            raise ValueError(f"activation_bits must be None or 8, not {self.activation_bits!r}")
+        for name, n in zip(ENDS, (self.sizes[0],) * 2 + (self.sizes[-1],) * 2, strict=True):
+            self._freeze_end(name, n)
+        if self.classes is not None and np.shape(self.classes) != self.sizes[-1:]:
+            raise ValueError(
+                f"classes must have shape {self.sizes[-1:]}, not {np.shape(self.classes)}"
+            )
+
+    def _freeze_end(self, name: str, n: int) -> None:
+        end, (side, _, what) = getattr(self, name), name.partition("_")
+        other = f"{side}_{'scale' if what == 'mean' else 'mean'}"
+        if (end is None) != (getattr(self, other) is None):
+            raise ValueError(f"{name} and {other} must both be given, or neither")
+        if end is not None:
+            end = _frozen(end, name, (self.dtype.type,), (n,))
+            if what == "scale" and not end.all():
+                raise ValueError(f"{name} must not be 0, but entry {np.flatnonzero(end == 0)[0]} is")
+            object.__setattr__(self, name, end)
+
+    def __reduce__(self) -> tuple:
+        """Copy and pickle what the network is, not its plans, which are of this machine."""
+        return _restored, tuple(getattr(self, f.name) for f in fields(self) if f.init)
+
+    @classmethod
+    def create(
+        cls,
+        sizes: Sequence[int],
+        *,
+        activation: Activation = "relu",
+        output_activation: Activation = None,
+        initialization: Initialization | None = None,
+        seed: int = 0,
+        dtype: DTypeLike = np.float32,
+    ) -> "Network":
+        r"""Return a network with random weights, and biases of 0.
+
+        Weights of a layer with k inputs and n outputs have mean 0 and variance 2/k (He) or
+        2/(n + k) (Glorot).
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Inputs, neurons of each hidden layer, outputs; at least 2, each at least 1.
+        activation : str, ("leaky_relu", slope) or None
+            Of the hidden layers.
+        output_activation : str, ("leaky_relu", slope) or None
+            Of the last.
+        initialization : str, optional
+            ``"he_normal"``, ``"he_uniform"``, ``"glorot_normal"`` or ``"glorot_uniform"``; by
+            default Glorot, uniform, for tanh and sigmoid, else He, normal.
+        seed : int
+            Of NumPy's generator PCG64, which is drawn from layer by layer in float64.
+        dtype : dtype
+            float32 or float64.
+
+        Returns
+        -------
+        Network
+            The network.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, or is none of these.
+
+        References
+        ----------
+        He et al. 2015, Delving deep into rectifiers, arXiv 1502.01852; Glorot & Bengio 2010,
+        Understanding the difficulty of training deep feedforward neural networks, AISTATS.
+
+        Examples
+        --------
+        >>> network = Network.create((64, 32, 10), seed=1)
+        >>> network.sizes, network.dtype
+        ((64, 32, 10), dtype('float32'))
+        """
+        sizes = [as_count(n, f"sizes[{i}]", 1) for i, n in enumerate(sizes)]
+        if len(sizes) < 2:
+            raise ValueError(f"sizes must be at least inputs and outputs, not {tuple(sizes)}")
+        dtype = np.dtype(dtype)
+        if dtype.type not in FLOATS:
+            raise TypeError(f"dtype must be float32 or float64, not {dtype}")
+        if initialization is None:
+            glorot = activation in ("tanh", "sigmoid")
+            initialization = "glorot_uniform" if glorot else "he_normal"
+        as_choice(initialization, "initialization", get_args(Initialization))
+        family, shape = initialization.split("_")
+        generator = np.random.default_rng(as_count(seed, "seed", 0))
+        layers = []
+        for i, (k, n) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            deviation = math.sqrt(2 / (k if family == "he" else n + k))
+            if shape == "normal":
+                w = generator.normal(0, deviation, (n, k))
+            else:
+                w = generator.uniform(-1, 1, (n, k)) * (math.sqrt(3) * deviation)
+            last = i == len(sizes) - 2
+            its_activation = output_activation if last else activation
+            layers.append(Dense(w.astype(dtype), np.zeros(n, dtype), its_activation))
+        return cls(tuple(layers))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of inputs and outputs."""
+        return self.layers[0].dtype
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Inputs, outputs of each layer."""
+        return (self.layers[0].shape[1], *(layer.shape[0] for layer in self.layers))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weights and biases, as they are stored."""
+        return sum(layer.nbytes for layer in self.layers)
+
+    @property
+    def size(self) -> int:
+        """Number of weights and biases; of sparse layers, those that are kept."""
+        return sum(layer.size for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications and additions of a sample; of sparse layers, those that are not left out."""
+        biases = sum(layer.bias.size for layer in self.layers if layer.bias is not None)
+        return self.size - biases
+
+    @property
+    def parameters(self) -> dict[str, NDArray]:
+        """Weights and biases as arrays, ``"layers.0.weight"``, ``"layers.0.bias"``, ..."""
+        named = {}
+        for i, layer in enumerate(self.layers):
+            named[f"layers.{i}.weight"] = layer.toarray()
+            if layer.bias is not None:
+                named[f"layers.{i}.bias"] = layer.bias
+        return named
+
+    def with_parameters(self, parameters: Mapping[str, NDArray]) -> "Network":
+        """Return the network with other weights and biases.
+
+        Parameters
+        ----------
+        parameters : mapping of str to array, Quantized or Sparse
+            As `parameters` names them; what is not there stays.
+
+        Returns
+        -------
+        Network
+            The network.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name is unknown, or a value does not fit.
+
+        Examples
+        --------
+        >>> network = Network([Dense(np.array([[1.0, 2.0]]))])
+        >>> network = network.with_parameters({"layers.0.weight": np.array([[3.0, 4.0]])})
+        >>> network.forward(np.array([[1.0, 1.0]]))
+        array([[7.]])
+        """
+        left = dict(parameters)
+        layers = []
+        for i, layer in enumerate(self.layers):
+            weights = left.pop(f"layers.{i}.weight", layer.weights)
+            bias = left.pop(f"layers.{i}.bias", layer.bias)
+            layers.append(Dense(weights, bias, layer.activation))
+            if layers[-1].shape != layer.shape:
+                raise ValueError(
+                    f"layers.{i}.weight must have shape {layer.shape}, not {layers[-1].shape}"
+                )
+        if left:
+            raise ValueError(f"parameters must be those of the network, not {next(iter(left))!r}")
+        return replace(self, layers=tuple(layers))
+
+    def map_weights(self, function: Callable[[NDArray], Weights]) -> "Network":
+        """Return the network with the weights of each layer put through a function.
+
+        Parameters
+        ----------
+        function : callable
+            Takes the weights of a layer as an array, returns an array, `Quantized` or `Sparse`.
+
+        Returns
+        -------
+        Network
+            The network.
+
+        Examples
+        --------
+        >>> from pyfq import quantize
+        >>> network = Network.create((64, 32, 10))
+        >>> small = network.map_weights(lambda w: quantize(w, 8))
+        >>> network.nbytes, small.nbytes
+        (9640, 2704)
+        """
+        layers = (replace(layer, weights=function(layer.toarray())) for layer in self.layers)
+        return replace(self, layers=tuple(layers))
+
+    def forward(self, x: NDArray, *, out: NDArray | None = None) -> NDArray:
+        """Return the outputs for some inputs.
+
+        The outputs of a sample are the same bits for any number of threads; and for any number of
+        samples, except that layers of `Sparse` weights may sum in another order.
+
+        Parameters
+        ----------
+        x : (..., inputs) array of the network's dtype
+            Samples; one axis is one sample.
+        out : (..., outputs) array of the network's dtype, optional
+            Where to write; must not overlap `x`.
+
+        Returns
+        -------
+        (..., outputs) array of the network's dtype
+            What the last layer gives, in the units of `output_scale` if there is one.
+
+        Raises
+        ------
+        TypeError
+            If an argument has the wrong type or dtype.
+        ValueError
+            If an array has the wrong shape or is not C-contiguous; if inputs are quantized and not
+            finite.
+        FqError
+            If inputs of a later layer are quantized and not finite.
+        """
+        dtype = self.layers[0].dtype
+        x = as_input(x, "x", (dtype.type,))
+        shape, k = x.shape, self.layers[0].shape[1]
+        if not shape or shape[-1] != k:
+            raise ValueError(f"x must have shape (..., {k}), not {shape}")
+        shape = (*shape[:-1], self.layers[-1].shape[0])
+        y = np.empty(shape, dtype) if out is None else as_output(out, "out", dtype, shape, x)
+        if len(shape) != 2:
+            x, y = x.reshape(-1, k), y.reshape(-1, shape[-1])
+        batch = len(x)
+        if batch:
+            plan = self._plan(batch)
+            info = plan.call(x, *plan.arguments, y, get_num_threads())
+            if info == NOT_FINITE:
+                refuse_not_finite({"x": x})
+            if info:
+                raise FqError("forward_network", info)
+        return y.reshape(shape) if len(shape) != 2 else y
+
+    def predict(self, x: NDArray) -> NDArray:
+        """Return the most likely class of each sample, or the outputs of a network without classes.
+
+        Parameters
+        ----------
+        x : (..., inputs) array of the network's dtype
+            Samples.
+
+        Returns
+        -------
+        (...,) array of the dtype of `classes`, or (..., outputs) array
+            The class whose output is the largest, the first of equals.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `forward`.
+
+        Examples
+        --------
+        >>> network = Network([Dense(np.eye(2))], classes=np.array(["cat", "dog"]))
+        >>> network.predict(np.array([[0.1, 0.9], [0.8, 0.2]]))
+        array(['dog', 'cat'], dtype='<U3')
+        """
+        y = self.forward(x)
+        return y if self.classes is None else np.asarray(self.classes)[y.argmax(axis=-1)]
+
+    def _plan(self, batch: int) -> Plan:
+        """Return the plan for so many samples."""
+        key = bisect.bisect_left(_LIMITS, batch), _native.lib
+        if key not in self._plans:
+            self._plans[key] = self._make_plan(batch)
+        return self._plans[key]
+
+    def _make_plan(self, batch: int) -> Plan:
+        """Return the plan, that of another number of samples if it would be the same."""
+        alike = all(isinstance(layer.weights, np.ndarray) for layer in self.layers)
+        if alike:
+            for (_, lib), plan in self._plans.items():
+                if lib is _native.lib:
+                    return plan
+        layers = [
+            (layer.shape, self._layout(layer, batch), layer.bias, layer.activation)
+            for layer in self.layers
+        ]
+        ends = [getattr(self, name) for name in ENDS]
+        return plan_layers(layers, ends, self.dtype, batch)
+
+    def _layout(self, layer: Dense, batch: int) -> Layout:
+        w, bits = layer.weights, self.activation_bits
+        if isinstance(w, Sparse):
+            return Nonzeros(w, bits if w.scale is not None else None)
+        takes_codes = isinstance(w, Quantized) and w.bits <= 8
+        return prepare(w, activation_bits=bits if takes_codes else None, batch=batch).layout
+
+
+def _restored(*parts: Any) -> Network:
+    return Network(*parts)
+
+
+def _frozen(
+    x: Any, name: str, dtypes: Sequence[Any], shape: tuple[int, ...] | None = None
+) -> NDArray:
+    """Return an array that nobody can write to, copied if need be."""
+    x = as_input(x, name, dtypes, shape)
+    refuse_not_finite({name: x})
+    if x.flags.writeable:
+        x = x.copy()
+        x.flags.writeable = False
+    return x

@@ -1,0 +1,139 @@
+"""A network's weights in one block of memory, as its kernel reads them (`fortran/fq_plan.f90`)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _native
+from ._memory import LINE, aligned_empty
+from .activation import Activation, as_activation
+from .layouts import CodePanels, Codes, Layout, Nibbles, Nonzeros, Panels, Rows
+from .sparse import describe_sparse
+
+# From 1, in the order of the constants FORM_.
+FORMS = (
+    "rows", "panels", "codes", "nibbles", "code_panels", "csr", "stream", "pairs", "pair_codes",
+)  # fmt: skip
+# The components of `planned_layer`, those that are arrays, and those of `planned_ends`.
+FIELDS = (
+    "form", "n", "k", "activation", "bias", "kept", "rows", "coded", "weights", "first", "second",
+    "scale", "zero_point", "minimum", "group_size", "groups", "stride", "extent",
+)  # fmt: skip
+ARRAYS = ("bias", "kept", "weights", "first", "second", "scale", "zero_point", "minimum")
+ENDS = ("input_mean", "input_scale", "output_mean", "output_scale")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What `forward_network` takes of a network.
+
+    Attributes
+    ----------
+    layers : (layers, 18) int64
+        Their descriptions, `FIELDS`.
+    slopes : (layers,) float32 or float64
+        Of ``"leaky_relu"``.
+    memory : (bytes,) int8
+        All arrays, each from a multiple of 64 bytes on.
+    ends : (4,) int64
+        Where `ENDS` are.
+    call : callable
+        The kernel, for inputs, `arguments`, outputs and the number of threads.
+    """
+
+    layers: NDArray[np.int64]
+    slopes: NDArray
+    memory: NDArray[np.int8]
+    ends: NDArray[np.int64]
+    call: Callable[..., int]
+
+    @property
+    def arguments(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """What the kernel takes between inputs and outputs."""
+        return self.layers, self.slopes, self.memory, self.ends
+
+
+def plan_layers(
+    layers: Sequence[tuple[tuple[int, int], Layout, NDArray | None, Activation]],
+    ends: Sequence[NDArray | None],
+    dtype: np.dtype,
+    batch: int,
+) -> Plan:
+    """Return the plan of layers for so many samples.
+
+    Parameters
+    ----------
+    layers : sequence of (shape, layout, bias, activation)
+        The layers, in order, shapes ``(out_features, in_features)``.
+    ends : sequence of 4 arrays or None
+        As in `ENDS`.
+    dtype : dtype
+        Of activations.
+    batch : int
+        Samples of a call, at least 1.
+    """
+    arrays: list[NDArray] = []
+    used = 0
+
+    def place(array: NDArray | None) -> int:
+        nonlocal used
+        if array is None:
+            return -1
+        start = used
+        arrays.append(array)
+        used += -(-array.nbytes // LINE) * LINE
+        return start
+
+    table = np.full((len(layers), len(FIELDS)), -1, np.int64)
+    slopes = np.zeros(len(layers), dtype)
+    for row, ((n, k), layout, bias, activation) in enumerate(layers):
+        code, slopes[row] = as_activation(activation)
+        described = {"n": n, "k": k, "rows": n, "coded": 0, "activation": code, "bias": bias}
+        described |= _describe(layout, batch)
+        described["form"] = FORMS.index(described["form"]) + 1
+        table[row] = [
+            place(described.get(field)) if field in ARRAYS else described.get(field, -1)
+            for field in FIELDS
+        ]
+    places = np.array([place(end) for end in ends], np.int64)
+    memory = aligned_empty((used + LINE,), np.int8)
+    start = 0
+    for array in arrays:
+        memory[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.int8)
+        start += -(-array.nbytes // LINE) * LINE
+    memory.flags.writeable = False
+    call = getattr(_native.lib, f"fq_forward_network_{_native.KIND[dtype]}")
+    return Plan(table, slopes, memory, places, call)
+
+
+def _describe(layout: Layout, batch: int) -> dict[str, Any]:
+    """Return those of `FIELDS` that say what a layout is."""
+    match layout:
+        case Rows(w):
+            return {"form": "rows", "weights": w, "stride": len(w)}
+        case Panels(panels=panels):
+            return {"form": "panels", "weights": panels, "stride": len(panels)}
+        case Codes(codes, group_size, stride, scale, zero_point, minimum):
+            return {
+                "form": "codes", "weights": codes, "scale": scale,
+                "zero_point": zero_point, "minimum": minimum, "group_size": group_size,
+                "groups": scale.shape[1], "stride": codes.shape[1], "extent": stride,
+            }  # fmt: skip
+        case Nibbles(words, group_size, scale, zero_point, minimum):
+            return {
+                "form": "nibbles", "weights": words, "scale": scale,
+                "zero_point": zero_point, "minimum": minimum, "group_size": group_size,
+                "groups": scale.shape[1],
+            }  # fmt: skip
+        case CodePanels(codes, halves, group_size, scale, zero_point, minimum):
+            return {
+                "form": "code_panels", "weights": codes, "scale": scale,
+                "zero_point": zero_point, "minimum": minimum, "group_size": group_size,
+                "groups": scale.shape[1], "stride": codes.shape[1], "extent": int(halves),
+            }  # fmt: skip
+        case Nonzeros(w, activation_bits):
+            return describe_sparse(w, activation_bits, batch)
+    raise TypeError(f"no plan for {type(layout).__name__}")
