@@ -10,6 +10,7 @@ from .errors import FqError
 from .fastest import Fastest, fastest
 from .integer import matmul_integer, quantized_matmul
 from .linear import Prepared, linear, prepare
+from .losses import soften
 from .matmul import matmul
 from .network import Dense, Network
 from .pack import pack, unpack
@@ -26,15 +27,22 @@ from .quantize import Quantized, fake_quantize, quantize, quantize_fixed_point
 from .select import select_kth
 from .sparse import Sparse, to_sparse
 from .threads import get_num_threads, num_threads, set_num_threads
+from .train import SGD, Adam, AdamW, Epoch, FakeQuantize, Hint, Schedule, Training, train
 from .types import PerGroup, PerRow, PerTensor
 
 __version__: str = _build.VERSION
 
 __all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
     "Dense",
     "Distortion",
+    "Epoch",
+    "FakeQuantize",
     "Fastest",
     "FqError",
+    "Hint",
     "Network",
     "PerGroup",
     "PerRow",
@@ -42,7 +50,9 @@ __all__ = [
     "Prepared",
     "Pruned",
     "Quantized",
+    "Schedule",
     "Sparse",
+    "Training",
     "activate",
     "cast_from",
     "cast_to",
@@ -70,6 +80,8 @@ __all__ = [
     "select_kth",
     "set_num_threads",
     "show_config",
+    "soften",
     "to_sparse",
+    "train",
     "unpack",
 ]

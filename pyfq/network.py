@@ -192,7 +192,9 @@ class Network:
         if end is not None:
             end = _frozen(end, name, (self.dtype.type,), (n,))
             if what == "scale" and not end.all():
-                raise ValueError(f"{name} must not be 0, but entry {np.flatnonzero(end == 0)[0]} is")
+                raise ValueError(
+                    f"{name} must not be 0, but entry {np.flatnonzero(end == 0)[0]} is"
+                )
             object.__setattr__(self, name, end)
 
     def __reduce__(self) -> tuple:

@@ -468,6 +468,13 @@ def _code_range(bits: int, signed: bool, range: str) -> tuple[int, int]:
     return (-high if range == "narrow" else -high - 1), high
 
 
+def code_rule(bits: int, scheme: Scheme) -> NDArray[np.int64]:
+    """Return the rule of ``quantize(w, bits, scheme=scheme)``, `code_rule` in Fortran."""
+    as_choice(scheme, "scheme", SCHEMES)
+    low, high = _code_range(bits, scheme == "symmetric", "narrow")
+    return _rule(bits, low, high, scheme, "absmax", "half_even", False, False, None)
+
+
 def _rule(
     bits: int,
     low: int,
