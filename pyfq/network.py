@@ -1,6 +1,7 @@
 """Networks of dense layers (`fortran/kernels/fq_network.f90`)."""
 
 import bisect
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -166,7 +167,7 @@ class Network:
         object.__setattr__(self, "layers", layers)
         if not layers or not all(isinstance(layer, Dense) for layer in layers):
             raise TypeError("layers must be a sequence of at least one Dense")
-        for i, (before, layer) in enumerate(zip(layers, layers[1:], strict=False), 1):
+        for i, (before, layer) in enumerate(itertools.pairwise(layers), 1):
             if layer.shape[1] != before.shape[0]:
                 raise ValueError(
                     f"layers[{i}] must have {before.shape[0]} inputs, not {layer.shape[1]}"
@@ -267,7 +268,7 @@ class Network:
         family, shape = initialization.split("_")
         generator = np.random.default_rng(as_count(seed, "seed", 0))
         layers = []
-        for i, (k, n) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (k, n) in enumerate(itertools.pairwise(sizes)):
             deviation = math.sqrt(2 / (k if family == "he" else n + k))
             if shape == "normal":
                 w = generator.normal(0, deviation, (n, k))
@@ -300,7 +301,7 @@ class Network:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiplications and additions of a sample; of sparse layers, those that are not left out."""
+        """Multiplications of a sample; of sparse layers, those that are not left out."""
         biases = sum(layer.bias.size for layer in self.layers if layer.bias is not None)
         return self.size - biases
 

@@ -31,7 +31,7 @@ Imitation = Literal["kl", "mse", "cosine"]
 
 @dataclass(frozen=True)
 class SGD:
-    r"""Stochastic gradient descent: :math:`v \leftarrow \mu v + g`, :math:`w \leftarrow w - \eta v`.
+    r"""Stochastic gradient descent: :math:`v := \mu v + g`, :math:`w := w - \eta v`.
 
     g is the gradient plus `weight_decay` times the weights. With `nesterov` the step is
     :math:`\eta (g + \mu v)`.
@@ -122,7 +122,7 @@ class Adam:
         as_number(self.weight_decay, "weight_decay", 0, LARGEST)
 
 
-def AdamW(learning_rate: float = 1e-3, weight_decay: float = 0.01) -> Adam:  # noqa: N802
+def AdamW(learning_rate: float = 1e-3, weight_decay: float = 0.01) -> Adam:
     """Return `Adam` with decoupled weight decay.
 
     Parameters
@@ -440,9 +440,7 @@ class Options:
         if self.patience is not None:
             as_count(self.patience, "patience", 1)
         if self.keep_zeros and self.fake_quantize and self.fake_quantize.scheme == "minmax":
-            raise ValueError(
-                "fake_quantize must not be 'minmax' with keep_zeros: it has no code of 0"
-            )
+            raise ValueError("fake_quantize must not be 'minmax' with keep_zeros: no code is 0")
 
 
 class Parameters:
@@ -512,11 +510,11 @@ def train(
     *,
     loss: Loss | None = None,
     delta: float = 1.0,
-    optimizer: Optimizer = Adam(),  # noqa: B008 -- frozen
+    optimizer: Optimizer = Adam(),
     epochs: int = 100,
     batch_size: int = 64,
     seed: int = 0,
-    schedule: Schedule = Schedule(),  # noqa: B008 -- frozen
+    schedule: Schedule = Schedule(),
     clip: float | None = None,
     sample_weight: NDArray | None = None,
     class_weight: NDArray | None = None,
