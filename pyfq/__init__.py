@@ -5,6 +5,7 @@ from ._native import _build, isa
 from .activation import activate
 from .configuration import show_config
 from .convert import cast_from, cast_to
+from .distill import distill
 from .distortion import Distortion, distortion
 from .errors import FqError
 from .fastest import Fastest, fastest
@@ -56,6 +57,7 @@ __all__ = [
     "activate",
     "cast_from",
     "cast_to",
+    "distill",
     "distortion",
     "fake_quantize",
     "fastest",

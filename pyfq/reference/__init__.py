@@ -10,6 +10,7 @@ from .distortion import distortion
 from .integer import matmul_integer, quantized_matmul
 from .linear import linear
 from .matmul import matmul
+from .network import forward_network
 from .pack import pack, unpack
 from .prune import (
     prune_global,
@@ -22,6 +23,7 @@ from .prune import (
 from .quantize import dequantize, fake_quantize, quantize, quantize_fixed_point
 from .select import select_kth
 from .sparse import linear_sparse, to_sparse
+from .train import train_epoch
 
 __all__ = [
     "activate",
@@ -30,6 +32,7 @@ __all__ = [
     "dequantize",
     "distortion",
     "fake_quantize",
+    "forward_network",
     "linear",
     "linear_sparse",
     "matmul",
@@ -46,5 +49,6 @@ __all__ = [
     "quantized_matmul",
     "select_kth",
     "to_sparse",
+    "train_epoch",
     "unpack",
 ]
