@@ -69,7 +69,9 @@ def derivative(z, y, activation):
             return activate(z, "sigmoid")
         case None:
             return np.ones_like(z)
-    share = np.divide(y, z, out=np.full_like(z, 0.5), where=np.abs(z) > np.finfo(z.dtype).tiny**0.5)
+    share = np.divide(
+        y, z, out=np.full_like(z, 0.5), where=np.abs(z) > np.finfo(z.dtype).tiny ** 0.5
+    )
     match kind:
         case "silu":
             return share + y * (1 - share)
