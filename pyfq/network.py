@@ -193,9 +193,8 @@ class Network:
         if end is not None:
             end = _frozen(end, name, (self.dtype.type,), (n,))
             if what == "scale" and not end.all():
-                raise ValueError(
-                    f"{name} must not be 0, but entry {np.flatnonzero(end == 0)[0]} is"
-                )
+                at = np.flatnonzero(end == 0)[0]
+                raise ValueError(f"{name} must not be 0, but {name}[{at}] is")
             object.__setattr__(self, name, end)
 
     def __reduce__(self) -> tuple:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .linear import linear
+from .sparse import linear_sparse
 
 
 def forward_network(x, network):
@@ -11,17 +12,11 @@ def forward_network(x, network):
         if network.input_mean is not None:
             x = (x - network.input_mean) / network.input_scale
         for layer in network.layers:
-            x = linear(
-                x,
-                layer.weights,
-                layer.bias,
-                activation=layer.activation,
-                activation_bits=network.activation_bits if _takes_codes(layer.weights) else None,
-            )
+            w, bits = layer.weights, network.activation_bits
+            if isinstance(w, np.ndarray) or w.scale is None or getattr(w, "bits", 8) > 8:
+                bits = None  # inputs become codes only where weights are codes
+            multiply = linear_sparse if hasattr(w, "format") else linear
+            x = multiply(x, w, layer.bias, activation=layer.activation, activation_bits=bits)
         if network.output_mean is not None:
             x = network.output_scale * x + network.output_mean
     return x
-
-
-def _takes_codes(w):
-    return not isinstance(w, np.ndarray) and w.scale is not None and getattr(w, "bits", 8) <= 8

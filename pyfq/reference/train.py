@@ -45,9 +45,9 @@ def train_epoch(layers, batches, loss, optimizer, state, rates, *, hints=(), cli
             factor = min(1.0, clip / (norm + 1e-6))
             gradients = [[factor * g for g in pair] for pair in gradients]
         parameters = [layer[:2] for layer in layers] + [hint[1:3] for hint in hints]
-        for l, (values, slopes_of) in enumerate(zip(parameters, gradients, strict=True)):
+        for i, (values, slopes_of) in enumerate(zip(parameters, gradients, strict=True)):
             for part, (value, g) in enumerate(zip(values, slopes_of, strict=True)):
-                update(value, g, optimizer, state.setdefault((l, part), [0.0, 0.0]), rate, step,
+                update(value, g, optimizer, state.setdefault((i, part), [0.0, 0.0]), rate, step,
                        decays=part == 0)  # fmt: skip
         losses.append(total)
     return np.array(losses)
