@@ -1,8 +1,8 @@
 """Networks of dense layers (`fortran/kernels/fq_network.f90`)."""
 
-import bisect
 import itertools
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
@@ -160,6 +160,7 @@ class Network:
     classes: NDArray | None = None
     activation_bits: int | None = None
     _plans: dict[Any, Plan] = field(default_factory=dict, init=False, repr=False)
+    _ends: tuple[Any, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what is no network."""
@@ -180,6 +181,8 @@ class Network:
             raise ValueError(f"activation_bits must be None or 8, not {self.activation_bits!r}")
         for name, n in zip(ENDS, (self.sizes[0],) * 2 + (self.sizes[-1],) * 2, strict=True):
             self._freeze_end(name, n)
+        ends = (self.dtype.type,), self.dtype, self.sizes[0], self.sizes[-1]
+        object.__setattr__(self, "_ends", ends)
         if self.classes is not None and np.shape(self.classes) != self.sizes[-1:]:
             raise ValueError(
                 f"classes must have shape {self.sizes[-1:]}, not {np.shape(self.classes)}"
@@ -405,24 +408,30 @@ class Network:
         FqError
             If inputs of a later layer are quantized and not finite.
         """
-        dtype = self.layers[0].dtype
-        x = as_input(x, "x", (dtype.type,))
-        shape, k = x.shape, self.layers[0].shape[1]
+        dtypes, dtype, k, n = self._ends
+        x = as_input(x, "x", dtypes)
+        shape = x.shape
         if not shape or shape[-1] != k:
             raise ValueError(f"x must have shape (..., {k}), not {shape}")
-        shape = (*shape[:-1], self.layers[-1].shape[0])
-        y = np.empty(shape, dtype) if out is None else as_output(out, "out", dtype, shape, x)
-        if len(shape) != 2:
-            x, y = x.reshape(-1, k), y.reshape(-1, shape[-1])
+        if len(shape) == 2 and out is None:  # what almost always comes
+            y = np.empty((shape[0], n), dtype)
+            self._run(x, y)
+            return y
+        y = as_output(out, "out", dtype, (*shape[:-1], n), x)
+        self._run(x.reshape(-1, k), y.reshape(-1, n))
+        return y
+
+    def _run(self, x: NDArray, y: NDArray) -> None:
+        """Write the outputs for (samples, inputs) to (samples, outputs)."""
         batch = len(x)
-        if batch:
-            plan = self._plan(batch)
-            info = plan.call(x, *plan.arguments, y, get_num_threads())
-            if info == NOT_FINITE:
-                refuse_not_finite({"x": x})
-            if info:
-                raise FqError("forward_network", info)
-        return y.reshape(shape) if len(shape) != 2 else y
+        if not batch:
+            return
+        plan = self._plans.get((bisect_left(_LIMITS, batch), _native.lib)) or self._plan(batch)
+        info = plan.call(x, *plan.arguments, y, get_num_threads())
+        if info == NOT_FINITE:
+            refuse_not_finite({"x": x})
+        if info:
+            raise FqError("forward_network", info)
 
     def predict(self, x: NDArray) -> NDArray:
         """Return the most likely class of each sample, or the outputs of a network without classes.
@@ -452,25 +461,19 @@ class Network:
         return y if self.classes is None else np.asarray(self.classes)[y.argmax(axis=-1)]
 
     def _plan(self, batch: int) -> Plan:
-        """Return the plan for so many samples."""
-        key = bisect.bisect_left(_LIMITS, batch), _native.lib
-        if key not in self._plans:
-            self._plans[key] = self._make_plan(batch)
-        return self._plans[key]
-
-    def _make_plan(self, batch: int) -> Plan:
-        """Return the plan, that of another number of samples if it would be the same."""
-        alike = all(isinstance(layer.weights, np.ndarray) for layer in self.layers)
-        if alike:
-            for (_, lib), plan in self._plans.items():
-                if lib is _native.lib:
-                    return plan
+        """Make the plan for so many samples; where all weights are arrays, it is that for any."""
+        key = bisect_left(_LIMITS, batch), _native.lib
+        if all(isinstance(layer.weights, np.ndarray) for layer in self.layers):
+            keys = [(i, _native.lib) for i in range(len(_LIMITS) + 1)]
+        else:
+            keys = [key]
         layers = [
             (layer.shape, self._layout(layer, batch), layer.bias, layer.activation)
             for layer in self.layers
         ]
         ends = [getattr(self, name) for name in ENDS]
-        return plan_layers(layers, ends, self.dtype, batch)
+        self._plans.update(dict.fromkeys(keys, plan_layers(layers, ends, self.dtype, batch)))
+        return self._plans[key]
 
     def _layout(self, layer: Dense, batch: int) -> Layout:
         w, bits = layer.weights, self.activation_bits

@@ -32,28 +32,15 @@ class Plan:
 
     Attributes
     ----------
-    layers : (layers, 18) int64
-        Their descriptions, `FIELDS`.
-    slopes : (layers,) float32 or float64
-        Of ``"leaky_relu"``.
-    memory : (bytes,) int8
-        All arrays, each from a multiple of 64 bytes on.
-    ends : (4,) int64
-        Where `ENDS` are.
     call : callable
         The kernel, for inputs, `arguments`, outputs and the number of threads.
+    arguments : tuple
+        ``(layers, 18)`` int64, the descriptions, `FIELDS`; slopes of ``"leaky_relu"``; the memory,
+        int8, each array from a multiple of 64 bytes on; and ``(4,)`` int64, where `ENDS` are.
     """
 
-    layers: NDArray[np.int64]
-    slopes: NDArray
-    memory: NDArray[np.int8]
-    ends: NDArray[np.int64]
     call: Callable[..., int]
-
-    @property
-    def arguments(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-        """What the kernel takes between inputs and outputs."""
-        return self.layers, self.slopes, self.memory, self.ends
+    arguments: tuple[NDArray, NDArray, NDArray, NDArray]
 
 
 def plan_layers(
@@ -106,7 +93,7 @@ def plan_layers(
         start += -(-array.nbytes // LINE) * LINE
     memory.flags.writeable = False
     call = getattr(_native.lib, f"fq_forward_network_{_native.KIND[dtype]}")
-    return Plan(table, slopes, memory, places, call)
+    return Plan(call, (table, slopes, memory, places))
 
 
 def _describe(layout: Layout, batch: int) -> dict[str, Any]:
