@@ -5,7 +5,7 @@ module fq_sparse_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
-  use fq_block_real32, only: aligned_start, finish_rows, LANES
+  use fq_block_real32, only: aligned_start, finish_rows, LANES, turn, TURN_STEPS
   use fq_code_rule, only: code_rule
   use fq_codes, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, code_start => aligned_start, &
     multiply_codes
@@ -24,7 +24,7 @@ module fq_sparse_real64
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_SOFTMAX
   use fq_activation_real64, only: activate_row
-  use fq_block_real64, only: aligned_start, finish_rows, LANES
+  use fq_block_real64, only: aligned_start, finish_rows, LANES, turn, TURN_STEPS
   use fq_code_rule, only: code_rule
   use fq_codes, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, code_start => aligned_start, &
     multiply_codes
