@@ -8,6 +8,7 @@ from .convert import cast_from, cast_to
 from .distill import distill
 from .distortion import Distortion, distortion
 from .errors import FqError
+from .evaluate import Evaluation, evaluate
 from .fastest import Fastest, fastest
 from .integer import matmul_integer, quantized_matmul
 from .linear import Prepared, linear, prepare
@@ -40,6 +41,7 @@ __all__ = [
     "Dense",
     "Distortion",
     "Epoch",
+    "Evaluation",
     "FakeQuantize",
     "Fastest",
     "FqError",
@@ -59,6 +61,7 @@ __all__ = [
     "cast_to",
     "distill",
     "distortion",
+    "evaluate",
     "fake_quantize",
     "fastest",
     "get_num_threads",
