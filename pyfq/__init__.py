@@ -27,6 +27,7 @@ from .prune import (
 )
 from .quantize import Quantized, fake_quantize, quantize, quantize_fixed_point
 from .select import select_kth
+from .shrink import LayerTrial, Shrunk, prune_layers, prune_neurons
 from .sparse import Sparse, to_sparse
 from .threads import get_num_threads, num_threads, set_num_threads
 from .train import SGD, Adam, AdamW, Epoch, FakeQuantize, Hint, Schedule, Training, train
@@ -46,6 +47,7 @@ __all__ = [
     "Fastest",
     "FqError",
     "Hint",
+    "LayerTrial",
     "Network",
     "PerGroup",
     "PerRow",
@@ -54,6 +56,7 @@ __all__ = [
     "Pruned",
     "Quantized",
     "Schedule",
+    "Shrunk",
     "Sparse",
     "Training",
     "activate",
@@ -73,6 +76,8 @@ __all__ = [
     "pack",
     "prepare",
     "prune_global",
+    "prune_layers",
+    "prune_neurons",
     "prune_nm",
     "prune_percentile",
     "prune_ratio",

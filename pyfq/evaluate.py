@@ -113,7 +113,7 @@ class Evaluation:
             parts.append(_rows_of_classes(self.confusion, self.classes))
         if self.rmse_per_output is not None and 1 < len(self.rmse_per_output) <= MOST_LINES:
             parts.append(_rows_of_outputs(self.rmse_per_output, self.r2_per_output))
-        return "\n\n".join(map(_aligned, parts))
+        return "\n\n".join(map(aligned, parts))
 
 
 def _rows_of_classes(confusion: NDArray, classes: NDArray | None) -> list[tuple[str, ...]]:
@@ -134,11 +134,22 @@ def _share(part: int, of: int) -> str:
     return f"{part / of:.4f}" if of else "-"
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    """Return rows in columns: the first to the left, the others to the right."""
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of text in columns: the first to the left, the others to the right.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of str
+        As many in each.
+
+    Returns
+    -------
+    str
+        Lines.
+    """
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     return "\n".join(
-        "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], widths)]) for row in rows
+        "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], widths)]).rstrip() for row in rows
     )
 
 
