@@ -21,6 +21,7 @@ module fq_barrier
     !> Of POSIX.
     function sched_yield() bind(c, name='sched_yield') result(status)
       import :: c_int
+      implicit none (type, external)
       integer(c_int) :: status
     end function sched_yield
   end interface

@@ -28,7 +28,7 @@ module fq_plan
     integer(i64) :: minimum     !! where minima are
     integer(i64) :: group_size  !! weights of a group
     integer(i64) :: groups      !! groups of a row
-    integer(i64) :: stride      !! codes from row to row, steps, columns of a block, or bytes of a run
+    integer(i64) :: stride      !! codes of a row, steps, columns of a block, or bytes of a run
     integer(i64) :: extent      !! panels; codes from group to group; 1: halves of bytes
   end type planned_layer
 

@@ -107,7 +107,13 @@ C_WORDS = {
     "short": "int16_t",
     "int": "int32_t",
     "long": "int64_t",
+    # Structures, whose components are all of one type.
     "code_rule": "int64_t",
+    "planned_ends": "int64_t",
+    "planned_layer": "int64_t",
+    "trained_layer": "int64_t",
+    "training": "int64_t",
+    "training_reals": "double",
 }
 
 

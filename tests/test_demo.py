@@ -1,27 +1,31 @@
 """The demo: its table, its files, its figure, and what must hold whatever network was trained."""
 
-import itertools
 import json
 import math
 import struct
 import sys
 
-import numpy as np
 import pytest
 
 import pyfq
 from pyfq import plot
 from pyfq.cli import main
-from pyfq.io import open_safetensors
 
 pytest.importorskip("sklearn", reason="needs the demo extra")
 pytest.importorskip("matplotlib", reason="needs the demo extra")
 
 STEPS = [
-    "dense",
-    *(f"{bits} bits" for bits in (8, 6, 4, 3, 2)),
-    *(f"{percent}% pruned" for percent in (30, 50, 80)),
-    *("8 bits + 50% pruned", "4 bits + 50% pruned", "4 bits + 80% pruned"),
+    "teacher",
+    "teacher, 8 bits",
+    "teacher, 90 % pruned",
+    "teacher, 90 % pruned, 8 bits",
+    "teacher, a quarter of its neurons",
+    "student alone",
+    "student, distilled",
+    "student, distilled, 8 bits",
+    "student, distilled, 4 bits",
+    "scikit-learn, as teacher",
+    "scikit-learn, as student",
 ]
 
 
@@ -35,68 +39,53 @@ def demo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(demo):
-    return {row["step"]: row for row in demo[1]["rows"]}
+    return {row["network"]: row for row in demo[1]["rows"]}
 
 
-def test_demo_climbs_the_whole_ladder(rows):
+def test_demo_goes_through_the_whole_chain(demo, rows):
     assert list(rows) == STEPS
+    assert demo[1]["teacher"] == [64, 64, 32, 10]
+    assert demo[1]["student"] == [64, 8, 10]
+    assert demo[1]["pyfq"] == pyfq.__version__
 
 
-def test_demo_8_bits_cost_at_most_a_point(rows):
-    assert abs(rows["8 bits"]["accuracy_lost"]) <= 0.01
-    assert rows["dense"]["accuracy"] > 0.94
+def test_demo_networks_know_digits(rows):
+    assert rows["teacher"]["accuracy"] > 0.94
+    assert min(row["accuracy"] for row in rows.values()) > 0.85
+    for name in ("teacher", "student, distilled"):
+        assert abs(rows[f"{name}, 8 bits"]["accuracy"] - rows[name]["accuracy"]) <= 0.01
 
 
-def test_demo_fewer_bits_are_fewer_bytes_and_more_error(rows):
-    quantized = [rows[f"{bits} bits"] for bits in (8, 6, 4, 3, 2)]
-    for more, less in itertools.pairwise(quantized):
-        assert less["nbytes"] < more["nbytes"] < rows["dense"]["nbytes"]
-        assert less["sqnr"] < more["sqnr"]
+def test_demo_steps_cost_less(rows):
+    assert rows["teacher, 8 bits"]["nbytes"] < 0.4 * rows["teacher"]["nbytes"]
+    pruned = rows["teacher, 90 % pruned"]["multiply_adds"]
+    assert abs(pruned - 0.1 * rows["teacher"]["multiply_adds"]) <= 2
+    assert rows["teacher, 90 % pruned, 8 bits"]["multiply_adds"] <= pruned
+    student = [rows[f"student, distilled{end}"]["nbytes"] for end in ("", ", 8 bits", ", 4 bits")]
+    assert student == sorted(student, reverse=True)
 
 
-def test_demo_more_pruned_are_fewer_bytes_and_more_error(rows):
-    pruned = [rows[f"{percent}% pruned"] for percent in (30, 50, 80)]
-    for more, less in itertools.pairwise(pruned):
-        assert less["nbytes"] < more["nbytes"] < rows["dense"]["nbytes"]
-        assert less["sqnr"] < more["sqnr"]
+def test_demo_counts_multiplications_by_hand(rows):
+    assert rows["teacher"]["multiply_adds"] == 64 * 64 + 64 * 32 + 32 * 10
+    fewer = rows["teacher, a quarter of its neurons"]["multiply_adds"]
+    assert fewer == 64 * 16 + 16 * 8 + 8 * 10
+    assert rows["student alone"]["multiply_adds"] == 64 * 8 + 8 * 10
+    assert rows["scikit-learn, as student"]["multiply_adds"] == 64 * 8 + 8 * 10
 
 
-def test_demo_bits_per_weight_are_counted_by_hand(rows):
-    weights, rows_of_weights = 64 * 64 + 64 * 32 + 32 * 10, 64 + 32 + 10
-    scales = 32 * rows_of_weights / weights
-    assert rows["dense"]["bits_per_weight"] == 32
-    assert rows["8 bits"]["bits_per_weight"] == pytest.approx(8 + scales)
-    assert rows["50% pruned"]["bits_per_weight"] == pytest.approx(1 + 16)
-    assert rows["4 bits + 50% pruned"]["bits_per_weight"] == pytest.approx(1 + 2 + scales, abs=0.01)
-
-
-def test_demo_sparsity_is_what_was_asked(rows):
-    for percent in (30, 50, 80):
-        assert rows[f"{percent}% pruned"]["sparsity"] == pytest.approx(percent / 100, abs=1e-3)
-
-
-def test_demo_reports_sizes_on_disk(demo, rows):
-    out, _ = demo
+def test_demo_files_hold_the_networks_of_the_rows(demo, rows):
+    out, report = demo
     sizes = sorted(path.stat().st_size for path in out.glob("*.safetensors"))
-    assert sizes == sorted(row["nbytes"] for row in rows.values())
+    named = [row for row in report["rows"] if not row["network"].startswith("scikit-learn")]
+    assert sizes == sorted(row["nbytes"] for row in named)
+    student = pyfq.load_network(out / "student-distilled-4-bits.safetensors")
+    assert [layer.weights.bits for layer in student.layers] == [4, 4]
+    assert student.multiply_adds == rows["student, distilled, 4 bits"]["multiply_adds"]
 
 
-def test_demo_files_hold_what_the_functions_return(demo):
-    out, _ = demo
-    with open_safetensors(out / "dense.safetensors") as dense:
-        w = dense["layers.0.weight_values"].reshape(64, 64)
-        quantized = pyfq.quantize(w, 4)
-    with open_safetensors(out / "4bits.safetensors") as file:
-        codes = pyfq.unpack(file["layers.0.weight_codes"], 4, w.size, signed=True)
-        np.testing.assert_array_equal(codes.reshape(w.shape), quantized.codes)
-        np.testing.assert_array_equal(file["layers.0.weight_scale"], quantized.scale)
-
-
-def test_demo_json_knows_no_infinity(demo, rows):
-    _, report = demo
-    assert rows["dense"]["sqnr"] is None
-    assert report["pyfq"] == pyfq.__version__
-    assert report["layers"] == [64, 64, 32, 10]
+def test_demo_times_are_positive(rows):
+    for row in rows.values():
+        assert 0 < row["us_256"] < row["us_1"]
 
 
 def test_demo_draws_a_png_of_readable_size(demo):
@@ -115,7 +104,7 @@ def test_demo_prints_the_rows_of_the_json(tmp_path, capsys, monkeypatch):
     for row, line in zip(
         json.loads((tmp_path / "report.json").read_text())["rows"], printed[2:], strict=False
     ):
-        assert line.startswith(row["step"] + "  ")
+        assert line.startswith(row["network"] + "  ")
         assert f"{row['nbytes']:,}" in line
         assert f"{row['accuracy']:.2%}" in line
     assert (tmp_path / "demo" / "demo.png").is_file()

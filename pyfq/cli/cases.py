@@ -275,6 +275,68 @@ def _skipping_case(
     return replace(compared(name, "linear", call), run=lambda: call(skipping))
 
 
+def network_cases() -> list[Case]:
+    """Forward passes: of codes as those of the layers to the bit, of reals within a bound."""
+    cases = []
+    for w, label in _of_both_dtypes():
+        x = w[:, :70].copy()
+        plain_one = pyfq.Network.create((70, 90, 40, 7), activation="gelu", dtype=w.dtype, seed=1)
+        codes = plain_one.map_weights(partial(pyfq.quantize, granularity=PerGroup(32)))
+        coded = replace(codes, activation_bits=8)
+        cases.append(Case(f"codes {label}", *_forward(coded, x, exact=True)))
+        for name, network in (
+            ("reals", plain_one),
+            ("codes of weights", codes),
+            ("csr", plain_one.map_weights(lambda w: pyfq.to_sparse(pyfq.prune_ratio(w, 0.8)))),
+        ):
+            for samples in (1, 20, 151):
+                what = f"{name} {samples} samples {label}"
+                cases.append(Case(what, *_forward(network, x[:samples].copy())))
+    return cases
+
+
+def _forward(
+    network: pyfq.Network, x: NDArray, *, exact: bool = False
+) -> tuple[Callable, Callable]:
+    def expected() -> NDArray | Near:
+        y = reference.forward_network(x, network)
+        bound = 500 * np.finfo(y.dtype).eps * np.abs(y).max()
+        return y if exact else Near(y, np.full_like(y, bound))
+
+    return lambda: network.forward(x), expected
+
+
+def train_cases() -> list[Case]:
+    """Training, whose epochs are near those of the reference."""
+    x = weights(np.float64)[:, :40].copy()
+    y = np.arange(len(x)) % 5
+    network = pyfq.Network.create((40, 30, 5), activation="tanh", dtype=np.float64)
+    optimizers = {"sgd": pyfq.SGD(0.1, 0.9), "adam": pyfq.Adam(0.01)}
+    return [
+        Case(name, *_trained(network, x, y, optimizer)) for name, optimizer in optimizers.items()
+    ]
+
+
+def _trained(
+    network: pyfq.Network, x: NDArray, y: NDArray, optimizer: pyfq.SGD | pyfq.Adam
+) -> tuple[Callable, Callable]:
+    def run() -> NDArray:
+        trained = pyfq.train(network, x, y, optimizer=optimizer, epochs=1, batch_size=40)
+        return trained.network.layers[0].weights
+
+    def expected() -> Near:
+        layers = [[a.weights.copy(), a.bias.copy(), a.activation] for a in network.layers]
+        order = np.random.default_rng(0).permutation(len(x))
+        parts = [order[i : i + 40] for i in range(0, len(x), 40)]
+        batches = [(x[p], np.full(len(p), 1 / len(p)), y[p]) for p in parts]
+        rates = [optimizer.learning_rate] * len(parts)
+        cross_entropy = reference.train.cross_entropy
+        reference.train_epoch(layers, batches, cross_entropy, optimizer, {}, rates)
+        return Near(layers[0][0], np.full(layers[0][0].shape, 1e-10))
+
+    return run, expected
+
+
 def integer_cases() -> list[Case]:
     """Products of integers, and such products as codes again; two known ones exceed 16 bits."""
     column = np.array([[127], [127], [0], [0]], np.int8)
@@ -325,6 +387,8 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "linear": linear_cases,
     "sparse": sparse_cases,
     "integer": integer_cases,
+    "network": network_cases,
+    "train": train_cases,
 }
 
 
