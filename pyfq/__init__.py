@@ -9,12 +9,14 @@ from .distill import distill
 from .distortion import Distortion, distortion
 from .errors import FqError
 from .evaluate import Evaluation, evaluate
+from .exchange import from_arrays, from_sklearn, from_torch, to_npz
 from .fastest import Fastest, fastest
 from .integer import matmul_integer, quantized_matmul
 from .linear import Prepared, linear, prepare
 from .losses import soften
 from .matmul import matmul
 from .network import Dense, Network
+from .onnx_graph import from_onnx, to_onnx
 from .pack import pack, unpack
 from .prune import (
     Pruned,
@@ -29,6 +31,7 @@ from .quantize import Quantized, fake_quantize, quantize, quantize_fixed_point
 from .select import select_kth
 from .shrink import LayerTrial, Shrunk, prune_layers, prune_neurons
 from .sparse import Sparse, to_sparse
+from .store import load_network, save_network
 from .threads import get_num_threads, num_threads, set_num_threads
 from .train import SGD, Adam, AdamW, Epoch, FakeQuantize, Hint, Schedule, Training, train
 from .types import PerGroup, PerRow, PerTensor
@@ -67,9 +70,14 @@ __all__ = [
     "evaluate",
     "fake_quantize",
     "fastest",
+    "from_arrays",
+    "from_onnx",
+    "from_sklearn",
+    "from_torch",
     "get_num_threads",
     "isa",
     "linear",
+    "load_network",
     "matmul",
     "matmul_integer",
     "num_threads",
@@ -87,10 +95,13 @@ __all__ = [
     "quantize_fixed_point",
     "quantized_matmul",
     "reference",
+    "save_network",
     "select_kth",
     "set_num_threads",
     "show_config",
     "soften",
+    "to_npz",
+    "to_onnx",
     "to_sparse",
     "train",
     "unpack",

@@ -1,0 +1,204 @@
+"""A network from operations in a row: what the importers of `pyfq.exchange` have in common."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .activation import Activation
+from .network import Dense, Network
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """``x @ weights.T + bias``.
+
+    Attributes
+    ----------
+    where : str
+        What an error calls it.
+    weights : (out_features, in_features) array
+        Weights.
+    bias : (out_features,) array or None
+        Bias.
+    """
+
+    where: str
+    weights: NDArray
+    bias: NDArray | None = None
+
+
+@dataclass(frozen=True)
+class Nonlinear:
+    """An activation function."""
+
+    where: str
+    activation: Activation
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """A sum, product or quotient of each feature and a constant.
+
+    Attributes
+    ----------
+    where : str
+        What an error calls it.
+    kind : "add", "multiply" or "divide"
+        What is done.
+    operand : () or (features,) array
+        The constant.
+    """
+
+    where: str
+    kind: Literal["add", "multiply", "divide"]
+    operand: NDArray
+
+
+Operation = Linear | Nonlinear | Affine
+
+
+def network_of(operations: Iterable[Operation]) -> Network:
+    """Return the network that does some operations, one after the other.
+
+    What is done to each feature before the first layer becomes `input_mean` and `input_scale`, what
+    is done behind the last `output_mean` and `output_scale`; a sum right behind a layer is its
+    bias.
+
+    Parameters
+    ----------
+    operations : iterable of Linear, Nonlinear or Affine
+        In their order.
+
+    Returns
+    -------
+    Network
+        The network.
+
+    Raises
+    ------
+    TypeError
+        If weights are not float32 or float64.
+    ValueError
+        If no network does this; the message names the operation.
+
+    Examples
+    --------
+    >>> w = np.array([[1.0, -1.0]])
+    >>> halved = Affine("node 'half'", "divide", np.array(2.0))
+    >>> network = network_of([halved, Linear("node 'fc'", w), Nonlinear("node 'f'", "relu")])
+    >>> network.input_scale, network.layers[0].activation
+    (array([2., 2.]), 'relu')
+    """
+    layers: list[Dense] = []
+    before: list[Affine] = []
+    behind: list[Affine] = []
+    for operation in operations:
+        if behind and not isinstance(operation, Affine):
+            raise ValueError(
+                f"{behind[0].where}: each feature may be scaled or shifted before the first layer "
+                f"and behind the last, but {operation.where} follows"
+            )
+        match operation:
+            case Linear():
+                layers.append(_following(layers, operation))
+            case Nonlinear():
+                layers[-1:] = [_activated(layers, operation)]
+            case Affine():
+                biased = layers and not behind and _biased(layers[-1], operation)
+                if biased:
+                    layers[-1] = biased
+                else:
+                    (behind if layers else before).append(operation)
+    if not layers:
+        raise ValueError("expected at least one layer of weights")
+    ends = _input_ends(before, layers[0]) | _output_ends(behind, layers[-1])
+    return Network(tuple(layers), **ends)
+
+
+def _following(layers: list[Dense], linear: Linear) -> Dense:
+    """Return the layer behind some layers."""
+    layer = _layer(linear.where, linear.weights, linear.bias)
+    if layers and layers[-1].activation == "softmax":
+        raise ValueError(f"{linear.where}: a softmax before it, which is for the last layer only")
+    if layers and layers[-1].shape[0] != layer.shape[1]:
+        raise ValueError(
+            f"{linear.where}: takes {layer.shape[1]} inputs, but gets {layers[-1].shape[0]}"
+        )
+    return layer
+
+
+def _activated(layers: list[Dense], function: Nonlinear) -> Dense:
+    """Return the last layer with an activation."""
+    if not layers:
+        raise ValueError(f"{function.where}: an activation needs a layer of weights before it")
+    last = layers[-1]
+    if last.activation is not None:
+        raise ValueError(
+            f"{function.where}: a layer has one activation, and {last.activation!r} comes before"
+        )
+    return Dense(last.weights, last.bias, function.activation)
+
+
+def _layer(where: str, weights: NDArray, bias: NDArray | None) -> Dense:
+    try:
+        return Dense(weights, bias)
+    except (TypeError, ValueError) as e:
+        raise type(e)(f"{where}: {e}") from e
+
+
+def _biased(layer: Dense, sum_: Affine) -> Dense | None:
+    """Return the layer with a constant added to its bias; None if it is not that."""
+    if sum_.kind != "add" or layer.activation is not None:
+        return None
+    constant = _spread(sum_, layer.shape[0])
+    bias = constant if layer.bias is None else layer.bias + constant
+    return _layer(sum_.where, layer.weights, bias)
+
+
+def _spread(operation: Affine, features: int) -> NDArray:
+    """Return the constant of each feature."""
+    if operation.operand.size not in (1, features):
+        raise ValueError(
+            f"{operation.where}: expected one constant or {features}, not {operation.operand.size}"
+        )
+    constant = np.broadcast_to(operation.operand.reshape(-1), (features,)).copy()
+    if operation.kind != "add" and not constant.all():
+        raise ValueError(f"{operation.where}: a constant must not be 0")
+    return constant
+
+
+def _input_ends(operations: list[Affine], layer: Dense) -> dict[str, NDArray]:
+    """Return the mean m and the scale s with which the operations are ``(x - m) / s``."""
+    mean, scale = np.zeros(layer.shape[1]), np.ones(layer.shape[1])
+    for operation in operations:
+        constant = _spread(operation, layer.shape[1]).astype(np.float64)
+        match operation.kind:
+            case "add":
+                mean -= constant * scale
+            case "multiply":
+                scale /= constant
+            case "divide":
+                scale *= constant
+    ends = {"input_mean": mean.astype(layer.dtype), "input_scale": scale.astype(layer.dtype)}
+    return ends if operations else {}
+
+
+def _output_ends(operations: list[Affine], layer: Dense) -> dict[str, NDArray]:
+    """Return the mean m and the scale s with which the operations are ``s * y + m``."""
+    mean, scale = np.zeros(layer.shape[0]), np.ones(layer.shape[0])
+    for operation in operations:
+        constant = _spread(operation, layer.shape[0]).astype(np.float64)
+        match operation.kind:
+            case "add":
+                mean += constant
+            case "multiply":
+                mean *= constant
+                scale *= constant
+            case "divide":
+                mean /= constant
+                scale /= constant
+    ends = {"output_mean": mean.astype(layer.dtype), "output_scale": scale.astype(layer.dtype)}
+    return ends if operations else {}
