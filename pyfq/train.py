@@ -566,7 +566,8 @@ def train(
         How weights are rounded in training; the result has them unrounded, and
         ``result.network.map_weights(fake_quantize.apply)`` rounds them.
     validation : (x, y), optional
-        Samples whose loss decides which epoch was the best.
+        Samples whose loss, with weights rounded as `fake_quantize` says, decides which epoch was
+        the best.
     patience : int, optional
         Stop when the validation loss has not fallen for so many epochs.
     callback : callable, optional
@@ -654,7 +655,9 @@ def fit(
             validation_loss = None
             if validate is not None:
                 candidate = parameters.network()
-                validation_loss = validate(candidate)
+                rounding = options.fake_quantize
+                used = candidate.map_weights(rounding.apply) if rounding else candidate
+                validation_loss = validate(used)
                 if validation_loss < best_loss:
                     best, best_loss, best_epoch = candidate, validation_loss, number
             seconds = time.perf_counter() - start

@@ -317,6 +317,16 @@ def test_the_best_epoch_by_validation_is_returned():
     assert train(network(), x, y, epochs=0).best_epoch == 0
 
 
+def test_validation_is_of_rounded_weights():
+    x, (y, *_) = random(np.float64, 23, 7), data("labels")
+    spec = FakeQuantize(3)
+    result = train(network(), x, y, epochs=5, validation=(x, y), fake_quantize=spec)
+    rounded = result.network.map_weights(spec.apply)
+    assert result.epochs[result.best_epoch - 1].validation_loss == loss_of(
+        rounded.forward(x), y, "cross_entropy"
+    )
+
+
 def test_an_interrupt_returns_what_there_is():
     x, (y, *_) = random(np.float64, 23, 7), data("labels")
 
