@@ -4,6 +4,7 @@
 |---|---|
 | what each step of compression costs | `accuracy_by_bytes` |
 | how far each tensor is from its original | `error_by_tensor` |
+| how the losses fell in training | `training_curves` |
 
 Each returns a figure; ``figure.savefig(path)`` writes it. Colours are those of Okabe and Ito, which
 colour-blind readers tell apart; families differ in their markers too.
@@ -11,7 +12,7 @@ colour-blind readers tell apart; families differ in their markers too.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,15 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
+    from .train import Training
+
 BLACK, BLUE, VERMILION, GREEN, PURPLE = "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 
 # Of each family, in the order in which they appear.
 _STYLES = ((BLACK, "*"), (BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (PURPLE, "^"))
+
+# Of each training.
+_LINES = (BLUE, VERMILION, GREEN, PURPLE, BLACK)
 
 # Where a label may stand: points from its marker, near ones first.
 _OFFSETS = sorted(
@@ -194,15 +200,129 @@ def error_by_tensor(
     return figure
 
 
-def _new_figure(width: float, height: float) -> "Figure":
+def training_curves(trainings: Mapping[str, "Training"], *, title: str = "") -> "Figure":
+    """Draw the losses of each epoch: of training dashed, of validation solid, the best marked.
+
+    Losses are on a logarithmic axis if one is ten times another. In distillation the loss of
+    training has the teacher's part in it, that of validation has not.
+
+    Parameters
+    ----------
+    trainings : mapping of str to Training
+        What `pyfq.train` or `pyfq.distill` returned, by what the legend calls each of several; at
+        least one epoch each.
+    title : str
+        Above the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there is no training, or one has no epochs.
+
+    Examples
+    --------
+    >>> from pyfq import Network, train
+    >>> x = np.random.default_rng(0).normal(size=(100, 3))
+    >>> y = x.sum(axis=1, keepdims=True)
+    >>> training = train(Network.create((3, 1), dtype=np.float64), x, y, epochs=5)
+    >>> figure = training_curves({"one layer": training})
+    >>> [line.get_label() for line in figure.axes[0].get_lines()]
+    ['training']
+    """
+    if not trainings:
+        raise ValueError("trainings must not be empty")
+    for name, training in trainings.items():
+        if not training.epochs:
+            raise ValueError(f"trainings[{name!r}] must have at least one epoch")
+    figure = _new_figure(7.5, 4.6)
+    axes = figure.add_subplot()
+    for (name, training), color in zip(trainings.items(), itertools.cycle(_LINES), strict=False):
+        _draw_losses(axes, f"{name}: " if len(trainings) > 1 else "", training, color)
+    losses = [loss for training in trainings.values() for loss in _losses(training)]
+    if min(losses) > 0 and max(losses) >= 10 * min(losses):
+        _make_logarithmic(axes, decades=math.log10(max(losses) / min(losses)))
+    last = max(len(training.epochs) for training in trainings.values())
+    margin = max(0.5, 0.02 * last)
+    axes.set_xlim(1 - margin, last + margin)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    axes.set_title(title)
+    return figure
+
+
+def require_matplotlib() -> None:
+    """Raise ImportError if there is no matplotlib: better before hours of work than after them."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401 -- whether it is there
     except ModuleNotFoundError as e:
         raise ImportError("figures need matplotlib: pip install 'pyfq-fortran[plot]'") from e
+
+
+def _new_figure(width: float, height: float) -> "Figure":
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure((width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)  # which can measure text
     return figure
+
+
+def _losses(training: "Training") -> list[float]:
+    """Return all losses of a training."""
+    epochs = training.epochs
+    validation = (epoch.validation_loss for epoch in epochs)
+    return [epoch.loss for epoch in epochs] + [loss for loss in validation if loss is not None]
+
+
+def _make_logarithmic(axes: "Axes", decades: float) -> None:
+    """Make the axis of losses logarithmic, with plain numbers at its ticks."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw_losses(axes: "Axes", prefix: str, training: "Training", color: str) -> None:
+    epochs = training.epochs
+    numbers = [epoch.number for epoch in epochs]
+    marker = "o" if len(epochs) == 1 else None  # a line of one point cannot be seen
+    axes.plot(
+        numbers,
+        [epoch.loss for epoch in epochs],
+        marker=marker,
+        markerfacecolor="white",
+        color=color,
+        linestyle="--",
+        linewidth=1,
+        label=f"{prefix}training",
+    )
+    best = epochs[training.best_epoch - 1] if training.best_epoch else None
+    if best is None or best.validation_loss is None:
+        return
+    axes.plot(
+        numbers,
+        [epoch.validation_loss for epoch in epochs],
+        marker="o",
+        markevery=[training.best_epoch - 1],
+        markersize=7,
+        color=color,
+        linewidth=1.6,
+        label=f"{prefix}validation, {best.validation_loss:.3g} after epoch {best.number}",
+    )
 
 
 def _draw_points(axes: "Axes", points: Sequence[Point]) -> None:

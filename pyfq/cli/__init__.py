@@ -8,8 +8,8 @@ A command is a module ``pyfq/cli/<command>.py``, named in `COMMANDS`, that offer
 ``run(args: argparse.Namespace) -> int``
     Do the work and return the exit code: 0 for success, 1 for failure. Raise `UsageError` for
     options that do not go together (exit code 2). A `ValueError`, `OSError`, `ImportError`,
-    `MemoryError` or `pyfq.FqError` becomes one line on stderr and exit code 1. Results go to
-    stdout; progress and remarks to stderr.
+    `MemoryError`, `FloatingPointError` or `pyfq.FqError` becomes one line on stderr and exit code
+    1. Results go to stdout; progress and remarks to stderr.
 
 The module is imported when its command runs, not before: ``pyfq --help`` stays quick, and what a
 command needs beyond NumPy is its own affair.
@@ -30,6 +30,10 @@ COMMANDS = {
     "compress": "quantize and prune a checkpoint",
     "decompress": "turn a compressed checkpoint back into a dense one",
     "inspect": "show what a checkpoint holds",
+    "train": "train a network on samples in a file",
+    "distill": "train a small network to do as a large one does",
+    "evaluate": "measure a network on samples in a file",
+    "predict": "apply a network to samples in a file",
     "check": "verify the kernels on this machine",
     "bench": "time products and layers on this machine",
     "info": "show how pyfq was built and what it runs on",
@@ -41,6 +45,8 @@ examples:
   pyfq compress model.safetensors -o small --bits 8
   pyfq inspect small/model.safetensors
   pyfq decompress small -o dense
+  pyfq train --layers 64,128,10 --data digits.npz -o large.safetensors
+  pyfq distill large.safetensors --student 64,16,10 --data digits.npz -o small.safetensors
   pyfq check
 
 pyfq COMMAND --help tells the rest.
@@ -94,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of stdout has left, as head does; the flush at exit must not complain of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, ImportError, MemoryError, FqError) as e:
+    except (ValueError, OSError, ImportError, MemoryError, FloatingPointError, FqError) as e:
         print(f"{prog}: error: {one_line(e)}", file=sys.stderr)
         return 1
 
@@ -115,7 +121,7 @@ def one_line(error: BaseException) -> str:
 def _top_parser() -> tuple[argparse.ArgumentParser, SubParsers]:
     parser = argparse.ArgumentParser(
         prog="pyfq",
-        description="Compress neural networks on CPUs.",
+        description="Compress, train and run neural networks on CPUs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

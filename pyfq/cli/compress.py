@@ -20,6 +20,7 @@ from pyfq.cli.report import (
     decibel_text,
     environment,
     planned_row,
+    refuse_missing_directory,
     rows_text,
     write_json,
 )
@@ -71,6 +72,7 @@ examples:
   pyfq compress model.safetensors -o half.safetensors --prune-ratio 0.5
   pyfq compress sharded/model.safetensors.index.json -o small --exclude 'lm_head*' --resume
   pyfq compress weights.npz -o weights-q.npz --recipe recipe.toml --json report.json
+  pyfq compress digits.safetensors -o digits4.safetensors --bits 4   pyfq predict takes it, too
 
 a recipe (the first rule that matches a name decides; no prune, no quantize: copied):
   [[rule]]
@@ -179,8 +181,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             "--resume goes on with an interrupted run, --force begins anew: choose one"
         )
-    if args.json not in (None, "-") and not Path(args.json).parent.is_dir():
-        raise UsageError(f"--json: {Path(args.json).parent} is not a directory")
+    refuse_missing_directory("--json", args.json)
     if args.threads is not None:
         use_threads(args.threads)
     source = Source(args.source)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import pyfq
+from pyfq.cli import UsageError
 from pyfq.recipes.compress import Compressed, TensorPlan
 
 
@@ -51,16 +52,29 @@ def compressed_row(tensor: Compressed) -> dict[str, Any]:
     return planned_row(tensor.plan) | ({} if tensor.plan.rule is None else errors)
 
 
-def table_text(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
-    """Return a table: text to the left, numbers, which come as text too, to the right."""
+def table_text(
+    rows: Sequence[Sequence[Any]], headers: Sequence[str], numbers: Sequence[str] = ()
+) -> str:
+    """Return a table: text to the left, numbers, which come as text too, to the right.
+
+    Columns of numbers are those of these headers, and of `numbers`.
+    """
     from tabulate import tabulate
 
     numbers = (
+        *numbers,
         *("bits/weight", "zeros", "SQNR dB", "cosine", "before", "after", "bytes", "cases"),
         *("threads", "ms", "Gop/s", "GB/s", "x NumPy"),
+        *("accuracy", "agreement", "RMSE", "to the teacher", "parameters", "multiply-adds"),
     )
     aligned = ["right" if header in numbers else "left" for header in headers]
     return tabulate(rows, headers, colalign=aligned if rows else None, disable_numparse=True)
+
+
+def pairs_text(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return names and what is said of them, a line each."""
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"{name:<{width}}  {said}" for name, said in pairs)
 
 
 def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -97,6 +111,12 @@ def bytes_text(nbytes: float) -> str:
         nbytes /= 1000
     digits = 0 if unit == "B" else max(0, 3 - len(str(int(nbytes))))
     return f"{nbytes:.{digits}f} {unit}"
+
+
+def refuse_missing_directory(option: str, path: str | Path | None) -> None:
+    """Raise UsageError if the directory of a file to write is missing; ``-`` is stdout."""
+    if path not in (None, "-") and not Path(path).parent.is_dir():
+        raise UsageError(f"{option}: {Path(path).parent} is not a directory")
 
 
 def write_json(document: Mapping[str, Any], path: str) -> None:

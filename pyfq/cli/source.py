@@ -97,10 +97,7 @@ class Source(Mapping[str, NDArray]):
 
     def digests(self) -> list[dict[str, object]]:
         """Return path, size and SHA-256 of each file."""
-        return [
-            {"path": str(file), "bytes": file.stat().st_size, "sha256": _sha256(file)}
-            for file in self.files
-        ]
+        return digests(self.files)
 
     def metadata_of(self, tensors: Iterable[TensorPlan]) -> dict[str, str]:
         """Return the metadata of the files that hold some tensors."""
@@ -142,6 +139,13 @@ class Source(Mapping[str, NDArray]):
             itself = TensorPlan(name, word, shape, None, "copy", {part: (word, shape)})
             tensors[name] = compressed.get(name, itself)
         return tensors
+
+
+def digests(files: Iterable[Path]) -> list[dict[str, object]]:
+    """Return path, size and SHA-256 of each file."""
+    return [
+        {"path": str(file), "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files
+    ]
 
 
 def _sha256(file: Path) -> str:

@@ -109,6 +109,16 @@ def refuse_existing(target: Target, *, force: bool) -> None:
         raise ValueError(f"{target.path} exists: --force replaces it")
 
 
+def refuse_existing_file(path: Path, *, force: bool) -> None:
+    """Raise ValueError if a file may not be written there, or not replaced."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a directory, expected a file")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is not a directory")
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists: --force replaces it")
+
+
 def write_tensors(
     path: Path,
     tensors: Mapping[str, Declaration],

@@ -1,0 +1,139 @@
+"""``pyfq predict``: a network and inputs in, what it says of them out."""
+
+import argparse
+import csv
+import io
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pyfq
+from pyfq.cli import SubParsers, UsageError, use_threads
+from pyfq.cli.data import FILES, add_columns, as_floats, open_inputs, read_network
+from pyfq.cli.target import refuse_existing_file
+from pyfq.io.atomic import replacing
+
+EPILOG = f"""\
+The inputs go through the network in parts: a .npy or .csv file may be larger than memory. OUT is
+complete or not there. Outputs are classes, if the network has names for them, else what the last
+layer gives: of a classifier that was trained with logits, logits.
+
+{FILES}
+examples:
+  pyfq predict digits.safetensors --input new.npy -o labels.csv
+  pyfq predict digits.safetensors --input new.npz -o logits.npy --outputs raw
+  pyfq predict emulator.safetensors --input run.csv --x temperature,pressure -o - | head
+"""
+
+
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command's arguments."""
+    parser = subparsers.add_parser(
+        "predict",
+        description="Apply a network to samples in a file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("network", metavar="NETWORK", type=Path, help=".safetensors or .onnx")
+    add("--input", metavar="FILE", required=True, help="samples: .npy, .npz or .csv")
+    add_columns(parser)
+    add("-o", "--output", metavar="OUT", required=True, help=".npy or .csv; - for CSV on stdout")
+    add(
+        "--outputs",
+        choices=("raw", "classes"),
+        help="what the last layer gives, or the class of the largest (classes if they have names)",
+    )
+    add("--threads", metavar="N", type=int, help="results do not depend on it")
+    add("--force", action="store_true", help="replace what is at OUT")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict, and write."""
+    to_stdout = args.output == "-"
+    if not to_stdout:
+        if Path(args.output).suffix not in (".npy", ".csv"):
+            raise UsageError(f"-o: expected .npy, .csv or -, not {args.output}")
+        refuse_existing_file(Path(args.output), force=args.force)
+    if args.threads is not None:
+        use_threads(args.threads)
+    network = read_network(args.network)
+    total, chunks = open_inputs(args.input, args, network.sizes[0])
+    parts = _predictions(args, network, _counted(chunks, total, is_hidden=to_stdout))
+    first = next(parts, None)
+    if first is None:
+        raise ValueError(f"{args.input}: there are no samples")
+    parts = itertools.chain([first], parts)
+    if to_stdout:
+        for part in parts:
+            sys.stdout.write(_csv_text(part))
+        return 0
+    with replacing(Path(args.output)) as file:
+        n = (_write_npy if args.output.endswith(".npy") else _write_csv)(file, parts)
+    print(f"{args.output}: {n:,} samples")
+    return 0
+
+
+def _counted(chunks: Iterator[NDArray], total: int | None, *, is_hidden: bool) -> Iterator[NDArray]:
+    """Yield chunks while a bar tells how many samples are done."""
+    from tqdm import tqdm
+
+    hidden = True if is_hidden else None  # None: if stderr is no terminal
+    with tqdm(total=total, unit=" samples", unit_scale=True, leave=False, disable=hidden) as bar:
+        for chunk in chunks:
+            yield chunk
+            bar.update(len(chunk))
+
+
+def _predictions(
+    args: argparse.Namespace, network: pyfq.Network, chunks: Iterator[NDArray]
+) -> Iterator[NDArray]:
+    wanted = args.outputs or ("raw" if network.classes is None else "classes")
+    names = np.arange(network.sizes[-1]) if network.classes is None else network.classes
+    for chunk in chunks:
+        y = network.forward(as_floats(chunk, network.dtype, args.input))
+        yield np.asarray(names)[y.argmax(axis=1)] if wanted == "classes" else y
+
+
+def _write_npy(file: BinaryIO, parts: Iterator[NDArray]) -> int:
+    """Write an array whose length is known at the end only, and return it.
+
+    NumPy leaves room in the header for any length of the first axis.
+    """
+    n, start = 0, 0
+    for part in parts:
+        if not n:
+            _write_header(file, part, 0)
+            start = file.tell()
+        file.write(part.tobytes())
+        n += len(part)
+    file.seek(0)
+    _write_header(file, part, n)
+    if file.tell() != start:
+        raise OSError("the header of the file has outgrown its place")
+    return n
+
+
+def _write_header(file: BinaryIO, part: NDArray, n: int) -> None:
+    header = np.lib.format.header_data_from_array_1_0(part)
+    np.lib.format.write_array_header_1_0(file, header | {"shape": (n, *part.shape[1:])})
+
+
+def _write_csv(file: BinaryIO, parts: Iterator[NDArray]) -> int:
+    n = 0
+    for part in parts:
+        file.write(_csv_text(part).encode())
+        n += len(part)
+    return n
+
+
+def _csv_text(part: NDArray) -> str:
+    """Return a line for each sample: its class, or its outputs with all their digits."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(part.reshape(len(part), -1).astype(str))
+    return text.getvalue()
