@@ -51,7 +51,8 @@ def test_demo_goes_through_the_whole_chain(demo, rows):
 
 def test_demo_networks_know_digits(rows):
     assert rows["teacher"]["accuracy"] > 0.94
-    assert min(row["accuracy"] for row in rows.values()) > 0.85
+    ours = [row for row in rows.values() if row["family"] != "scikit-learn"]
+    assert min(row["accuracy"] for row in ours) > 0.9
     for name in ("teacher", "student, distilled"):
         assert abs(rows[f"{name}, 8 bits"]["accuracy"] - rows[name]["accuracy"]) <= 0.01
 
