@@ -3,6 +3,7 @@
 from . import reference
 from ._native import _build, isa
 from .activation import activate
+from .codebook import Codebook, quantize_codebook
 from .configuration import show_config
 from .convert import cast_from, cast_to
 from .distill import distill
@@ -42,6 +43,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Codebook",
     "Dense",
     "Distortion",
     "Epoch",
@@ -92,6 +94,7 @@ __all__ = [
     "prune_rows",
     "prune_threshold",
     "quantize",
+    "quantize_codebook",
     "quantize_fixed_point",
     "quantized_matmul",
     "reference",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ._check import FLOATS, as_count, as_input, as_output
 from .activation import Activation
+from .codebook import Codebook
 from .layouts import (
     Layout,
     Nonzeros,
@@ -67,14 +68,14 @@ class Prepared:
 
 
 def prepare(
-    w: NDArray | Quantized, *, activation_bits: int | None = None, batch: int = 1
+    w: NDArray | Quantized | Codebook, *, activation_bits: int | None = None, batch: int = 1
 ) -> Prepared:
     """Put weights in the order in which `linear` reads them, once for many calls.
 
     Parameters
     ----------
-    w : (out_features, in_features) float32 or float64 array, or Quantized
-        Weights; they are copied. Quantized ones stay codes.
+    w : (out_features, in_features) float32 or float64 array, Quantized or Codebook
+        Weights; they are copied. Quantized ones stay codes, those of a codebook become floats.
     activation_bits : int or None
         As `linear` takes it, which then needs it no more.
     batch : int
@@ -105,7 +106,7 @@ def prepare(
     """
     activation_bits = as_activation_bits(activation_bits, w)
     batch = as_count(batch, "batch", 1)
-    if not isinstance(w, Quantized):
+    if not isinstance(w, Quantized | Codebook):
         w = as_input(w, "w", FLOATS)
     _as_matrix(w)
     return Prepared(w.shape, _dtype_of(w), activation_bits, _layout(w, activation_bits, batch))
@@ -113,7 +114,7 @@ def prepare(
 
 def linear(
     x: NDArray,
-    w: NDArray | Quantized | Sparse | Prepared,
+    w: NDArray | Quantized | Codebook | Sparse | Prepared,
     bias: NDArray | None = None,
     *,
     activation: Activation = None,
@@ -123,8 +124,8 @@ def linear(
     r"""Apply a layer: ``activation(x @ w.T + bias)``, for weights in any form.
 
     Arrays and prepared arrays are multiplied as `matmul` does, within its bound. Quantized weights
-    are, without `activation_bits`, the reals they stand for: the result is that of
-    ``linear(x, w.dequantize(), ...)`` to the bit.
+    are, without `activation_bits`, the reals they stand for, and those of a codebook always: the
+    result is that of ``linear(x, w.dequantize(), ...)`` to the bit.
 
     With ``activation_bits=8`` each row of x is quantized, symmetric with its largest magnitude at
     127, and codes are multiplied. With q and s the codes and the step of a row of x, and c, z,
@@ -143,7 +144,7 @@ def linear(
     ----------
     x : (..., in_features) float32 or float64
         Activations; one axis is one row.
-    w : (out_features, in_features) array of x's dtype, Quantized, Sparse or Prepared
+    w : (out_features, in_features) array of x's dtype, Quantized, Codebook, Sparse or Prepared
         Weights. Those of many calls should be prepared; codes of 1 to 7 bits, or in groups, are
         unpacked in each call if they are not.
     bias : (out_features,) array of x's dtype, optional
@@ -218,22 +219,26 @@ def linear(
     return out
 
 
-def _for_one_call(w: NDArray | Quantized | Sparse, activation_bits: int | None) -> Prepared:
+def _for_one_call(
+    w: NDArray | Quantized | Codebook | Sparse, activation_bits: int | None
+) -> Prepared:
     """Return weights as they are; the codes of quantized ones, or the reals they stand for."""
-    if not isinstance(w, Quantized | Sparse):
+    if not isinstance(w, Quantized | Codebook | Sparse):
         w = as_input(w, "w", FLOATS)
     bits = as_activation_bits(activation_bits, w)
     shape, dtype = _as_matrix(w), _dtype_of(w)
     if isinstance(w, Sparse):
         return Prepared(shape, dtype, bits, Nonzeros(w, bits))
-    if not isinstance(w, Quantized):
+    if not isinstance(w, Quantized | Codebook):
         return Prepared(shape, dtype, bits, Rows(w))
     if bits and w.size:
         return Prepared(shape, dtype, bits, as_codes(w, copied=False))
     return Prepared(shape, dtype, bits, Rows(w.dequantize()))
 
 
-def _layout(w: NDArray | Quantized, activation_bits: int | None, batch: int) -> Layout:
+def _layout(w: NDArray | Quantized | Codebook, activation_bits: int | None, batch: int) -> Layout:
+    if isinstance(w, Codebook):
+        w = w.dequantize()
     if not activation_bits and w.shape[0] <= MOST_DOTS:
         return Rows(w.dequantize() if isinstance(w, Quantized) else w)
     if not isinstance(w, Quantized):
@@ -247,7 +252,7 @@ def _layout(w: NDArray | Quantized, activation_bits: int | None, batch: int) -> 
     return as_codes(w, copied=True)
 
 
-def _dtype_of(w: NDArray | Quantized | Sparse) -> np.dtype:
+def _dtype_of(w: NDArray | Quantized | Codebook | Sparse) -> np.dtype:
     return w.scale.dtype if isinstance(w, Quantized) else w.dtype
 
 

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from . import _native
 from ._check import FLOATS, as_choice, as_count, as_input, as_output, refuse_not_finite
 from .activation import Activation, as_activation
+from .codebook import Codebook
 from .errors import NOT_FINITE, FqError
 from .layouts import Layout, Nonzeros
 from .linear import MOST_LANE_ROWS, prepare
@@ -21,7 +22,7 @@ from .quantize import Quantized
 from .sparse import FEW_DENSE, FEW_SAMPLES, Sparse
 from .threads import get_num_threads
 
-Weights = NDArray | Quantized | Sparse
+Weights = NDArray | Quantized | Codebook | Sparse
 Initialization = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
 
 # Numbers of samples from which another layout of some weights is the better one.
@@ -34,7 +35,7 @@ class Dense:
 
     Parameters
     ----------
-    weights : (out_features, in_features) array, Quantized or Sparse
+    weights : (out_features, in_features) array, Quantized, Codebook or Sparse
         float32 or float64, finite; an array that can be written to is copied.
     bias : (out_features,) array of the weights' dtype, optional
         Finite; copied in the same way.
@@ -62,7 +63,7 @@ class Dense:
 
     def __post_init__(self) -> None:
         """Refuse what is no layer."""
-        if not isinstance(self.weights, Quantized | Sparse):
+        if not isinstance(self.weights, Quantized | Codebook | Sparse):
             object.__setattr__(self, "weights", _frozen(self.weights, "weights", FLOATS))
         if len(self.shape) != 2 or 0 in self.shape:
             raise ValueError(
@@ -99,7 +100,7 @@ class Dense:
     def toarray(self) -> NDArray:
         """Return the weights as an array."""
         match self.weights:
-            case Quantized() as w:
+            case Quantized() | Codebook() as w:
                 return w.dequantize()
             case Sparse() as w:
                 return w.toarray()
@@ -322,7 +323,7 @@ class Network:
 
         Parameters
         ----------
-        parameters : mapping of str to array, Quantized or Sparse
+        parameters : mapping of str to array, Quantized, Codebook or Sparse
             As `parameters` names them; what is not there stays.
 
         Returns
@@ -362,7 +363,7 @@ class Network:
         Parameters
         ----------
         function : callable
-            Takes the weights of a layer as an array, returns an array, `Quantized` or `Sparse`.
+            Takes the weights of a layer as an array, returns an array or another form of weights.
 
         Returns
         -------

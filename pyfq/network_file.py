@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._native import _build
+from .codebook import Codebook
 from .io import Checkpoint
 from .io.dtypes import word_of
 from .io.errors import shown
@@ -39,6 +40,7 @@ _WORDS = {
 # The arrays of weights that are no array, each a tensor of the file.
 _PARTS = {
     "codes": ("packed", "scale", "zero_point", "minimum"),
+    "codebook": ("packed", "levels", "scale"),
     "csr": ("values", "indices", "indptr", "scale"),
     "nm": ("values", "positions", "scale"),
     "rows": ("values", "rows", "scale"),
@@ -149,12 +151,17 @@ def _parts_of(
             plan = _plan_of(name, w)
             if plan is not None:
                 return layout.encode(name, w, plan.rule.quantize), {"format": "array"}, plan
-            per = {PerTensor(): "tensor", PerRow(): "row"}.get(w.granularity)
             about = {
                 "format": "codes",
                 "bits": int(w.bits),
                 "signed": bool(w.signed),
-                "per": int(w.granularity.size) if per is None else per,
+                "per": _granularity_word(w.granularity),
+            }
+        case Codebook():
+            about = {
+                "format": "codebook",
+                "bits": int(w.bits),
+                "per": _granularity_word(w.granularity),
             }
         case _:
             return {name: w}, {"format": "array"}, None
@@ -162,6 +169,12 @@ def _parts_of(
     there = {part: array for part, array in arrays.items() if array is not None}
     about["parts"] = list(there)
     return {f"{name}_{part}": array for part, array in there.items()}, about, None
+
+
+def _granularity_word(granularity: Granularity) -> str | int:
+    """Return a granularity as JSON has it."""
+    word = {PerTensor(): "tensor", PerRow(): "row"}.get(granularity)
+    return int(granularity.size) if word is None else word
 
 
 def _plan_of(name: str, w: Quantized) -> TensorPlan | None:
@@ -285,18 +298,23 @@ def _read_weights(
             f"{_ENTRY}: parts must be some of {', '.join(_PARTS[kind])}, not {shown(parts)}"
         )
     arrays = {part: stored.array(f"{name}_{part}") for part in parts}
-    if kind != "codes":
+    if kind not in ("codes", "codebook"):
         counts = {key: _field(about, key, int) for key in ("n", "m") if kind == "nm"}
         return Sparse(kind, shape, arrays.pop("values", None), **arrays, **counts)
     per = _field(about, "per", str, int)
     if isinstance(per, str) and per not in ("tensor", "row"):
         raise ValueError(f"{_ENTRY}: per must be 'tensor', 'row' or a number, not {shown(per)}")
+    granularity = {"tensor": PerTensor(), "row": PerRow()}.get(per) or PerGroup(per)
+    bits = _field(about, "bits", int)
+    if kind == "codebook":
+        levels, scale = arrays.get("levels"), arrays.get("scale")
+        return Codebook(arrays.get("packed"), shape, bits, granularity, levels, scale)
     return Quantized(
         arrays.get("packed"),
         shape,
-        _field(about, "bits", int),
+        bits,
         _field(about, "signed", bool),
-        {"tensor": PerTensor(), "row": PerRow()}.get(per) or PerGroup(per),
+        granularity,
         arrays.get("scale"),
         arrays.get("zero_point"),
         arrays.get("minimum"),

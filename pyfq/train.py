@@ -152,11 +152,9 @@ class Schedule:
 
     With T epochs, of which the first `warmup` raise it linearly, at epoch t (with fractions):
 
-    | kind | factor |
-    |---|---|
-    | ``"constant"`` | 1 |
-    | ``"step"`` | ``factor ** floor(t / every)`` |
-    | ``"cosine"`` | from 1 to `final` along half a cosine, over the epochs behind the warm-up |
+    - ``"constant"``: 1,
+    - ``"step"``: ``factor ** floor(t / every)``,
+    - ``"cosine"``: from 1 to `final` along half a cosine, over the epochs behind the warm-up.
 
     Parameters
     ----------

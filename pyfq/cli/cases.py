@@ -275,6 +275,33 @@ def _skipping_case(
     return replace(compared(name, "linear", call), run=lambda: call(skipping))
 
 
+def codebook_cases() -> list[Case]:
+    """Codes of tables, their scales, and back."""
+    cases = []
+    for w, label in _of_both_dtypes():
+        for table in ("nf4", "fp4", "log2"):
+            for granularity in (PerRow(), PerGroup(64)):
+                name = f"{table} {granularity} {label}"
+                cases.append(Case(name, *_of_codebook(w, table, granularity)))
+    return cases
+
+
+def _of_codebook(
+    w: NDArray, table: str, granularity: PerRow | PerGroup
+) -> tuple[Callable, Callable]:
+    def run() -> tuple[NDArray, ...]:
+        q = pyfq.quantize_codebook(w, table, granularity=granularity)
+        return q.codes, q.scale, q.dequantize()
+
+    def expected() -> tuple[NDArray, ...]:
+        levels = pyfq.quantize_codebook(w[:1], table, granularity=granularity).levels
+        codes, scale = reference.quantize_codebook(w, levels, granularity=granularity)
+        reals = reference.dequantize_codebook(codes, levels, scale, granularity=granularity)
+        return codes, scale, reals
+
+    return run, expected
+
+
 def network_cases() -> list[Case]:
     """Forward passes: of codes as those of the layers to the bit, of reals within a bound."""
     cases = []
@@ -387,6 +414,7 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "linear": linear_cases,
     "sparse": sparse_cases,
     "integer": integer_cases,
+    "codebook": codebook_cases,
     "network": network_cases,
     "train": train_cases,
 }

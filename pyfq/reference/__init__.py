@@ -5,6 +5,7 @@ are plain arrays. Reading them needs no compiled code.
 """
 
 from .activation import activate
+from .codebook import dequantize_codebook, fit_codebook, quantize_codebook
 from .convert import cast_from, cast_to
 from .distortion import distortion
 from .integer import matmul_integer, quantized_matmul
@@ -30,8 +31,10 @@ __all__ = [
     "cast_from",
     "cast_to",
     "dequantize",
+    "dequantize_codebook",
     "distortion",
     "fake_quantize",
+    "fit_codebook",
     "forward_network",
     "linear",
     "linear_sparse",
@@ -45,6 +48,7 @@ __all__ = [
     "prune_rows",
     "prune_threshold",
     "quantize",
+    "quantize_codebook",
     "quantize_fixed_point",
     "quantized_matmul",
     "select_kth",

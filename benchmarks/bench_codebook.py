@@ -1,0 +1,67 @@
+"""Codes of tables of levels, and tables fitted to data."""
+
+from functools import partial
+
+import numpy as np
+from case import Case, Contenders, copying, weights
+from peers import module
+
+import pyfq
+from pyfq import PerTensor, reference
+
+cluster = module("sklearn.cluster")
+
+SHORT = ("nf4", "lloyd 4 bits of 262,144")
+
+
+def cases(quick: bool) -> list[Case]:
+    side, few = (128, 4096) if quick else (4096, 262_144)
+    n = side * side
+    return [
+        Case("nf4", partial(of_table, side, "nf4"), n * 9 // 2, n),
+        Case("log2, 8 bits", partial(of_table, side, "log2", 8), n * 5, n),
+        Case("nf4 back", partial(back, side), n * 9 // 2, n),
+        Case(f"lloyd 4 bits of {few:,}", partial(fitted, few), 4 * few, few),
+    ]
+
+
+def of_table(side: int, table: str, bits: int = 4) -> Contenders:
+    w = weights((side, side))
+    levels = pyfq.quantize_codebook(w[:1], table, bits).levels
+    contenders = {
+        "pyfq": lambda: pyfq.quantize_codebook(w, table, bits),
+        "pyfq quantize": lambda: pyfq.quantize(w, bits, granularity=pyfq.PerGroup(64)),
+        **copying(w),
+    }
+    if levels.size <= 16:
+        contenders["reference"] = lambda: reference.quantize_codebook(
+            w, levels, granularity=pyfq.PerGroup(64)
+        )
+    return contenders
+
+
+def back(side: int) -> Contenders:
+    q = pyfq.quantize_codebook(weights((side, side)))
+    out, codes = np.empty(q.shape, q.dtype), q.codes
+    return {
+        "pyfq": lambda: q.dequantize(out=out),
+        "reference": lambda: reference.dequantize_codebook(
+            codes, q.levels, q.scale, granularity=q.granularity
+        ),
+        **copying(out),
+    }
+
+
+def fitted(count: int) -> Contenders:
+    w = weights((count,))
+    contenders: Contenders = {
+        "pyfq": lambda: pyfq.quantize_codebook(w, "lloyd", 4, granularity=PerTensor()),
+        "reference": lambda: reference.fit_codebook(w, np.linspace(w.min(), w.max(), 16)),
+        **copying(w),
+    }
+    if cluster:
+        column = w[:, None]
+        contenders["sklearn.KMeans"] = lambda: cluster.KMeans(
+            16, n_init=1, random_state=0
+        ).fit_predict(column)
+    return contenders

@@ -1,0 +1,20 @@
+!> C boundary of `fq_codebook`: flat arrays, explicit extents.
+!> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
+module fq_codebook_c_real32
+  use fq_codebook_real32, only: dequantize_codebook, fit_codebook, quantize_codebook
+  use fq_kinds, only: i8, i32, i64, wp => sp
+  implicit none (type, external)
+  private
+  character(*), parameter :: f = '_f32'
+  include 'fq_codebook_c.inc'
+end module fq_codebook_c_real32
+
+!> The same for float64.
+module fq_codebook_c_real64
+  use fq_codebook_real64, only: dequantize_codebook, fit_codebook, quantize_codebook
+  use fq_kinds, only: i8, i32, i64, wp => dp
+  implicit none (type, external)
+  private
+  character(*), parameter :: f = '_f64'
+  include 'fq_codebook_c.inc'
+end module fq_codebook_c_real64

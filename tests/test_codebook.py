@@ -1,0 +1,207 @@
+"""Topic `codebook` against its reference, published tables, and what it refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from variants import dtypes, everywhere, granularities, large, same, weights
+
+import pyfq
+from pyfq import Codebook, Dense, Network, PerGroup, PerRow, PerTensor, quantize_codebook, reference
+from pyfq.codebook import FP4, NF4
+
+TABLES = ("nf4", "fp4", "log2")
+# Mean squared errors of the best quantizers of a normal variable (Max 1960; Jayant & Noll 1984).
+LLOYD_MAX = {1: 0.36338, 2: 0.11748, 3: 0.034548, 4: 0.0095010, 5: 0.0025047}
+
+
+def check(w, q, granularity, where=""):
+    codes, scale = reference.quantize_codebook(
+        w,
+        q.levels,
+        granularity=granularity,
+        scale=None if q.scale is not None else ones(w, granularity),
+    )
+    same(q.codes, codes, where)
+    if q.scale is not None:
+        same(q.scale, scale, where)
+    with np.errstate(all="ignore"):
+        reals = reference.dequantize_codebook(codes, q.levels, scale, granularity=granularity)
+    same(q.dequantize(), reals, where)
+
+
+def ones(w, granularity):
+    return np.ones(pyfq.types.grid_of(w.shape, granularity).parameter_shape, w.dtype)
+
+
+@given(w=weights(), table=st.sampled_from(TABLES), granularity=granularities)
+def test_quantize_codebook_matches_reference(w, table, granularity):
+    q = quantize_codebook(w, table, granularity=granularity)
+    if w.size:
+        check(w, q, granularity)
+    else:
+        assert q.dequantize().shape == w.shape
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("granularity", [PerTensor(), PerRow(), PerGroup(64), PerGroup(50)])
+@pytest.mark.parametrize("codebook", [*TABLES, "lloyd", 2, 3, 17, 256])
+def test_quantize_codebook_is_the_same_everywhere(dtype, granularity, codebook):
+    w = large(dtype)
+    if isinstance(codebook, int):
+        codebook = np.sort(np.random.default_rng(0).uniform(-1, 1, codebook)).astype(dtype)
+    first = quantize_codebook(w, codebook, granularity=granularity)
+    check(w, first, granularity)
+    for where in everywhere():
+        q = quantize_codebook(w, codebook, granularity=granularity)
+        same(q.packed, first.packed, where)
+        same(q.levels, first.levels, where)
+        same(q.dequantize(), first.dequantize(), where)
+
+
+@given(
+    data=st.data(),
+    dtype=dtypes,
+    bits=st.integers(1, 4),
+    initialization=st.sampled_from(["kmeans++", "linear", "quantile"]),
+    weighted=st.booleans(),
+)
+def test_lloyd_matches_reference(data, dtype, bits, initialization, weighted):
+    seed = data.draw(st.integers(0, 99))
+    rng = np.random.default_rng(seed)
+    w = rng.standard_normal((3, data.draw(st.integers(1, 60)))).astype(dtype)
+    factor = rng.uniform(0, 2, w.shape).astype(dtype) if weighted else None
+    how = {"bits": bits, "initialization": initialization, "weights": factor, "seed": seed}
+    one = quantize_codebook(w, "lloyd", granularity=PerTensor(), **how)
+    rows = quantize_codebook(w, "lloyd", granularity=PerRow(), **how)
+    assert one.levels.shape == (1, 2**bits)
+    assert rows.levels.shape == (3, 2**bits)
+    assert one.scale is rows.scale is None
+    check(w, one, PerTensor())
+    check(w, rows, PerRow())
+    # Fitted levels stay: each is the mean of what is nearest to it.
+    again = reference.fit_codebook(w, one.levels[0], factor)
+    np.testing.assert_allclose(again, one.levels[0], rtol=1e-5, atol=1e-6)
+    for row, levels, mass in zip(
+        w, rows.levels, [None] * 3 if factor is None else factor, strict=True
+    ):
+        again = reference.fit_codebook(row, levels, mass)
+        np.testing.assert_allclose(again, levels, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", LLOYD_MAX)
+@pytest.mark.parametrize("initialization", ["kmeans++", "quantile", "linear"])
+def test_lloyd_meets_the_published_errors_of_a_normal_variable(bits, initialization):
+    x = np.random.default_rng(0).standard_normal(1_000_000)
+    q = quantize_codebook(
+        x, "lloyd", bits, granularity=PerTensor(), initialization=initialization, iterations=3000
+    )
+    assert abs(q.error(x).mse / LLOYD_MAX[bits] - 1) < 0.01
+
+
+def test_lloyd_is_as_good_as_scikit_learns_kmeans():
+    cluster = pytest.importorskip("sklearn.cluster")
+    x = np.random.default_rng(0).standard_normal(5000) ** 3
+    ours = quantize_codebook(x, "lloyd", 4, granularity=PerTensor(), seed=1).error(x).mse
+    theirs = cluster.KMeans(16, n_init=1, random_state=0).fit(x[:, None]).inertia_ / len(x)
+    assert ours < 1.1 * theirs
+
+
+def test_nf4_meets_the_error_of_its_table():
+    # Of normal weights by blocks of 64: 20.73 dB; plain 4 bits have 19.36.
+    w = np.random.default_rng(0).standard_normal((2048, 1024)).astype(np.float32)
+    assert abs(quantize_codebook(w, "nf4").error(w).sqnr - 20.73) < 0.01
+    assert abs(pyfq.quantize(w, 4, granularity=PerGroup(64)).error(w).sqnr - 19.36) < 0.01
+
+
+def test_tables_are_those_of_bitsandbytes():
+    assert len(NF4) == 16
+    assert NF4[7] == 0
+    quarter = np.array([0, 0.0625, 8, 12, 4, 6, 2, 3]) / 12
+    assert sorted({*quarter, *-quarter}) == sorted({*FP4, -0.0})
+    q = quantize_codebook(np.array([[1.0, 0.5, 0.26, 0.1, 0, -0.3, -1.0]]), "log2", 3)
+    assert q.levels.tolist() == [[-1, -0.5, -0.25, 0, 0.25, 0.5, 1]]
+    assert q.dequantize().tolist() == [[1, 0.5, 0.25, 0, 0, -0.25, -1]]
+
+
+def test_ties_go_to_the_lower_level():
+    levels = np.array([-1.0, 0.0, 1.0])
+    q = quantize_codebook(np.array([[1.0, 0.5, -0.5]]), levels, granularity=PerRow())
+    assert (q.bits, q.codes.tolist()) == (2, [[2, 1, 0]])
+
+
+def test_weights_of_errors_draw_levels():
+    x = np.concatenate([np.zeros(100), np.ones(100), np.full(100, 1.5)])
+    heavy = np.concatenate([np.ones(200), np.full(100, 1e6)])
+    how = {"bits": 1, "granularity": PerTensor(), "initialization": "linear"}
+    assert quantize_codebook(x, "lloyd", **how).levels.tolist() == [[0, 1.25]]
+    weighed = quantize_codebook(x, "lloyd", weights=heavy, **how).levels[0]
+    assert abs(weighed[1] - 1.5) < 1e-3
+
+
+def test_layers_and_networks_take_codebooks(tmp_path):
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((40, 70)).astype(np.float32)
+    x = rng.standard_normal((9, 70)).astype(np.float32)
+    for q in (
+        quantize_codebook(w),
+        quantize_codebook(w, "lloyd", 3, granularity=PerRow()),
+        quantize_codebook(w, "fp4", granularity=PerTensor()),
+    ):
+        want = pyfq.linear(x, q.dequantize())
+        same(pyfq.linear(x, q), want, "")
+        same(pyfq.linear(x, pyfq.prepare(q)), want, "prepared")
+        made = Network([Dense(q, activation="relu")])
+        same(made.forward(x), np.maximum(want, 0), "network")
+        assert made.nbytes == q.nbytes
+        pyfq.save_network(made, tmp_path / "q.safetensors")
+        again = pyfq.load_network(tmp_path / "q.safetensors")
+        same(again.layers[0].weights.packed, q.packed, "file")
+        same(again.layers[0].weights.levels, q.levels, "file")
+        same(again.forward(x), made.forward(x), "file")
+    with pytest.raises(ValueError, match="activation_bits=8 needs quantized weights, not Codebook"):
+        pyfq.linear(x, q, activation_bits=8)
+
+
+W = np.ones((2, 8))
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "make"),
+    [
+        (TypeError, "w must be float32 or float64", lambda: quantize_codebook(W.astype(int))),
+        (ValueError, r"w\[0, 0\] is nan", lambda: quantize_codebook(W * np.nan)),
+        (ValueError, r"w\[0, 0\] is inf", lambda: quantize_codebook(W * np.inf, "lloyd")),
+        (ValueError, "codebook must be one of", lambda: quantize_codebook(W, "nf3")),
+        (ValueError, "bits of codebook 'nf4' must be 4", lambda: quantize_codebook(W, "nf4", 3)),
+        (ValueError, "bits of codebook 'log2' must be", lambda: quantize_codebook(W, "log2", 1)),
+        (ValueError, "levels that ascend", lambda: quantize_codebook(W, np.array([1.0, 0]))),
+        (ValueError, "levels that ascend", lambda: quantize_codebook(W, np.ones(1))),
+        (TypeError, "codebook must be float64", lambda: quantize_codebook(W, np.ones(2, "f4"))),
+        (ValueError, "weights is of codebook", lambda: quantize_codebook(W, weights=W)),
+        (
+            ValueError,
+            "weights must be at least 0",
+            lambda: quantize_codebook(W, "lloyd", weights=-W),
+        ),
+        (ValueError, "initialization must be", lambda: quantize_codebook(W, initialization="x")),
+        (TypeError, "granularity must be", lambda: quantize_codebook(W, granularity=64)),
+        (
+            ValueError,
+            r"levels must have shape \(1, n\) or \(2, n\) for n up to 16",
+            lambda: replace(quantize_codebook(W), levels=np.zeros((3, 16))),
+        ),
+        (
+            ValueError,
+            "packed must hold codes 0 ... 14, not 15",
+            lambda: Codebook(
+                np.full((2, 4), 255, np.uint8), (2, 8), 4, PerRow(), np.array([FP4]), None
+            ),
+        ),
+    ],
+)
+def test_refusals(error, match, make):
+    with pytest.raises(error, match=match):
+        make()
