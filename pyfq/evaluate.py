@@ -54,7 +54,7 @@ class Evaluation:
     mean_absolute_error, max_error : float or None
         Mean and largest absolute error over samples and outputs.
     r2 : float or None
-        Mean of `r2_per_output`.
+        Mean of ``r2_per_output``.
     rmse_per_output, r2_per_output : (outputs,) float64, or None
         Those of each output.
     teacher_rmse : float or None
@@ -186,7 +186,7 @@ def evaluate(
     teacher : Network, callable or (samples, outputs) array, optional
         What the network is also compared with; as `distill` takes it.
     top_k : sequence of int
-        k of `Evaluation.top_k`, each at least 1; those of at least `outputs` are left out.
+        k of ``Evaluation.top_k``, each at least 1; those of at least `outputs` are left out.
     batch_size : int
         Samples that are put through the networks at a time: memory grows with it, and but for
         `confusion` not with `samples`.

@@ -48,7 +48,7 @@ class LayerTrial:
 class Shrunk:
     """A network with fewer neurons or layers, and what it was made of.
 
-    ``str()`` compares both: neurons, parameters (`Network.size`), multiply-adds of a sample, bytes.
+    ``str()`` compares both: neurons, parameters, multiply-adds of a sample, bytes.
 
     Attributes
     ----------
