@@ -19,25 +19,21 @@ def cases(quick: bool) -> list[Case]:
     n = side * side
     return [
         Case("nf4", partial(of_table, side, "nf4"), n * 9 // 2, n),
-        Case("log2, 8 bits", partial(of_table, side, "log2", 8), n * 5, n),
+        Case("log2", partial(of_table, side, "log2"), n * 9 // 2, n),
         Case("nf4 back", partial(back, side), n * 9 // 2, n),
         Case(f"lloyd 4 bits of {few:,}", partial(fitted, few), 4 * few, few),
     ]
 
 
-def of_table(side: int, table: str, bits: int = 4) -> Contenders:
-    w = weights((side, side))
-    levels = pyfq.quantize_codebook(w[:1], table, bits).levels
-    contenders = {
-        "pyfq": lambda: pyfq.quantize_codebook(w, table, bits),
-        "pyfq quantize": lambda: pyfq.quantize(w, bits, granularity=pyfq.PerGroup(64)),
+def of_table(side: int, table: str) -> Contenders:
+    w, by_group = weights((side, side)), pyfq.PerGroup(64)
+    levels = pyfq.quantize_codebook(w[:1], table).levels
+    return {
+        "pyfq": lambda: pyfq.quantize_codebook(w, table),
+        "pyfq quantize": lambda: pyfq.quantize(w, 4, granularity=by_group),
+        "reference": lambda: reference.quantize_codebook(w, levels, granularity=by_group),
         **copying(w),
     }
-    if levels.size <= 16:
-        contenders["reference"] = lambda: reference.quantize_codebook(
-            w, levels, granularity=pyfq.PerGroup(64)
-        )
-    return contenders
 
 
 def back(side: int) -> Contenders:

@@ -2,6 +2,7 @@
 !>
 !> Python: `pyfq/codebook.py`.  Reference: `pyfq/reference/codebook.py`.
 module fq_codebook_real32
+  !$ use omp_lib, only: omp_get_thread_num
   use fq_kinds, only: dp, i8, i32, i64, ip => i32, wp => sp
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
   use fq_team, only: SMALL_RANKING, SMALL_WORK
@@ -12,6 +13,7 @@ end module fq_codebook_real32
 
 !> The same for float64.
 module fq_codebook_real64
+  !$ use omp_lib, only: omp_get_thread_num
   use fq_kinds, only: dp, i8, i32, i64, ip => i64, wp => dp
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
   use fq_team, only: SMALL_RANKING, SMALL_WORK
