@@ -3,6 +3,7 @@
 from . import reference
 from ._native import _build, isa
 from .activation import activate
+from .allocate import Allocation, allocate_bits
 from .codebook import Codebook, quantize_codebook
 from .configuration import show_config
 from .convert import cast_from, cast_to
@@ -43,6 +44,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Allocation",
     "Codebook",
     "Dense",
     "Distortion",
@@ -65,6 +67,7 @@ __all__ = [
     "Sparse",
     "Training",
     "activate",
+    "allocate_bits",
     "cast_from",
     "cast_to",
     "distill",
