@@ -12,6 +12,7 @@ from .losses import Loss, as_temperature
 from .network import Network
 from .train import (
     LARGEST,
+    SMALLEST,
     Adam,
     Epoch,
     FakeQuantize,
@@ -93,11 +94,12 @@ def distill(
     y : array, optional
         What `train` takes. Without it only the teacher counts, whatever `alpha` is.
     temperature : float
-        T of ``"kl"``, 0.001 ... 1e6; 2 ... 4 for small students, up to 20 for large ones.
+        T of ``"kl"``, 0.001 ... 1e6; try 2 for small students, up to 20 for large ones.
     alpha : float
         :math:`\alpha`, 0 ... 1: 0 learns from the data alone, 1 from the teacher alone.
     loss : str, optional
-        ``"kl"``, ``"mse"`` or ``"cosine"``; by default the first for classes, else the second.
+        ``"kl"``, ``"mse"`` or ``"cosine"``; by default the first if y are labels, or student or
+        teacher have classes or end in a softmax, else the second.
         Regression compares scaled outputs.
     hints : sequence of Hint
         Hidden layers of the student that learn to be like hidden layers of the teacher.
@@ -142,6 +144,8 @@ def distill(
     >>> bool(agreed.mean() > 0.9)
     True
     """
+    if isinstance(hints, Hint):
+        raise TypeError("hints must be a sequence of Hint, not one")
     options = Options(
         optimizer, epochs, batch_size, seed, schedule, clip, keep_zeros, fake_quantize, patience,
         callback,
@@ -154,8 +158,11 @@ def distill(
     else:
         data, labels, targets = as_data(student, len(x), y, data_loss)
     if loss is None:
-        classifies = data == "cross_entropy" or student.classes is not None
-        loss = "kl" if classifies or student.layers[-1].activation == "softmax" else "mse"
+        both = [net for net in (student, teacher) if isinstance(net, Network)]
+        classifies = data == "cross_entropy" or any(
+            net.classes is not None or net.layers[-1].activation == "softmax" for net in both
+        )
+        loss = "kl" if classifies else "mse"
     as_choice(loss, "loss", get_args(Imitation))
     refuse_activation(student, loss)
     weights = times_class_weight(
@@ -163,7 +170,7 @@ def distill(
     )
     problem = Problem(
         scale_inputs(student, x), weights, data, labels, targets,
-        as_number(delta, "delta", math.nextafter(0, 1), LARGEST), loss,
+        as_number(delta, "delta", SMALLEST, LARGEST), loss,
         scale_outputs(student, outputs_of(teacher, student, x)),
         1.0 if y is None else as_number(alpha, "alpha", 0, 1), as_temperature(temperature),
         [_resolved(hint, i, teacher, student, x) for i, hint in enumerate(hints)],
@@ -198,6 +205,12 @@ def outputs_of(teacher: Teacher, student: Network, x: NDArray) -> NDArray:
     n = student.sizes[-1]
     if isinstance(teacher, Network):
         _refuse_inputs(teacher, student)
+        named = teacher.classes is not None and student.classes is not None
+        if named and not np.array_equal(teacher.classes, student.classes):
+            raise ValueError(
+                f"teacher must have the classes of the student in their order, "
+                f"{student.classes.tolist()}, not {teacher.classes.tolist()}"
+            )
         scaled = _in_chunks(logits_of(teacher).forward, scale_inputs(teacher, x))
         outputs = scaled
         if teacher.output_mean is not None:

@@ -36,7 +36,7 @@ class Dense:
     Parameters
     ----------
     weights : (out_features, in_features) array, Quantized, Codebook or Sparse
-        float32 or float64, finite; an array that can be written to is copied.
+        float32 or float64, finite; an array is copied. The parts of other forms must not change.
     bias : (out_features,) array of the weights' dtype, optional
         Finite; copied in the same way.
     activation : str, ("leaky_relu", slope) or None
@@ -184,10 +184,8 @@ class Network:
             self._freeze_end(name, n)
         ends = (self.dtype.type,), self.dtype, self.sizes[0], self.sizes[-1]
         object.__setattr__(self, "_ends", ends)
-        if self.classes is not None and np.shape(self.classes) != self.sizes[-1:]:
-            raise ValueError(
-                f"classes must have shape {self.sizes[-1:]}, not {np.shape(self.classes)}"
-            )
+        if self.classes is not None:
+            object.__setattr__(self, "classes", _as_classes(self.classes, self.sizes[-1]))
 
     def _freeze_end(self, name: str, n: int) -> None:
         end, (side, _, what) = getattr(self, name), name.partition("_")
@@ -488,13 +486,26 @@ def _restored(*parts: Any) -> Network:
     return Network(*parts)
 
 
+def _as_classes(classes: Any, outputs: int) -> NDArray:
+    """Return labels that nobody can write to, one for each output."""
+    labels = np.array(classes)
+    if labels.shape != (outputs,):
+        raise ValueError(f"classes must have shape ({outputs},), not {labels.shape}")
+    if labels.dtype.kind not in "biufU":
+        raise TypeError(f"classes must be numbers or strings, not {labels.dtype}")
+    if len(np.unique(labels)) < outputs:
+        raise ValueError(f"classes must differ from each other, not {labels.tolist()}")
+    labels.flags.writeable = False
+    return labels
+
+
 def _frozen(
     x: Any, name: str, dtypes: Sequence[Any], shape: tuple[int, ...] | None = None
 ) -> NDArray:
     """Return an array that nobody can write to, copied if need be."""
     x = as_input(x, name, dtypes, shape)
     refuse_not_finite({name: x})
-    if x.flags.writeable:
+    if x.flags.writeable or x.base is not None:  # a view's array may be written to
         x = x.copy()
         x.flags.writeable = False
     return x

@@ -551,6 +551,8 @@ def _csr(w: Sparse) -> tuple[NDArray, NDArray, NDArray]:
     """Return `indptr`, `indices` and `values` of a matrix in format csr or nm."""
     if w.format == "csr":
         return w.indptr, w.indices, w.values
+    if w.format == "rows":  # without a row that is kept
+        return np.zeros(w.shape[0] + 1, np.int64), np.empty(0, np.int32), w.values.reshape(-1)
     kept = w.values != 0
     indptr = np.concatenate([[0], np.cumsum(np.count_nonzero(kept, axis=1))]).astype(np.int64)
     return indptr, _columns(w)[0][kept].astype(np.int32), w.values[kept]

@@ -21,8 +21,8 @@ from .types import Granularity, PerGroup, PerRow, grid_of
 
 # From 0, in the order of the constants of `fortran/fq_training.f90`.
 LOSSES = ("none", "cross_entropy", "mse", "huber")
-# What numbers are at most.
-LARGEST = float(np.finfo(np.float32).max)
+# What numbers are at most; and at least, where float32 must not round them to 0.
+LARGEST, SMALLEST = float(np.finfo(np.float32).max), 1e-30
 IMITATIONS = ("none", "kl", "mse", "cosine")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
@@ -67,6 +67,7 @@ class SGD:
         """Refuse numbers out of range."""
         _as_rate(self.learning_rate)
         as_number(self.momentum, "momentum", 0, 1)
+        as_flag(self.nesterov, "nesterov")
         as_number(self.weight_decay, "weight_decay", 0, LARGEST)
 
 
@@ -88,7 +89,7 @@ class Adam:
     beta1, beta2 : float
         0 ... 1, less than 1.
     epsilon : float
-        Above 0.
+        At least 1e-30, which float32 has.
     weight_decay : float
         At least 0; biases do not decay.
     decoupled : bool
@@ -118,7 +119,7 @@ class Adam:
         below_one = math.nextafter(1, 0)
         as_number(self.beta1, "beta1", 0, below_one)
         as_number(self.beta2, "beta2", 0, below_one)
-        as_number(self.epsilon, "epsilon", math.nextafter(0, 1), LARGEST)
+        as_number(self.epsilon, "epsilon", SMALLEST, LARGEST)
         as_number(self.weight_decay, "weight_decay", 0, LARGEST)
 
 
@@ -331,6 +332,12 @@ class Training:
     stopped: Literal["done", "patience", "callback", "interrupted"]
 
 
+def as_flag(flag: Any, name: str) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(flag, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, not {flag!r}")
+
+
 def _as_rate(rate: float) -> None:
     as_number(rate, "learning_rate", math.nextafter(0, 1), LARGEST)
 
@@ -430,6 +437,9 @@ class Options:
             raise TypeError(f"schedule must be a Schedule, not {self.schedule!r}")
         if self.fake_quantize is not None and not isinstance(self.fake_quantize, FakeQuantize):
             raise TypeError(f"fake_quantize must be a FakeQuantize, not {self.fake_quantize!r}")
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback must be callable, not {type(self.callback).__name__}")
+        as_flag(self.keep_zeros, "keep_zeros")
         as_count(self.epochs, "epochs", 0)
         as_count(self.batch_size, "batch_size", 1)
         as_count(self.seed, "seed", 0)
@@ -611,7 +621,7 @@ def train(
     weights = times_class_weight(weights, class_weight, labels, network)
     problem = Problem(
         scale_inputs(network, x), weights, loss, labels, targets,
-        as_number(delta, "delta", math.nextafter(0, 1), LARGEST),
+        as_number(delta, "delta", SMALLEST, LARGEST),
     )  # fmt: skip
     return fit(network, problem, options, as_validation(network, validation, loss, delta))
 
@@ -656,6 +666,11 @@ def fit(
                 rounding = options.fake_quantize
                 used = candidate.map_weights(rounding.apply) if rounding else candidate
                 validation_loss = validate(used)
+                if not math.isfinite(validation_loss):
+                    raise FloatingPointError(
+                        f"the validation loss is {validation_loss} in epoch {number}: "
+                        f"{_remedy(options)}"
+                    )
                 if validation_loss < best_loss:
                     best, best_loss, best_epoch = candidate, validation_loss, number
             seconds = time.perf_counter() - start
@@ -715,8 +730,11 @@ class _Epochs:
         if bad.size:
             raise FloatingPointError(
                 f"the loss is {losses[bad[0]]} in epoch {number}, step {bad[0] + 1} of "
-                f"{self._steps}: a lower learning rate than {options.optimizer.learning_rate}, or "
-                f"clip, may help"
+                f"{self._steps}: {_remedy(options)}"
+            )
+        if not np.isfinite(parameters.values).all():
+            raise FloatingPointError(
+                f"weights are not finite after the last step of epoch {number}: {_remedy(options)}"
             )
         return float(losses.mean()), float(rates[-1])
 
@@ -734,7 +752,7 @@ class _Epochs:
                 OPTIMIZERS.index(word),
                 isinstance(optimizer, SGD) and optimizer.nesterov,
                 options.keep_zeros,
-                options.batch_size,
+                min(options.batch_size, len(p.x)),
                 done,
             ],
             np.int64,
@@ -753,6 +771,12 @@ class _Epochs:
                 self._options.clip or 0.0,
             ]
         )  # fmt: skip
+
+
+def _remedy(options: Options) -> str:
+    """Return what may help where training diverges."""
+    rate = options.optimizer.learning_rate
+    return f"a lower learning rate than {rate}, or clip, may help"
 
 
 def refuse_compressed(network: Network) -> None:
@@ -817,11 +841,12 @@ def as_data(
     if not isinstance(y, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {type(y).__name__}")
     if loss is None:
-        loss = "cross_entropy" if y.ndim == 1 and (y.dtype.kind != "f") else "mse"
+        labels = y.ndim == 1 and (y.dtype.kind != "f" or network.classes is not None)
+        loss = "cross_entropy" if labels else "mse"
     as_choice(loss, "loss", get_args(Loss))
     refuse_activation(network, loss)
-    if len(y) != samples:
-        raise ValueError(f"{name} must have {samples} samples, as x has, not {len(y)}")
+    if y.ndim == 0 or len(y) != samples:
+        raise ValueError(f"{name} must have {samples} samples, as x has, not shape {y.shape}")
     n = network.sizes[-1]
     if loss == "cross_entropy" and y.ndim == 1:
         return loss, as_labels(y, n, network.classes, name), None

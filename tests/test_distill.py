@@ -111,6 +111,14 @@ def test_unlabeled_data_is_enough():
     np.testing.assert_array_equal(a.layers[0].weights, b.layers[0].weights)
 
 
+def test_the_default_loss_is_kl_for_classes_of_the_teacher():
+    a = distill(replace(TEACHER, classes=np.arange(4)), STUDENT, X, epochs=2).network
+    b = distill(TEACHER, STUDENT, X, epochs=2, loss="kl").network
+    c = distill(TEACHER, STUDENT, X, epochs=2).network
+    np.testing.assert_array_equal(a.layers[0].weights, b.layers[0].weights)
+    assert (a.layers[0].weights != c.layers[0].weights).any()
+
+
 def test_divergence_matches_torch():
     torch = pytest.importorskip("torch")
     z = torch.tensor(RNG.standard_normal((6, 4)), requires_grad=True)
@@ -184,6 +192,15 @@ def test_regression_learns_from_teacher_and_data_in_their_units():
         (ValueError, "data_loss needs y", {"y": None, "data_loss": "mse"}),
         (ValueError, "validation needs y", {"y": None, "validation": (X, Y)}),
         (TypeError, r"hints\[0\] must be a Hint", {"hints": [3]}),
+        (TypeError, "hints must be a sequence of Hint, not one", {"hints": Hint(0, 0)}),
+        (
+            ValueError,
+            "teacher must have the classes of the student in their order",
+            {
+                "teacher": replace(TEACHER, classes=np.arange(4)),
+                "student": replace(STUDENT, classes=np.array([3, 2, 1, 0])),
+            },
+        ),
         (ValueError, r"hints\[0\].layer must be 0 ... 0, not 1", {"hints": [Hint(1, 0)]}),
         (ValueError, r"hints\[0\].target must be 0 ... 1", {"hints": [Hint(0, 2)]}),
         (

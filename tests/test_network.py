@@ -143,6 +143,27 @@ def test_forward_of_any_network(dtype, sizes, batch, activation, last, scaled):
     )
 
 
+@pytest.mark.parametrize("format", ["rows", "csr", "nm"])
+def test_layers_that_are_pruned_away_leave_the_bias(format):
+    w = pyfq.to_sparse(np.zeros((5, 8), np.float32), format)
+    made = Network([Dense(w, np.arange(5, dtype=np.float32))])
+    for batch in (1, 2, 30):
+        same(
+            made.forward(np.ones((batch, 8), np.float32)),
+            np.tile(made.layers[0].bias, (batch, 1)),
+            "",
+        )
+
+
+def test_pairs_have_the_same_bits_for_any_number_of_threads():
+    w = pyfq.prune_nm(random(np.float32, 512, 512), 2, 4).weights
+    made = Network([Dense(pyfq.to_sparse(w, "nm"))])
+    x = random(np.float32, 17, 512)
+    for isa in {where.split(",")[0] for where in everywhere()}:
+        seen = {made.forward(x).tobytes() for where in everywhere() if where.startswith(f"{isa},")}
+        assert len(seen) == 1, isa
+
+
 def test_forward_takes_one_sample_many_axes_and_none():
     made = network(np.float32)
     x = random(np.float32, 2, 3, 21)
@@ -272,6 +293,16 @@ W = np.ones((2, 3), np.float32)
             ValueError,
             r"classes must have shape \(2,\)",
             lambda: Network([Dense(W)], classes=np.arange(3)),
+        ),
+        (
+            TypeError,
+            "classes must be numbers or strings, not object",
+            lambda: Network([Dense(W)], classes=np.array(["a", 1], object)),
+        ),
+        (
+            ValueError,
+            "classes must differ",
+            lambda: Network([Dense(W)], classes=np.array(["a", "a"])),
         ),
         (ValueError, "sizes must be at least", lambda: Network.create((3,))),
         (ValueError, r"sizes\[1\] must be at least 1", lambda: Network.create((3, 0))),

@@ -136,7 +136,7 @@ def networks(draw):
             [
                 None,
                 np.arange(n),
-                np.arange(n) > 0,
+                2 * np.arange(n, dtype=np.uint8),
                 np.linspace(0, 1, n, dtype=np.float16),
                 np.array([f"ä{i}" for i in range(n)]),
             ]
@@ -299,22 +299,16 @@ def test_save_refuses_what_is_no_network(tmp_path):
         pyfq.save_network({}, tmp_path / "n.safetensors")
     with pytest.raises(ValueError, match=r"path must end in \.safetensors, not 'n\.npz'"):
         pyfq.save_network(network, tmp_path / "n.npz")
-    for classes in (
-        np.array(["a", 1], object),
-        np.array([b"a", b"b"]),
-        np.arange(2).astype("M8[s]"),
-    ):
-        with pytest.raises(TypeError, match="classes must be strings, or numbers of a dtype"):
-            pyfq.save_network(
-                dataclasses.replace(network, classes=classes), tmp_path / "n.safetensors"
-            )
+    odd = dataclasses.replace(network, classes=np.arange(2, dtype=np.longdouble))
+    with pytest.raises(TypeError, match="classes must be strings, or numbers of a dtype"):
+        pyfq.save_network(odd, tmp_path / "n.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_save_that_fails_leaves_the_file_as_it_was(dense, monkeypatch):
     network, path = dense
     before = path.read_bytes()
-    bad = dataclasses.replace(network, classes=np.array(["\ud800"] * 10))
+    bad = dataclasses.replace(network, classes=np.array([f"\ud800{i}" for i in range(10)]))
     with pytest.raises(ValueError, match="surrogates"):
         pyfq.save_network(bad, path)
     assert path.read_bytes() == before

@@ -354,6 +354,10 @@ def test_a_loss_that_is_not_finite_says_where():
     made = network(np.float32, activation="relu")
     with pytest.raises(FloatingPointError, match=r"in epoch \d+, step \d+ of 4: a lower learning"):
         train(made, x, y, optimizer=SGD(1e6), batch_size=10)
+    with pytest.raises(FloatingPointError, match="weights are not finite after the last step of"):
+        train(made, x[:1], y[:1], optimizer=SGD(1e38), epochs=1)
+    with pytest.raises(FloatingPointError, match="the validation loss is inf in epoch 1"):
+        train(made, x[:1], y[:1], optimizer=SGD(1e25), epochs=1, validation=(x, y))
     spec = FakeQuantize(8)
     with pytest.raises(FloatingPointError, match=r"in epoch \d+, step \d+ of 4"):
         train(made, x, y, optimizer=SGD(1e30), batch_size=10, fake_quantize=spec)
@@ -391,6 +395,9 @@ X, Y = np.ones((5, 7)), np.zeros(5, np.int64)
         (ValueError, r"y must have shape \(5, 4\)", {"y": X}),
         (ValueError, "y must be probabilities", {"y": -X[:, :4].copy(), "loss": "cross_entropy"}),
         (ValueError, "loss must be one of", {"loss": "hinge"}),
+        (ValueError, r"y must have 5 samples, as x has, not shape \(\)", {"y": np.array(3)}),
+        (TypeError, "callback must be callable, not int", {"callback": 3}),
+        (TypeError, "keep_zeros must be True or False, not 'no'", {"keep_zeros": "no"}),
         (ValueError, "epochs must be at least 0", {"epochs": -1}),
         (ValueError, "batch_size must be at least 1", {"batch_size": 0}),
         (TypeError, "optimizer must be", {"optimizer": "adam"}),
@@ -433,6 +440,8 @@ def test_refusals(error, match, change):
         (ValueError, "learning_rate must be", lambda: SGD(0.0)),
         (ValueError, "learning_rate must be", lambda: Adam(float("nan"))),
         (ValueError, "momentum must be", lambda: SGD(momentum=1.5)),
+        (TypeError, "nesterov must be", lambda: SGD(nesterov="no")),
+        (ValueError, "epsilon must be", lambda: Adam(epsilon=1e-46)),
         (ValueError, "beta2 must be", lambda: Adam(beta2=1.0)),
         (ValueError, "weight_decay must be", lambda: AdamW(weight_decay=-1.0)),
         (ValueError, "kind must be one of", lambda: Schedule("linear")),

@@ -2,7 +2,7 @@
 !>
 !> Python: `pyfq/train.py`.  Reference: `pyfq/reference/train.py`.
 module fq_train_real32
-  !$ use omp_lib, only: omp_get_num_threads, omp_get_thread_num
+  !$ use omp_lib, only: omp_get_num_procs, omp_get_num_threads, omp_get_thread_num
   use fq_activation_kind, only: ACT_GELU, ACT_GELU_TANH, ACT_LEAKY_RELU, ACT_NONE, ACT_RELU, &
     ACT_SIGMOID, ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
   use fq_activation_real32, only: activate_row
@@ -25,7 +25,7 @@ end module fq_train_real32
 
 !> The same for float64.
 module fq_train_real64
-  !$ use omp_lib, only: omp_get_num_threads, omp_get_thread_num
+  !$ use omp_lib, only: omp_get_num_procs, omp_get_num_threads, omp_get_thread_num
   use fq_activation_kind, only: ACT_GELU, ACT_GELU_TANH, ACT_LEAKY_RELU, ACT_NONE, ACT_RELU, &
     ACT_SIGMOID, ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
   use fq_activation_real64, only: activate_row

@@ -141,6 +141,13 @@ def add_parser(subparsers: SubParsers) -> None:
 
     group = parser.add_argument_group("which tensors")
     group.add_argument(
+        "--min-size",
+        metavar="N",
+        type=int,
+        default=MIN_SIZE,
+        help=f"entries of a matrix at least ({MIN_SIZE}); small networks want 1",
+    )
+    group.add_argument(
         "--include",
         metavar="GLOB",
         action="append",
@@ -191,7 +198,7 @@ def run(args: argparse.Namespace) -> int:
         for tensor in plan(source.words, source.shapes, recipe, dense=args.dense)
     }
     if all(tensor.rule is None for tensor in plans.values()):
-        raise ValueError(f"{args.source}: no tensor is to be compressed: {_why_none(recipe)}")
+        raise ValueError(f"{args.source}: no tensor is to be compressed: {_why_none(args, recipe)}")
     for remark in _unused(recipe, source):
         print(f"pyfq compress: {remark}", file=sys.stderr)
     target = plan_target(source, args.output)
@@ -248,7 +255,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
             )
     except (TypeError, ValueError) as e:
         raise UsageError(str(e)) from e
-    rule = Rule(tuple(args.include) or ("*",), prune, quantize, ndim=2, min_size=MIN_SIZE)
+    rule = Rule(tuple(args.include) or ("*",), prune, quantize, ndim=2, min_size=args.min_size)
     return Recipe((Rule(tuple(args.exclude)), rule) if args.exclude else (rule,))
 
 
@@ -270,10 +277,13 @@ def _refuse_compressed(source: Source) -> None:
         raise ValueError(f"{source.path} is quantized already: decompress it first")
 
 
-def _why_none(recipe: Recipe) -> str:
+def _why_none(args: argparse.Namespace, recipe: Recipe) -> str:
     globs = ", ".join(repr(glob) for rule in recipe.rules if not rule.copies for glob in rule.match)
     if not globs:
         return "no rule prunes or quantizes"
+    if args.recipe is None:
+        least = f"at least {args.min_size} entries: --min-size N asks for fewer"
+        return f"{globs} names no matrix of floats of {least}"
     return f"none of the rules for {globs} matches a tensor of floats of the size it asks for"
 
 
