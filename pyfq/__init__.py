@@ -19,6 +19,7 @@ from .losses import soften
 from .matmul import matmul
 from .network import Dense, Network
 from .onnx_graph import from_onnx, to_onnx
+from .observer import Observer
 from .pack import pack, unpack
 from .prune import (
     Pruned,
@@ -36,7 +37,7 @@ from .sparse import Sparse, to_sparse
 from .store import load_network, save_network
 from .threads import get_num_threads, num_threads, set_num_threads
 from .train import SGD, Adam, AdamW, Epoch, FakeQuantize, Hint, Schedule, Training, train
-from .types import PerGroup, PerRow, PerTensor
+from .types import PerColumn, PerGroup, PerRow, PerTensor
 
 __version__: str = _build.VERSION
 
@@ -56,6 +57,8 @@ __all__ = [
     "Hint",
     "LayerTrial",
     "Network",
+    "Observer",
+    "PerColumn",
     "PerGroup",
     "PerRow",
     "PerTensor",

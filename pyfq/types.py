@@ -65,6 +65,20 @@ class PerGroup:
         as_count(self.size, "size", 1)
 
 
+@dataclass(frozen=True)
+class PerColumn:
+    """One parameter for each column, an entry of the last axis; parameters have shape ``(cols,)``.
+
+    Activations ``(samples, features)`` get one per feature. `Observer` takes it, `quantize` does
+    not: a layer cannot take such scales out of its sums.
+
+    Examples
+    --------
+    >>> PerColumn()
+    PerColumn()
+    """
+
+
 Granularity = PerTensor | PerRow | PerGroup
 
 # Entries of the parts a whole tensor is cut into, so that threads can share it.

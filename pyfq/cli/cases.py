@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import pyfq
-from pyfq import PerGroup, PerRow, PerTensor, reference
+from pyfq import PerColumn, PerGroup, PerRow, PerTensor, reference
 from pyfq.activation import ACTIVATIONS
 from pyfq.prune import Pruned
 from pyfq.quantize import ROUNDINGS, SCHEMES, Quantized
@@ -177,6 +177,42 @@ def activation_cases() -> list[Case]:
         for word in ACTIVATIONS:
             cases.append(_pair(f"{word} {label}", "activate", _with(w * 3, word)))
     return cases
+
+
+def observer_cases() -> list[Case]:
+    """Histograms and ranges, of bins that grow and of bins that fit."""
+    known = Case(
+        "known",
+        lambda: pyfq.Observer().update(np.array([0.5, -2.54])).scale()[0],
+        lambda: np.array(0.02),
+    )
+    cases = [known]
+    for w, label in _of_both_dtypes():
+        for granularity, shape in (
+            (PerTensor(), (1, 1, w.size)),
+            (PerRow(), (1, *w.shape)),
+            (PerColumn(), (*w.shape, 1)),
+        ):
+            parts = w.reshape(shape)
+            cases.append(_histogram_case(f"{granularity} {label}", w, parts, granularity))
+    return cases
+
+
+def _histogram_case(
+    name: str, w: NDArray, parts: NDArray, granularity: PerTensor | PerRow | PerColumn
+) -> Case:
+    peak = np.abs(parts).max(axis=(0, 2)).astype(np.float64)
+    exponent = np.floor(np.log2(peak)).astype(np.int64) - 7  # 256 bins reach beyond the peak
+
+    def run() -> tuple[NDArray, NDArray]:
+        seen = pyfq.Observer("mse", granularity, 256).update(w / 8).update(w)
+        return seen.histogram()[0].reshape(exponent.size, -1), seen.high.reshape(-1)
+
+    def expected() -> tuple[NDArray, NDArray]:
+        both = np.concatenate([parts / 8, parts], axis=2)
+        return reference.count_bins(both, exponent, 256), both.max(axis=(0, 2))
+
+    return Case(name, run, expected)
 
 
 def matmul_cases() -> list[Case]:
@@ -410,6 +446,7 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "pack": pack_cases,
     "convert": convert_cases,
     "activation": activation_cases,
+    "observer": observer_cases,
     "matmul": matmul_cases,
     "linear": linear_cases,
     "sparse": sparse_cases,

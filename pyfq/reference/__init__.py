@@ -12,6 +12,7 @@ from .integer import matmul_integer, quantized_matmul
 from .linear import linear
 from .matmul import matmul
 from .network import forward_network
+from .observer import count_bins
 from .pack import pack, unpack
 from .prune import (
     prune_global,
@@ -30,6 +31,7 @@ __all__ = [
     "activate",
     "cast_from",
     "cast_to",
+    "count_bins",
     "dequantize",
     "dequantize_codebook",
     "distortion",
