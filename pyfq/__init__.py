@@ -16,10 +16,11 @@ from .fastest import Fastest, fastest
 from .integer import matmul_integer, quantized_matmul
 from .linear import Prepared, linear, prepare
 from .losses import soften
+from .lowrank import LowRank, break_even_rank, svd_lowrank
 from .matmul import matmul
 from .network import Dense, Network
-from .onnx_graph import from_onnx, to_onnx
 from .observer import Observer
+from .onnx_graph import from_onnx, to_onnx
 from .pack import pack, unpack
 from .prune import (
     Pruned,
@@ -56,6 +57,7 @@ __all__ = [
     "FqError",
     "Hint",
     "LayerTrial",
+    "LowRank",
     "Network",
     "Observer",
     "PerColumn",
@@ -71,6 +73,7 @@ __all__ = [
     "Training",
     "activate",
     "allocate_bits",
+    "break_even_rank",
     "cast_from",
     "cast_to",
     "distill",
@@ -109,6 +112,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "soften",
+    "svd_lowrank",
     "to_npz",
     "to_onnx",
     "to_sparse",

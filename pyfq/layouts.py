@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from . import _native
 from ._memory import aligned_empty
-from .activation import Activation
+from .activation import Activation, activate
 from .matmul import PACKED, TRANSPOSED, epilogue, multiply, pack_panels
 from .quantize import Quantized, parameters_by_row
 from .sparse import Sparse, linear_sparse
@@ -29,8 +29,17 @@ class Layout(Protocol):
 
 def nbytes_of(layout: Layout) -> int:
     """Return the bytes of the arrays of a layout."""
+    if isinstance(layout, Factors):
+        return sum(map(nbytes_of, layout.parts))
     parts = (getattr(layout, field.name) for field in fields(layout))
     return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+
+
+def shared_arrays(layout: Layout) -> list[NDArray]:
+    """Return the arrays of a layout that are the caller's."""
+    if isinstance(layout, Factors):
+        return [array for part in layout.parts for array in shared_arrays(part)]
+    return [layout.w] if isinstance(layout, Rows) else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +159,34 @@ class CodePanels:
             self.scale if self.minimum is None else self.minimum,
             *epilogue(bias, activation, out),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """Two matrices whose product the weights are, the right one first, and what is added to it."""
+
+    rank: int
+    v: Layout
+    u: Layout
+    residual: Layout | None
+
+    @property
+    def parts(self) -> tuple[Layout, ...]:
+        """All that is multiplied by."""
+        return (self.v, self.u) if self.residual is None else (self.v, self.u, self.residual)
+
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
+        """Write the layer's results; see `Layout`."""
+        projected = np.empty((len(out), self.rank), out.dtype)
+        self.v.apply(x, None, None, projected)
+        if self.residual is None:
+            self.u.apply(projected, bias, activation, out)
+            return
+        total = np.empty_like(out)
+        self.residual.apply(x, bias, None, total)
+        self.u.apply(projected, None, None, out)
+        total += out
+        activate(total, activation, out=out)
 
 
 def as_panels(w: NDArray) -> Panels:

@@ -1,6 +1,7 @@
 """A layer: ``activation(x @ w.T + bias)``, w in any form (`fortran/kernels/fq_linear.f90`)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from ._check import FLOATS, as_count, as_input, as_output
 from .activation import Activation
 from .codebook import Codebook
 from .layouts import (
+    Factors,
     Layout,
     Nonzeros,
     Rows,
@@ -19,7 +21,9 @@ from .layouts import (
     as_nibbles,
     as_panels,
     nbytes_of,
+    shared_arrays,
 )
+from .lowrank import LowRank
 from .matmul import as_bias, fill
 from .quantize import Quantized
 from .sparse import Sparse
@@ -68,14 +72,19 @@ class Prepared:
 
 
 def prepare(
-    w: NDArray | Quantized | Codebook, *, activation_bits: int | None = None, batch: int = 1
+    w: NDArray | Quantized | Codebook | LowRank,
+    *,
+    activation_bits: int | None = None,
+    batch: int = 1,
 ) -> Prepared:
     """Put weights in the order in which `linear` reads them, once for many calls.
 
     Parameters
     ----------
-    w : (out_features, in_features) float32 or float64 array, Quantized or Codebook
-        Weights; they are copied. Quantized ones stay codes, those of a codebook become floats.
+    w : (out_features, in_features) float32 or float64 array, Quantized, Codebook or
+        LowRank
+        Weights; they are copied. Quantized ones stay codes, factors stay factors, those of a
+        codebook become floats.
     activation_bits : int or None
         As `linear` takes it, which then needs it no more.
     batch : int
@@ -106,7 +115,7 @@ def prepare(
     """
     activation_bits = as_activation_bits(activation_bits, w)
     batch = as_count(batch, "batch", 1)
-    if not isinstance(w, Quantized | Codebook):
+    if not isinstance(w, Quantized | Codebook | LowRank):
         w = as_input(w, "w", FLOATS)
     _as_matrix(w)
     return Prepared(w.shape, _dtype_of(w), activation_bits, _layout(w, activation_bits, batch))
@@ -114,7 +123,7 @@ def prepare(
 
 def linear(
     x: NDArray,
-    w: NDArray | Quantized | Codebook | Sparse | Prepared,
+    w: NDArray | Quantized | Codebook | Sparse | LowRank | Prepared,
     bias: NDArray | None = None,
     *,
     activation: Activation = None,
@@ -125,7 +134,8 @@ def linear(
 
     Arrays and prepared arrays are multiplied as `matmul` does, within its bound. Quantized weights
     are, without `activation_bits`, the reals they stand for, and those of a codebook always: the
-    result is that of ``linear(x, w.dequantize(), ...)`` to the bit.
+    result is that of ``linear(x, w.dequantize(), ...)`` to the bit. `LowRank` weights are two
+    layers, ``v`` and then ``u``, and the product by a residual is added before the activation.
 
     With ``activation_bits=8`` each row of x is quantized, symmetric with its largest magnitude at
     127, and codes are multiplied. With q and s the codes and the step of a row of x, and c, z,
@@ -144,9 +154,9 @@ def linear(
     ----------
     x : (..., in_features) float32 or float64
         Activations; one axis is one row.
-    w : (out_features, in_features) array of x's dtype, Quantized, Codebook, Sparse or Prepared
-        Weights. Those of many calls should be prepared; codes of 1 to 7 bits, or in groups, are
-        unpacked in each call if they are not.
+    w : (out_features, in_features) array of x's dtype, or another form of weights
+        Quantized, Codebook, Sparse, LowRank or Prepared. Weights of many calls should be prepared;
+        codes of 1 to 7 bits, or in groups, are unpacked in each call if they are not.
     bias : (out_features,) array of x's dtype, optional
         Added to each row.
     activation : str, ("leaky_relu", slope) or None
@@ -208,9 +218,9 @@ def linear(
     if out is None:
         out = np.empty((*shape[:-1], n), dtype)
     else:
-        inputs = [x, bias, getattr(w.layout, "w", None)]
-        arrays = [each for each in inputs if isinstance(each, np.ndarray)]
-        out = as_output(out, "out", dtype, (*shape[:-1], n), *arrays)
+        inputs = [x, *shared_arrays(w.layout)]
+        inputs += [] if bias is None else [bias]
+        out = as_output(out, "out", dtype, (*shape[:-1], n), *inputs)
     y = out if len(shape) == 2 else out.reshape(math.prod(shape[:-1]), n)
     if out.size and k:
         w.layout.apply(x, bias, activation, y)
@@ -220,15 +230,18 @@ def linear(
 
 
 def _for_one_call(
-    w: NDArray | Quantized | Codebook | Sparse, activation_bits: int | None
+    w: NDArray | Quantized | Codebook | Sparse | LowRank, activation_bits: int | None
 ) -> Prepared:
     """Return weights as they are; the codes of quantized ones, or the reals they stand for."""
-    if not isinstance(w, Quantized | Codebook | Sparse):
+    if not isinstance(w, Quantized | Codebook | Sparse | LowRank):
         w = as_input(w, "w", FLOATS)
     bits = as_activation_bits(activation_bits, w)
     shape, dtype = _as_matrix(w), _dtype_of(w)
     if isinstance(w, Sparse):
         return Prepared(shape, dtype, bits, Nonzeros(w, bits))
+    if isinstance(w, LowRank):
+        factors = _factors(w, lambda part: _for_one_call(part, None).layout)
+        return Prepared(shape, dtype, bits, factors)
     if not isinstance(w, Quantized | Codebook):
         return Prepared(shape, dtype, bits, Rows(w))
     if bits and w.size:
@@ -236,7 +249,16 @@ def _for_one_call(
     return Prepared(shape, dtype, bits, Rows(w.dequantize()))
 
 
-def _layout(w: NDArray | Quantized | Codebook, activation_bits: int | None, batch: int) -> Layout:
+def _factors(w: LowRank, layout_of: Callable[[NDArray | Quantized], Layout]) -> Factors:
+    residual = None if w.residual is None else layout_of(w.residual)
+    return Factors(w.rank, layout_of(w.v), layout_of(w.u), residual)
+
+
+def _layout(
+    w: NDArray | Quantized | Codebook | LowRank, activation_bits: int | None, batch: int
+) -> Layout:
+    if isinstance(w, LowRank):
+        return _factors(w, lambda part: _layout(part, None, batch))
     if isinstance(w, Codebook):
         w = w.dequantize()
     if not activation_bits and w.shape[0] <= MOST_DOTS:
@@ -252,7 +274,7 @@ def _layout(w: NDArray | Quantized | Codebook, activation_bits: int | None, batc
     return as_codes(w, copied=True)
 
 
-def _dtype_of(w: NDArray | Quantized | Codebook | Sparse) -> np.dtype:
+def _dtype_of(w: NDArray | Quantized | Codebook | Sparse | LowRank) -> np.dtype:
     return w.scale.dtype if isinstance(w, Quantized) else w.dtype
 
 
@@ -262,7 +284,7 @@ def _as_matrix(w: Any) -> tuple[int, int]:
     return w.shape
 
 
-def as_activation_bits(bits: int | None, w: NDArray | Quantized | Sparse) -> int | None:
+def as_activation_bits(bits: int | None, w: NDArray | Quantized | Sparse | LowRank) -> int | None:
     """Return `bits`, 8 or None, as they go with the weights."""
     if bits is None:
         return None

@@ -17,12 +17,13 @@ from .codebook import Codebook
 from .errors import NOT_FINITE, FqError
 from .layouts import Layout, Nonzeros
 from .linear import MOST_LANE_ROWS, prepare
+from .lowrank import LowRank
 from .plan import ENDS, Plan, plan_layers
 from .quantize import Quantized
 from .sparse import FEW_DENSE, FEW_SAMPLES, Sparse
 from .threads import get_num_threads
 
-Weights = NDArray | Quantized | Codebook | Sparse
+Weights = NDArray | Quantized | Codebook | Sparse | LowRank
 Initialization = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
 
 # Numbers of samples from which another layout of some weights is the better one.
@@ -35,8 +36,9 @@ class Dense:
 
     Parameters
     ----------
-    weights : (out_features, in_features) array, Quantized, Codebook or Sparse
-        float32 or float64, finite; an array is copied. The parts of other forms must not change.
+    weights : (out_features, in_features) array, Quantized, Codebook, Sparse or LowRank
+        float32 or float64, finite; an array is copied. The parts of other forms must not change;
+        `LowRank` ones have no residual.
     bias : (out_features,) array of the weights' dtype, optional
         Finite; copied in the same way.
     activation : str, ("leaky_relu", slope) or None
@@ -63,7 +65,9 @@ class Dense:
 
     def __post_init__(self) -> None:
         """Refuse what is no layer."""
-        if not isinstance(self.weights, Quantized | Codebook | Sparse):
+        if isinstance(self.weights, LowRank):
+            object.__setattr__(self, "weights", _frozen_factors(self.weights))
+        elif not isinstance(self.weights, Quantized | Codebook | Sparse):
             object.__setattr__(self, "weights", _frozen(self.weights, "weights", FLOATS))
         if len(self.shape) != 2 or 0 in self.shape:
             raise ValueError(
@@ -92,19 +96,23 @@ class Dense:
 
     @property
     def size(self) -> int:
-        """Number of weights and biases that are not left out."""
-        w = self.weights
-        kept = int(np.count_nonzero(w.values)) if isinstance(w, Sparse) else math.prod(self.shape)
-        return kept + (0 if self.bias is None else self.bias.size)
+        """Number of weights and biases that are not left out; of low rank, entries of factors."""
+        return sum(_kept(w) for w in self._matrices) + (0 if self.bias is None else self.bias.size)
 
     def toarray(self) -> NDArray:
         """Return the weights as an array."""
         match self.weights:
             case Quantized() | Codebook() as w:
                 return w.dequantize()
-            case Sparse() as w:
+            case Sparse() | LowRank() as w:
                 return w.toarray()
         return self.weights
+
+    @property
+    def _matrices(self) -> tuple[NDArray | Quantized | Sparse, ...]:
+        """What inputs are multiplied by, in order."""
+        w = self.weights
+        return (w.v, w.u) if isinstance(w, LowRank) else (w,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +136,7 @@ class Network:
         Labels that `predict` returns; without them it returns outputs.
     activation_bits : int or None
         8: layers of `Quantized` weights of at most 8 bits, and of `Sparse` codes, quantize their
-        inputs as `linear` does.
+        inputs as `linear` does; those of `LowRank` weights do not.
 
     Raises
     ------
@@ -297,7 +305,7 @@ class Network:
 
     @property
     def size(self) -> int:
-        """Number of weights and biases; of sparse layers, those that are kept."""
+        """Number of weights and biases; of sparse layers, those kept, of low rank, of factors."""
         return sum(layer.size for layer in self.layers)
 
     @property
@@ -321,7 +329,7 @@ class Network:
 
         Parameters
         ----------
-        parameters : mapping of str to array, Quantized, Codebook or Sparse
+        parameters : mapping of str to array or another form of weights
             As `parameters` names them; what is not there stays.
 
         Returns
@@ -462,24 +470,31 @@ class Network:
     def _plan(self, batch: int) -> Plan:
         """Make the plan for so many samples; where all weights are arrays, it is that for any."""
         key = bisect_left(_LIMITS, batch), _native.lib
-        if all(isinstance(layer.weights, np.ndarray) for layer in self.layers):
+        if all(isinstance(w, np.ndarray) for layer in self.layers for w in layer._matrices):
             keys = [(i, _native.lib) for i in range(len(_LIMITS) + 1)]
         else:
             keys = [key]
-        layers = [
-            (layer.shape, self._layout(layer, batch), layer.bias, layer.activation)
-            for layer in self.layers
-        ]
+        layers = []
+        for layer in self.layers:
+            bits = None if isinstance(layer.weights, LowRank) else self.activation_bits
+            *before, last = ((w.shape, _layout_of(w, bits, batch)) for w in layer._matrices)
+            layers += [(*each, None, None) for each in before]
+            layers.append((*last, layer.bias, layer.activation))
         ends = [getattr(self, name) for name in ENDS]
         self._plans.update(dict.fromkeys(keys, plan_layers(layers, ends, self.dtype, batch)))
         return self._plans[key]
 
-    def _layout(self, layer: Dense, batch: int) -> Layout:
-        w, bits = layer.weights, self.activation_bits
-        if isinstance(w, Sparse):
-            return Nonzeros(w, bits if w.scale is not None else None)
-        takes_codes = isinstance(w, Quantized) and w.bits <= 8
-        return prepare(w, activation_bits=bits if takes_codes else None, batch=batch).layout
+
+def _layout_of(w: NDArray | Quantized | Sparse, bits: int | None, batch: int) -> Layout:
+    """Return weights for so many samples; their inputs become codes only if they are codes."""
+    if isinstance(w, Sparse):
+        return Nonzeros(w, bits if w.scale is not None else None)
+    takes_codes = isinstance(w, Quantized) and w.bits <= 8
+    return prepare(w, activation_bits=bits if takes_codes else None, batch=batch).layout
+
+
+def _kept(w: NDArray | Quantized | Sparse) -> int:
+    return int(np.count_nonzero(w.values)) if isinstance(w, Sparse) else math.prod(w.shape)
 
 
 def _restored(*parts: Any) -> Network:
@@ -509,3 +524,17 @@ def _frozen(
         x = x.copy()
         x.flags.writeable = False
     return x
+
+
+def _frozen_factors(w: LowRank) -> LowRank:
+    """Return factors that nobody can write to; refuse a residual, which no plan can add."""
+    if w.residual is not None:
+        raise ValueError(
+            "weights must have no residual: layers of a network multiply by one matrix after "
+            "another; pass weights.toarray(), or call linear"
+        )
+    u, v = (
+        part if isinstance(part, Quantized) else _frozen(part, name, FLOATS)
+        for name, part in (("u", w.u), ("v", w.v))
+    )
+    return replace(w, u=u, v=v)

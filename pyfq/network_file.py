@@ -14,6 +14,7 @@ from .io import Checkpoint
 from .io.dtypes import word_of
 from .io.errors import shown
 from .io.strict_json import parse_object
+from .lowrank import LowRank
 from .network import Dense, Network, Weights
 from .plan import ENDS
 from .quantize import Quantized
@@ -32,6 +33,7 @@ _ENTRY = f"entry {KEY!r}"
 _WORDS = {
     bool: "true or false",
     dict: "an object",
+    float: "a number",
     int: "an integer",
     list: "a list",
     str: "text",
@@ -41,6 +43,7 @@ _WORDS = {
 _PARTS = {
     "codes": ("packed", "scale", "zero_point", "minimum"),
     "codebook": ("packed", "levels", "scale"),
+    "lowrank": ("u", "v"),
     "csr": ("values", "indices", "indptr", "scale"),
     "nm": ("values", "positions", "scale"),
     "rows": ("values", "rows", "scale"),
@@ -157,6 +160,10 @@ def _parts_of(
                 "signed": bool(w.signed),
                 "per": _granularity_word(w.granularity),
             }
+        case LowRank():
+            if not isinstance(w.u, np.ndarray) or not isinstance(w.v, np.ndarray):
+                raise TypeError(f"{name}: factors must be arrays to be saved, not quantized")
+            about = {"format": "lowrank", "error": None if w.error is None else float(w.error)}
         case Codebook():
             about = {
                 "format": "codebook",
@@ -298,6 +305,9 @@ def _read_weights(
             f"{_ENTRY}: parts must be some of {', '.join(_PARTS[kind])}, not {shown(parts)}"
         )
     arrays = {part: stored.array(f"{name}_{part}") for part in parts}
+    if kind == "lowrank":
+        error = _field(about, "error", int, float, type(None))
+        return LowRank(arrays.get("u"), arrays.get("v"), error)
     if kind not in ("codes", "codebook"):
         counts = {key: _field(about, key, int) for key in ("n", "m") if kind == "nm"}
         return Sparse(kind, shape, arrays.pop("values", None), **arrays, **counts)

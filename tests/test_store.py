@@ -391,7 +391,9 @@ OF_LAYERS = {
     "layers.0: activation must be None, one of": {"activation": "swish"},
     "layers.0: slope of activation must be a number": {"activation": ["leaky_relu", "big"]},
     "layers.0: entry 'pyfq_network': bias must be true or false, not 0": {"bias": 0},
-    "format must be one of array, codes, codebook, csr, nm, rows, not 'coo'": {"format": "coo"},
+    "format must be one of array, codes, codebook, lowrank, csr, nm, rows, not 'coo'": {
+        "format": "coo"
+    },
     "parts must be some of values, positions, scale": {"parts": ["rows"]},
     "n must be an integer, not '2'": {"n": "2"},
     "tensor 'layers.0.weight' is missing": {"format": "array"},

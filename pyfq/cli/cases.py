@@ -338,6 +338,48 @@ def _of_codebook(
     return run, expected
 
 
+def lowrank_cases() -> list[Case]:
+    """Products of thin matrices: nearest to weights, and layers of them, within a bound."""
+    n = np.arange(5)
+    hilbert = 1 / (n[:, None] + n + 1.0)
+    singular = np.array([1.56705069, 0.208534219, 0.0114074916, 3.05898040e-4, 3.28792877e-6])
+    known = Near(singular, 5e-9 * singular)
+    cases = [
+        Case("known", lambda: (pyfq.svd_lowrank(hilbert, 5).u ** 2).sum(axis=0), lambda: known)
+    ]
+    for w, label in _of_both_dtypes():
+        x, bias = w[:97, :90].copy(), w[0, :60].copy()
+        w = w[:60, 100:190].copy()
+        for method in ("exact", "randomized"):
+            call = _with(w, 20, method=method)
+            cases.append(Case(f"{method} {label}", *_nearest(call, w)))
+        low = pyfq.svd_lowrank(w, 20)
+        for rows in (1, 97):
+            what = f"layer {rows} rows {label}"
+            cases.append(Case(what, *_factored(_with(x[:rows].copy(), low, bias))))
+    return cases
+
+
+def _nearest(
+    call: Callable[[Callable[..., Any]], Any], w: NDArray
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    def expected() -> Near:
+        u, v, _ = call(reference.svd_lowrank)
+        return Near(u @ v, np.full_like(w, 1000 * np.finfo(w.dtype).eps * np.abs(w).max()))
+
+    return lambda: call(pyfq.svd_lowrank).toarray(), expected
+
+
+def _factored(
+    call: Callable[[Callable[..., Any]], Any],
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    def magnitudes(x, w, bias):
+        size = np.abs(x) @ np.abs(w.v).T @ np.abs(w.u).T + np.abs(bias)
+        return (w.shape[1] + w.rank + 1) * np.finfo(x.dtype).eps * size
+
+    return lambda: call(pyfq.linear), lambda: Near(call(reference.linear), call(magnitudes))
+
+
 def network_cases() -> list[Case]:
     """Forward passes: of codes as those of the layers to the bit, of reals within a bound."""
     cases = []
@@ -351,6 +393,7 @@ def network_cases() -> list[Case]:
             ("reals", plain_one),
             ("codes of weights", codes),
             ("csr", plain_one.map_weights(lambda w: pyfq.to_sparse(pyfq.prune_ratio(w, 0.8)))),
+            ("low rank", plain_one.map_weights(lambda w: pyfq.svd_lowrank(w, 6))),
         ):
             for samples in (1, 20, 151):
                 what = f"{name} {samples} samples {label}"
@@ -452,6 +495,7 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "sparse": sparse_cases,
     "integer": integer_cases,
     "codebook": codebook_cases,
+    "lowrank": lowrank_cases,
     "network": network_cases,
     "train": train_cases,
 }

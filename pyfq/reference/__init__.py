@@ -10,6 +10,7 @@ from .convert import cast_from, cast_to
 from .distortion import distortion
 from .integer import matmul_integer, quantized_matmul
 from .linear import linear
+from .lowrank import svd_lowrank
 from .matmul import matmul
 from .network import forward_network
 from .observer import count_bins
@@ -54,6 +55,7 @@ __all__ = [
     "quantize_fixed_point",
     "quantized_matmul",
     "select_kth",
+    "svd_lowrank",
     "to_sparse",
     "train_epoch",
     "unpack",

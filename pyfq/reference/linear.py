@@ -13,9 +13,13 @@ MAX_STEPS = 65536
 
 
 def linear(x, w, bias=None, *, activation=None, activation_bits=None):
-    """Return ``activation(x @ w.T + bias)`` for weights as an array or quantized."""
+    """Return ``activation(x @ w.T + bias)`` for weights as an array, quantized or of low rank."""
     if isinstance(w, np.ndarray):
         return matmul(x, w, transpose_b=True, bias=bias, activation=activation)
+    if hasattr(w, "rank"):
+        y = linear(linear(x, w.v), w.u)
+        y = y if w.residual is None else y + linear(x, w.residual)
+        return activate(y if bias is None else y + bias, activation)
     codes = unpack(w.packed, w.bits, w.shape[1], signed=w.signed)
     if activation_bits is None:
         reals = dequantize(codes, w.scale, w.zero_point, w.minimum, granularity=w.granularity)

@@ -13,7 +13,7 @@ def forward_network(x, network):
             x = (x - network.input_mean) / network.input_scale
         for layer in network.layers:
             w, bits = layer.weights, network.activation_bits
-            if isinstance(w, np.ndarray) or w.scale is None or getattr(w, "bits", 8) > 8:
+            if getattr(w, "scale", None) is None or getattr(w, "bits", 8) > 8:
                 bits = None  # inputs become codes only where weights are codes
             multiply = linear_sparse if hasattr(w, "format") else linear
             x = multiply(x, w, layer.bias, activation=layer.activation, activation_bits=bits)

@@ -1,0 +1,58 @@
+"""Reference of `pyfq.lowrank`, in float64."""
+
+import numpy as np
+
+
+def svd_lowrank(
+    w,
+    rank,
+    *,
+    method="exact",
+    seed=0,
+    oversampling=10,
+    power_iterations=None,
+    x=None,
+    gram=None,
+    scale=None,
+):
+    """Return u, v and the relative error: ``u @ v`` is nearest to w in the norm of S."""
+    root = np.eye(w.shape[1]) if scale is None else np.diag(scale.astype(np.float64))
+    if x is not None:
+        gram = x.T.astype(np.float64) @ x
+    if gram is not None:  # positive definite
+        root = np.linalg.cholesky(gram)
+    whole = w.astype(np.float64)
+    a = whole @ root
+    projected = a
+    if method == "randomized":
+        dtype = w.dtype if gram is None and scale is None else np.float64
+        columns = min(rank + oversampling, *w.shape)
+        random = np.random.default_rng(seed).standard_normal((columns, w.shape[1]), dtype)
+        if power_iterations is None:
+            power_iterations = 5 if rank < 0.1 * min(w.shape) else 3
+        basis = find_range(a, random.T, power_iterations)
+        projected = basis @ (basis.T @ a)
+    left, s, _ = np.linalg.svd(projected, full_matrices=False)
+    left = left[:, :rank]
+    left = left * np.where(left[np.abs(left).argmax(axis=0), np.arange(rank)] < 0, -1, 1)
+    right = left.T @ whole
+    norm = np.sqrt(np.linalg.norm(right, axis=1))
+    u, v = left * norm, right / np.where(norm > 0, norm, 1)[:, None]
+    left_out = np.sum(a**2) - np.sum(s[:rank] ** 2)
+    error = np.sqrt(max(left_out, 0) / np.sum(a**2)) if a.any() else 0.0
+    return u.astype(w.dtype), v.astype(w.dtype), error
+
+
+def find_range(a, random, power_iterations):
+    """Return a basis of the range of `a`: Halko et al. 2011, 4.4, with shifts."""
+    left = np.linalg.qr(a @ random)[0]
+    right = factor = None
+    for _ in range(power_iterations):
+        image = a.T @ left
+        if right is not None:  # of (a.T @ a - shift * I) @ right, whose range is the same
+            s = np.linalg.svd(factor, compute_uv=False)
+            shift = s[-1] ** 2 / np.sum((s[-1] / s) ** 64) ** (1 / 32) / 2
+            image -= shift * right @ np.linalg.pinv(factor)
+        right = np.linalg.qr(image)[0]
+        left, factor = np.linalg.qr(a @ right)
+    return left
