@@ -187,7 +187,8 @@ def test_randomized_is_not_behind_sklearn(dtype, power, shape):
         theirs = np.linalg.norm(w.astype(np.float64) - (u * s).astype(np.float64) @ vt)
         theirs /= np.linalg.norm(w.astype(np.float64))
         assert error_of(low, w) <= 1.05 * theirs + 20 * np.finfo(dtype).eps
-        assert abs(low.error**2 - error_of(low, w) ** 2) < 8 * np.finfo(dtype).eps
+        # A difference of sums of squares, each about 1.
+        assert abs(low.error**2 - error_of(low, w) ** 2) < 32 * np.finfo(dtype).eps
 
 
 def test_randomized_agrees_with_sklearn_to_the_sign():
