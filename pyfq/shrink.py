@@ -17,7 +17,7 @@ from .losses import Loss, loss_of
 from .matmul import matmul
 from .network import Dense, Network
 from .reference.train import cross_entropy, derivative, huber, squared_error
-from .train import LARGEST, as_data, as_samples, logits_of, scale_inputs
+from .train import LARGEST, as_data, as_samples, logits_of, refuse_compressed, scale_inputs
 
 Criterion = Literal["l2", "activation", "taylor"]
 
@@ -330,17 +330,9 @@ def _without(network: Network, gone: Sequence[int]) -> Network:
 
 def _refuse_unfit(network: Any) -> None:
     """Refuse what has no hidden neurons, or whose weights are not arrays."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    refuse_compressed(network, "lose neurons")
     if len(network.layers) < 2:
         raise ValueError(f"network must have a hidden layer, but its sizes are {network.sizes}")
-    for i, layer in enumerate(network.layers):
-        if not isinstance(layer.weights, np.ndarray):
-            raise TypeError(
-                f"layers[{i}].weights must be an array to lose neurons, not "
-                f"{type(layer.weights).__name__}: network.map_weights(np.ascontiguousarray) "
-                f"makes one"
-            )
 
 
 def _as_ratios(ratio: Any, hidden: int) -> list[float]:

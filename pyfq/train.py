@@ -779,14 +779,14 @@ def _remedy(options: Options) -> str:
     return f"a lower learning rate than {rate}, or clip, may help"
 
 
-def refuse_compressed(network: Network) -> None:
-    """Refuse a network whose weights are not arrays."""
+def refuse_compressed(network: Network, purpose: str = "be trained") -> None:
+    """Refuse a network whose weights are not arrays, which its purpose needs."""
     if not isinstance(network, Network):
         raise TypeError(f"network must be a Network, not {type(network).__name__}")
     for i, layer in enumerate(network.layers):
         if not isinstance(layer.weights, np.ndarray):
             raise TypeError(
-                f"layers[{i}].weights must be an array to be trained, not "
+                f"layers[{i}].weights must be an array to {purpose}, not "
                 f"{type(layer.weights).__name__}: network.map_weights(np.ascontiguousarray) "
                 f"makes one"
             )
