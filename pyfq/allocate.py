@@ -4,18 +4,22 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
-from ._check import FLOATS, as_count, as_input, as_number, refuse_not_finite
+from ._check import FLOATS, as_choice, as_count, as_input, as_number, refuse_not_finite
 from .distortion import distortion
 from .evaluate import aligned
 from .knapsack import choose
 from .quantize import Quantized, Scheme, quantize
 from .types import Granularity, PerGroup
 
-Sensitivity = Mapping[str, float] | Callable[[str, NDArray, NDArray], float]
+Sensitivity = (
+    Literal["relative", "absolute"]
+    | Mapping[str, float]
+    | Callable[[str, NDArray, NDArray], float]
+)
 Quantizer = Callable[[NDArray, int], Quantized]
 
 CHOICES = (2, 3, 4, 6, 8, 16)
@@ -71,7 +75,7 @@ def allocate_bits(
     budget_bits_per_weight: float,
     choices: Sequence[int] = CHOICES,
     *,
-    sensitivity: Sensitivity | None = None,
+    sensitivity: Sensitivity = "relative",
     pinned: Mapping[str, int] | None = None,
     scheme: Scheme | None = None,
     granularity: Granularity | None = None,
@@ -83,6 +87,9 @@ def allocate_bits(
         \min_b \sum_t e_t(b_t) \quad \text{subject to} \quad
         \frac{8 \sum_t \mathrm{nbytes}_t(b_t)}{\sum_t \mathrm{size}_t} \le B, \qquad
         e_t(b) = h_t \sum (w_t - \hat w_t(b))^2
+
+    By default :math:`h_t = 1 / \sum w_t^2`: the error is noise over signal in what the tensor puts
+    out for white inputs, and does not depend on its size or unit.
 
     Every tensor is quantized at every width, and its error measured. The choice is the optimum of
     these errors, found in exact arithmetic; see `pyfq.knapsack.choose`. Of equal errors it has the
@@ -97,9 +104,10 @@ def allocate_bits(
         B: bits of codes, scales and zero points, over the weights of all tensors.
     choices : sequence of int
         Widths to choose from, each once, 1 ... 16.
-    sensitivity : dict of str to float, or callable, optional
-        The :math:`h_t` of each tensor, at least 0; 1 if not given. Or what gives the error itself,
-        finite and at least 0: called as ``sensitivity(name, w, w_hat)``.
+    sensitivity : "relative", "absolute", dict of str to float, or callable
+        ``"relative"``: :math:`h_t = 1 / \sum w_t^2`; ``"absolute"``: 1; or the :math:`h_t` of each
+        tensor, at least 0. Or what gives the error itself, finite and at least 0: called as
+        ``sensitivity(name, w, w_hat)``.
     pinned : dict of str to int, optional
         Widths of tensors that have no choice, 1 ... 16. They count.
     scheme : "symmetric", "affine" or "minmax", optional
@@ -133,13 +141,13 @@ def allocate_bits(
     --------
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
-    >>> w = {"a": rng.standard_normal((64, 128)), "b": 0.1 * rng.standard_normal((64, 128))}
+    >>> w = {"table": rng.standard_normal((960, 128)), "fc": rng.standard_normal((64, 128))}
     >>> w = {name: x.astype(np.float32) for name, x in w.items()}
-    >>> found = allocate_bits(w, 5.25, (3, 4, 6, 8))
+    >>> found = allocate_bits(w, 4.5, (3, 4, 6, 8))
     >>> found.bits, found.bits_per_weight
-    ({'a': 6, 'b': 4}, 5.25)
-    >>> allocate_bits(w, 5.25, (3, 4, 6, 8), sensitivity={"a": 1, "b": 1000}).bits
-    {'a': 4, 'b': 6}
+    ({'table': 4, 'fc': 8}, 4.5)
+    >>> allocate_bits(w, 4.5, (3, 4, 6, 8), sensitivity={"table": 1, "fc": 0}).bits
+    {'table': 4, 'fc': 3}
     """
     _refuse_tensors(tensors)
     budget = as_number(budget_bits_per_weight, "budget_bits_per_weight", 0, 1e6)
@@ -225,14 +233,25 @@ def _as_measure(
 ) -> Callable[[str, NDArray, NDArray], float]:
     if callable(sensitivity):
         return sensitivity
-    weights = dict.fromkeys(tensors, 1.0)
-    if sensitivity is not None:
-        given = _of_tensors(sensitivity, "sensitivity", tensors)
-        for name in tensors:
-            if name not in given:
-                raise ValueError(f"sensitivity must have a number for {name!r}")
-            weights[name] = _as_error(given[name], f"sensitivity[{name!r}]")
-    return lambda name, w, w_hat: weights[name] * (distortion(w, w_hat).mse * w.size)
+    if isinstance(sensitivity, str):
+        relative = as_choice(sensitivity, "sensitivity", ("relative", "absolute")) == 0
+        return _relative_error if relative else _squared_error
+    weights = {}
+    given = _of_tensors(sensitivity, "sensitivity", tensors)
+    for name in tensors:
+        if name not in given:
+            raise ValueError(f"sensitivity must have a number for {name!r}")
+        weights[name] = _as_error(given[name], f"sensitivity[{name!r}]")
+    return lambda name, w, w_hat: weights[name] * _squared_error(name, w, w_hat)
+
+
+def _squared_error(name: str, w: NDArray, w_hat: NDArray) -> float:
+    return distortion(w, w_hat).mse * w.size
+
+
+def _relative_error(name: str, w: NDArray, w_hat: NDArray) -> float:
+    """Return noise over signal, which does not overflow where squares do."""
+    return 10 ** (-distortion(w, w_hat).sqnr / 10)
 
 
 def _as_quantizer(

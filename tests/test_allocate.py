@@ -124,13 +124,27 @@ def test_allocate_bits_finds_the_best_of_all_choices(
 
 def test_allocate_bits_measures_what_quantize_does():
     tensors = layers(3)
-    found = allocate_bits(tensors, 9, (3, 8), granularity=PerGroup(16), scheme="affine")
+    options = {"granularity": PerGroup(16), "scheme": "affine"}
+    found = allocate_bits(tensors, 9, (3, 8), sensitivity="absolute", **options)
+    relative = allocate_bits(tensors, 9, (3, 8), **options)
     for name, w in tensors.items():
         for bits, error in found.errors[name].items():
-            q = pyfq.quantize(w, bits, granularity=PerGroup(16), scheme="affine")
-            difference = w.astype(np.float64) - q.dequantize()
-            assert error == pytest.approx((difference**2).sum(), rel=1e-12)
-            assert found.nbytes[name][bits] == q.nbytes
+            q = pyfq.quantize(w, bits, **options)
+            noise = ((w.astype(np.float64) - q.dequantize()) ** 2).sum()
+            assert error == pytest.approx(noise, rel=1e-12)
+            signal = (w.astype(np.float64) ** 2).sum()
+            assert relative.errors[name][bits] == pytest.approx(noise / signal, rel=1e-12)
+            assert found.nbytes[name][bits] == relative.nbytes[name][bits] == q.nbytes
+
+
+def test_allocate_bits_by_relative_error_knows_neither_units_nor_sizes():
+    rng = np.random.default_rng(0)
+    small = rng.standard_normal((8, 128))
+    large = np.tile(small, (50, 1))
+    found = allocate_bits({"small": small, "large": 1e-160 * large, "zeros": 0 * small}, 4, (2, 8))
+    assert found.errors["large"][2] == pytest.approx(found.errors["small"][2], rel=1e-9)
+    assert found.errors["zeros"] == {2: 0.0, 8: 0.0}
+    assert found.bits == {"small": 8, "large": 2, "zeros": 2}
 
 
 def test_allocate_bits_does_not_depend_on_the_order_of_tensors():
@@ -151,8 +165,9 @@ def test_allocate_bits_lowers_the_error_with_the_budget_and_beats_one_width():
     tensors = layers(20, seed=3)
     errors = [allocate_bits(tensors, budget).total_error for budget in (5, 6, 7, 9, 20)]
     assert errors == sorted(errors, reverse=True)
-    uniform = allocate_bits(tensors, 20, (4,))
-    mixed = allocate_bits(tensors, uniform.bits_per_weight, (2, 3, 4, 6, 8))
+    uniform = allocate_bits(tensors, 20, (4,), sensitivity="absolute")
+    budget = uniform.bits_per_weight
+    mixed = allocate_bits(tensors, budget, (2, 3, 4, 6, 8), sensitivity="absolute")
     assert mixed.total_error < 0.8 * uniform.total_error
 
 
@@ -189,7 +204,7 @@ def test_allocate_bits_takes_another_quantizer():
     def full(w, bits):
         return pyfq.quantize(w, bits, range="full", scale="absmax_half")
 
-    found = allocate_bits(tensors, 20, (3, 4), quantizer=full)
+    found = allocate_bits(tensors, 20, (3, 4), quantizer=full, sensitivity="absolute")
     for name, w in tensors.items():
         assert found.nbytes[name][4] == full(w, 4).nbytes
         assert found.errors[name][4] == pytest.approx(full(w, 4).error(w).mse * w.size, rel=1e-12)
@@ -250,6 +265,7 @@ W = {"a": np.ones((2, 3), np.float32), "b": np.ones(5)}
         (ValueError, r"pinned\['a'\] must be 1 ... 16, not 0", (W, 99), {"pinned": {"a": 0}}),
         (TypeError, "pinned must be a mapping from names, not int", (W, 99), {"pinned": 4}),
         (ValueError, "sensitivity must have a number for 'b'", (W, 99), {"sensitivity": {"a": 1}}),
+        (ValueError, "sensitivity must be one of", (W, 99), {"sensitivity": "equal"}),
         (
             ValueError,
             r"sensitivity\['a'\] must be 0 ... inf, not -1",
@@ -272,7 +288,7 @@ W = {"a": np.ones((2, 3), np.float32), "b": np.ones(5)}
             ValueError,
             "error of 'a' at 2 bits must be finite",
             ({"a": np.array([1e300, 7e299])}, 99),
-            {},
+            {"sensitivity": "absolute"},
         ),
         (TypeError, "quantizer must be callable, not str", (W, 99), {"quantizer": "hqq"}),
         (
