@@ -16,9 +16,7 @@ from .quantize import Quantized, Scheme, quantize
 from .types import Granularity, PerGroup
 
 Sensitivity = (
-    Literal["relative", "absolute"]
-    | Mapping[str, float]
-    | Callable[[str, NDArray, NDArray], float]
+    Literal["relative", "absolute"] | Mapping[str, float] | Callable[[str, NDArray, NDArray], float]
 )
 Quantizer = Callable[[NDArray, int], Quantized]
 

@@ -1,6 +1,7 @@
 """Codes that stand for the levels of a table (`fortran/kernels/fq_codebook.f90`)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from . import _native
 from ._check import FLOATS, as_choice, as_count, as_input, as_output, refuse_not_finite
 from .distortion import Distortion, distortion
 from .pack import unpack
+from .quantize import Quantized, quantize
 from .threads import get_num_threads
 from .types import Granularity, Grid, PerGroup, PerRow, PerTensor, grid_of
 
@@ -25,6 +27,13 @@ NF4 = (
 FP4 = tuple(x / 12 for x in (-12, -8, -6, -4, -3, -2, -0.0625, 0, 0.0625, 2, 3, 4, 6, 8, 12))
 
 Initialization = Literal["kmeans++", "linear", "quantile"]
+
+# Scales that share a range when they are quantized in turn (QLoRA, section 3).
+SCALE_BLOCK = 256
+# What a codebook is stored as: the last three in place of scales that are codes.
+CODEBOOK_PARTS = ("packed", "levels", "scale", "scale_packed", "scale_scale", "scale_minimum")
+# Sorted values that k-means++ draws from at most: their quantiles stand for more.
+DRAWN_FROM = 65_536
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +56,8 @@ class Codebook:
         Ascending; one table, or one a row.
     scale : array or None
         Of each group, in the shape of the granularity; None: levels are weights themselves.
+    scale_codes : Quantized or None
+        The scales as codes, flat: what is stored, if given; `scale` is what they stand for.
     """
 
     packed: NDArray[np.uint8]
@@ -55,6 +66,7 @@ class Codebook:
     granularity: Granularity
     levels: NDArray
     scale: NDArray | None
+    scale_codes: Quantized | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit each other: kernels trust shapes and codes."""
@@ -72,9 +84,23 @@ class Codebook:
         if self.scale is not None:
             shape = grid_of(self.shape, self.granularity).parameter_shape
             as_input(self.scale, "scale", (levels.dtype.type,), shape)
+        self._refuse_other_scales()
         count = levels.shape[1]
         if count < most and self.size and int(self.codes.max()) >= count:
             raise ValueError(f"packed must hold codes 0 ... {count - 1}, not {self.codes.max()}")
+
+    def _refuse_other_scales(self) -> None:
+        if self.scale_codes is None:
+            return
+        if not isinstance(self.scale_codes, Quantized):
+            raise TypeError(
+                f"scale_codes must be Quantized or None, not {type(self.scale_codes).__name__}"
+            )
+        if self.scale is None:
+            raise ValueError("scale_codes must be None where there is no scale")
+        meant = self.scale_codes.dequantize()
+        if not np.array_equal(meant, self.scale.reshape(-1)):
+            raise ValueError("scale must be what scale_codes stands for, flat")
 
     @property
     def codes(self) -> NDArray[np.uint8]:
@@ -94,9 +120,9 @@ class Codebook:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes, levels and scales."""
-        scales = 0 if self.scale is None else self.scale.nbytes
-        return self.packed.nbytes + self.levels.nbytes + scales
+        """Bytes of codes, levels and scales; of the codes of scales, if there are any."""
+        scales = self.scale if self.scale_codes is None else self.scale_codes
+        return self.packed.nbytes + self.levels.nbytes + (0 if scales is None else scales.nbytes)
 
     @property
     def bits_per_weight(self) -> float:
@@ -155,12 +181,45 @@ class Codebook:
         return distortion(as_input(w, "w", FLOATS, self.shape), self.dequantize())
 
 
+def codebook_parts(q: Codebook) -> dict[str, NDArray]:
+    """Return the arrays that a codebook is stored as, some of `CODEBOOK_PARTS`."""
+    parts = {"packed": q.packed, "levels": q.levels}
+    match q.scale_codes:
+        case Quantized(packed=packed, scale=scale, minimum=minimum):
+            codes = {"scale_packed": packed, "scale_scale": scale, "scale_minimum": minimum}
+            return parts | {name: part for name, part in codes.items() if part is not None}
+    return parts if q.scale is None else parts | {"scale": q.scale}
+
+
+def codebook_of(
+    parts: Mapping[str, NDArray],
+    shape: tuple[int, ...],
+    bits: int,
+    granularity: Granularity,
+    scale_bits: int | None,
+) -> Codebook:
+    """Return the codebook that was stored as these arrays; refuse parts that do not fit."""
+    scale, codes = parts.get("scale"), None
+    if scale_bits is not None:
+        grid = grid_of(shape, granularity)
+        codes = Quantized(
+            parts.get("scale_packed"), (math.prod(grid.parameter_shape),), scale_bits, False,
+            PerGroup(SCALE_BLOCK), parts.get("scale_scale"), None, parts.get("scale_minimum"),
+        )  # fmt: skip
+        scale = codes.dequantize().reshape(grid.parameter_shape)
+    return Codebook(
+        parts.get("packed"), shape, bits, granularity, parts.get("levels"), scale, codes
+    )
+
+
 def quantize_codebook(
     w: NDArray,
     codebook: str | NDArray = "nf4",
     bits: int = 4,
     *,
     granularity: Granularity = PerGroup(64),
+    calibration: Literal["absmax", "mse"] = "absmax",
+    scale_bits: int | None = None,
     weights: NDArray | None = None,
     initialization: Initialization = "kmeans++",
     seed: int = 0,
@@ -171,7 +230,8 @@ def quantize_codebook(
     With the levels :math:`l_j` and the scale s of a group, the code of a weight is
 
     .. math::
-        c = \arg\min_j |w/s - l_j|, \qquad s = \max |w|
+        c = \arg\min_j |w/s - l_j|, \qquad s = \max |w| \quad\text{or}\quad
+        s = \arg\min_s \sum \min_j (w - l_j s)^2
 
     the lower level where two are as near. Tables are
 
@@ -195,13 +255,20 @@ def quantize_codebook(
         as many as its levels need.
     granularity : PerTensor, PerRow or PerGroup
         What shares a scale, or a fitted table.
+    calibration : "absmax" or "mse"
+        Scales are largest magnitudes, or those with the least squared error that a search finds: 16
+        from 0.3 to 1.3 of it, the least-squares scale for the codes of each, and two steps from the
+        best, codes and scale in turn.
+    scale_bits : int, optional
+        Bits of a scale, 1 ... 16, which is then quantized in turn (double quantization): scheme
+        minmax, 256 scales in a group. In the dtype of `w` if not given.
     weights : array of w's shape and dtype, optional
         Of ``"lloyd"``: of each squared error, at least 0, such as the mean square of an input.
     initialization : str
         Where ``"lloyd"`` starts: ``"kmeans++"``, ``"linear"`` (evenly from the smallest to the
         largest value) or ``"quantile"``.
     seed : int
-        Of ``"kmeans++"``.
+        Of ``"kmeans++"``, which draws from at most 65536 of the sorted values, evenly spaced.
     iterations : int
         Steps of ``"lloyd"`` at most; it ends where nothing changes.
 
@@ -220,9 +287,10 @@ def quantize_codebook(
 
     References
     ----------
-    Dettmers et al. 2023, QLoRA, arXiv 2305.14314 (nf4); Miyashita, Lee & Murmann 2016, arXiv
-    1603.01025 (log2); Lloyd 1982, IEEE Trans. Inf. Theory 28; Max 1960, IRE Trans. Inf. Theory 6;
-    Arthur & Vassilvitskii 2007, k-means++; Han et al. 2015, Deep compression, arXiv 1510.00149.
+    Dettmers et al. 2023, QLoRA, arXiv 2305.14314 (nf4, double quantization); Miyashita, Lee &
+    Murmann 2016, arXiv 1603.01025 (log2); Lloyd 1982, IEEE Trans. Inf. Theory 28; Max 1960, IRE
+    Trans. Inf. Theory 6; Arthur & Vassilvitskii 2007, k-means++; Han et al. 2015, Deep compression,
+    arXiv 1510.00149.
 
     Examples
     --------
@@ -239,8 +307,10 @@ def quantize_codebook(
     if weights is not None and not fits:
         raise ValueError(f"weights is of codebook 'lloyd', not {codebook!r}")
     as_choice(initialization, "initialization", ("kmeans++", "linear", "quantile"))
+    searches = as_choice(calibration, "calibration", ("absmax", "mse")) == 1
     grid = grid_of(w.shape, granularity)
     scaled = not fits or isinstance(granularity, PerGroup)
+    _refuse_without_scale(scaled, searches, scale_bits)
     if fits:
         refuse_not_finite({"w": w})
         weights = _as_weights(weights, w)
@@ -248,23 +318,73 @@ def quantize_codebook(
         by_row = isinstance(granularity, PerRow)
         seed, iterations = as_count(seed, "seed", 0), as_count(iterations, "iterations", 1)
         levels = _fit(values, weights, by_row, 2**bits, seed, initialization, iterations)
+    scale = scale_codes = None
+    if searches or scale_bits is not None or (scaled and isinstance(granularity, PerTensor)):
+        scale = _scales(w, grid, levels[0] if searches else None)
+    if scale_bits is not None:
+        scale_codes = _in_turn(w, grid, scale, as_count(scale_bits, "scale_bits", 1, 16))
+        scale = scale_codes.dequantize().reshape(grid.parameter_shape)
+    packed, scale = _encode(w, bits, granularity, grid, levels, scaled, scale)
+    return Codebook(packed, w.shape, bits, granularity, levels, scale, scale_codes)
+
+
+def _refuse_without_scale(scaled: bool, searches: bool, scale_bits: Any) -> None:
+    for name, given in (("calibration='mse'", searches), ("scale_bits", scale_bits is not None)):
+        if given and not scaled:
+            raise ValueError(
+                f"{name} is of scales: a table of codebook 'lloyd' has none but for PerGroup"
+            )
+
+
+def _scales(w: NDArray, grid: Grid, levels: NDArray | None) -> NDArray:
+    """Return the scales that lose least with these levels; largest magnitudes if there are none."""
+    refuse_not_finite({"w": w})
+    if not w.size:
+        return np.ones(grid.parameter_shape, w.dtype)
+    if levels is None:
+        return _peaks(w, grid).reshape(grid.parameter_shape)
+    scale = np.empty((grid.rows, grid.groups), w.dtype)
+    _native.call(
+        "calibrate_codebook", _native.KIND[w.dtype], w.reshape(grid.rows, grid.cols),
+        grid.group_size, levels, scale, get_num_threads(), inputs={"w": w},
+    )  # fmt: skip
+    return scale.reshape(grid.parameter_shape)
+
+
+def _in_turn(w: NDArray, grid: Grid, scale: NDArray, bits: int) -> Quantized:
+    """Return scales as codes.
+
+    A group of zeros, whose scale is 1, takes the least of the others: it is not to widen the range.
+    """
+    flat = scale.reshape(-1).copy()
+    if w.size:
+        zeros = _magnitudes(w, grid).reshape(-1) == 0
+        flat[zeros] = flat[~zeros].min() if not zeros.all() else 1
+    return quantize(flat, bits, scheme="minmax", granularity=PerGroup(SCALE_BLOCK))
+
+
+def _encode(
+    w: NDArray,
+    bits: int,
+    granularity: Granularity,
+    grid: Grid,
+    levels: NDArray,
+    scaled: bool,
+    scale: NDArray | None,
+) -> tuple[NDArray[np.uint8], NDArray | None]:
+    """Return packed codes, and the scales: largest magnitudes if there are to be some."""
     rows, cols, size = _rows_of(w.shape, granularity)
     packed = np.empty((*w.shape[:-1], -(-cols * bits // 8)), np.uint8)
-    scale = np.ones(grid.parameter_shape, w.dtype) if scaled else None
     if not w.size:
-        return Codebook(packed, w.shape, bits, granularity, levels, scale)
-    if scaled and isinstance(granularity, PerTensor):
-        scale = _peaks(w, grid).reshape(())
+        return packed, np.ones(grid.parameter_shape, w.dtype) if scaled else None
+    finds_scale = scaled and scale is None
     steps = _by_row(scale, rows, -(-cols // size), w.dtype)
-    finds_scale = scaled and not isinstance(granularity, PerTensor)
     _native.call(
         "quantize_codebook", _native.KIND[w.dtype], w.reshape(rows, cols), bits, size, levels,
         finds_scale, steps, packed.view(np.int8).reshape(rows, -1), get_num_threads(),
         inputs={"w": w},
     )  # fmt: skip
-    if finds_scale:
-        scale = steps.reshape(grid.parameter_shape)
-    return Codebook(packed, w.shape, bits, granularity, levels, scale)
+    return packed, steps.reshape(grid.parameter_shape) if finds_scale else scale
 
 
 def _as_levels(codebook: Any, bits: Any, dtype: np.dtype) -> tuple[int, NDArray]:
@@ -343,6 +463,8 @@ def _start(values: NDArray, count: int, seed: int, initialization: str) -> NDArr
             at = ((np.arange(count) + 0.5) / count * n).astype(np.int64)
             return np.ascontiguousarray(values[:, at])
     generator, each = np.random.default_rng(seed), np.arange(rows)
+    values = values[:, :: -(-n // DRAWN_FROM)]
+    n = values.shape[1]
     chosen = np.empty((rows, count), values.dtype)
     chosen[:, 0] = values[each, generator.integers(0, n, rows)]
     distance = (values.astype(np.float64) - chosen[:, :1]) ** 2
@@ -365,9 +487,14 @@ def _rows_of(shape: tuple[int, ...], granularity: Granularity) -> tuple[int, int
 
 def _peaks(w: NDArray, grid: Grid) -> NDArray:
     """Return the largest magnitude of each group (rows, groups), 1 for zeros."""
-    rows, starts = w.reshape(grid.rows, grid.cols), np.arange(grid.groups) * grid.group_size
-    peaks = np.maximum.reduceat(np.abs(rows), starts, axis=1) if w.size else np.ones((1, 1))
+    peaks = _magnitudes(w, grid) if w.size else np.ones((1, 1))
     return np.where(peaks > 0, peaks, 1).astype(w.dtype)
+
+
+def _magnitudes(w: NDArray, grid: Grid) -> NDArray:
+    """Return the largest magnitude of each group (rows, groups) of an array that is not empty."""
+    rows, starts = w.reshape(grid.rows, grid.cols), np.arange(grid.groups) * grid.group_size
+    return np.maximum.reduceat(np.abs(rows), starts, axis=1)
 
 
 def _spread(peaks: NDArray, shape: tuple[int, ...], grid: Grid) -> NDArray:

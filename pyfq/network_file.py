@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._native import _build
-from .codebook import Codebook
+from .codebook import CODEBOOK_PARTS, Codebook, codebook_of, codebook_parts
 from .io import Checkpoint
 from .io.dtypes import word_of
 from .io.errors import shown
@@ -42,7 +42,7 @@ _WORDS = {
 # The arrays of weights that are no array, each a tensor of the file.
 _PARTS = {
     "codes": ("packed", "scale", "zero_point", "minimum"),
-    "codebook": ("packed", "levels", "scale"),
+    "codebook": CODEBOOK_PARTS,
     "lowrank": ("u", "v"),
     "csr": ("values", "indices", "indptr", "scale"),
     "nm": ("values", "positions", "scale"),
@@ -169,11 +169,15 @@ def _parts_of(
                 "format": "codebook",
                 "bits": int(w.bits),
                 "per": _granularity_word(w.granularity),
+                "scale_bits": None if w.scale_codes is None else int(w.scale_codes.bits),
             }
         case _:
             return {name: w}, {"format": "array"}, None
-    arrays = {part: getattr(w, part) for part in _PARTS[about["format"]]}
-    there = {part: array for part, array in arrays.items() if array is not None}
+    if isinstance(w, Codebook):
+        there = codebook_parts(w)
+    else:
+        arrays = {part: getattr(w, part) for part in _PARTS[about["format"]]}
+        there = {part: array for part, array in arrays.items() if array is not None}
     about["parts"] = list(there)
     return {f"{name}_{part}": array for part, array in there.items()}, about, None
 
@@ -317,8 +321,8 @@ def _read_weights(
     granularity = {"tensor": PerTensor(), "row": PerRow()}.get(per) or PerGroup(per)
     bits = _field(about, "bits", int)
     if kind == "codebook":
-        levels, scale = arrays.get("levels"), arrays.get("scale")
-        return Codebook(arrays.get("packed"), shape, bits, granularity, levels, scale)
+        scale_bits = _field(about, "scale_bits", int, type(None))
+        return codebook_of(arrays, shape, bits, granularity, scale_bits)
     return Quantized(
         arrays.get("packed"),
         shape,

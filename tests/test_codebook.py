@@ -62,6 +62,106 @@ def test_quantize_codebook_is_the_same_everywhere(dtype, granularity, codebook):
 
 
 @given(
+    w=weights(),
+    table=st.sampled_from([*TABLES, (0.5, 1.0), (-3.0, -1.0, 4.0)]),
+    granularity=granularities,
+)
+def test_scales_of_least_error_match_reference(w, table, granularity):
+    codebook = table if isinstance(table, str) else np.array(table, w.dtype)
+    q = quantize_codebook(w, codebook, granularity=granularity, calibration="mse")
+    if w.size:
+        scale = reference.calibrate_codebook(w, q.levels[0], granularity=granularity)
+        same(q.scale, scale, "scale")
+        codes, _ = reference.quantize_codebook(w, q.levels, granularity=granularity, scale=scale)
+        same(q.codes, codes, "codes")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("granularity", [PerTensor(), PerRow(), PerGroup(64), PerGroup(50)])
+@pytest.mark.parametrize("codebook", ["nf4", "log2", 17, 256])
+def test_scales_of_least_error_are_the_same_everywhere(dtype, granularity, codebook):
+    w = large(dtype)
+    if isinstance(codebook, int):
+        codebook = np.sort(np.random.default_rng(0).uniform(-1, 1, codebook)).astype(dtype)
+    how = {"granularity": granularity, "calibration": "mse"}
+    first = quantize_codebook(w, codebook, **how)
+    few = w if granularity == PerTensor() else w[:3]
+    scale = reference.calibrate_codebook(few, first.levels[0], granularity=granularity)
+    same(first.scale[: len(scale)] if scale.ndim else first.scale, scale, "scale")
+    assert first.error(w).mse < quantize_codebook(w, codebook, granularity=granularity).error(w).mse
+    for where in everywhere():
+        q = quantize_codebook(w, codebook, **how)
+        same(q.scale, first.scale, where)
+        same(q.packed, first.packed, where)
+
+
+@given(w=weights(), granularity=granularities)
+def test_scales_of_least_error_never_lose_to_the_largest_magnitude(w, granularity):
+    if w.size and np.abs(w).max() < np.sqrt(np.finfo(w.dtype).max) / 1e3:
+        plain = quantize_codebook(w, granularity=granularity).error(w).mse
+        found = quantize_codebook(w, granularity=granularity, calibration="mse").error(w).mse
+        assert found <= plain * (1 + 1e-5) + np.finfo(w.dtype).tiny
+
+
+def test_scales_of_least_error_are_those_of_a_fine_search():
+    optimize = pytest.importorskip("scipy.optimize")
+    w = np.random.default_rng(0).standard_normal((200, 64))
+    ours = quantize_codebook(w, calibration="mse")
+    theirs = 0.0
+    for row in w:
+        error = lambda s, row=row: float(  # noqa: E731
+            np.min((row[:, None] - s * np.array(NF4)) ** 2, axis=1).sum()
+        )
+        peak = np.abs(row).max()
+        theirs += error(optimize.brute(error, (slice(0.3 * peak, 1.5 * peak, peak / 200),))[0])
+    assert ours.error(w).mse * w.size < 1.01 * theirs
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_scales_of_least_error_and_fitted_levels_gain_half_a_decibel(bits):
+    w = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)
+    plain = quantize_codebook(w, "lloyd", bits)
+    found = quantize_codebook(w, "lloyd", bits, calibration="mse", scale_bits=8)
+    assert found.error(w).sqnr > plain.error(w).sqnr + 0.25
+    assert found.error(w).sqnr > -10 * np.log10(LLOYD_MAX[bits])
+    assert bits < found.bits_per_weight < bits + 0.135
+
+
+@given(
+    w=weights(),
+    granularity=granularities,
+    bits=st.integers(1, 16),
+    calibration=st.sampled_from(["absmax", "mse"]),
+)
+def test_scales_quantized_in_turn_are_what_is_used(w, granularity, bits, calibration):
+    how = {"granularity": granularity, "calibration": calibration}
+    plain = quantize_codebook(w, **how)
+    q = quantize_codebook(w, scale_bits=bits, **how)
+    same(q.scale_codes.dequantize(), q.scale.reshape(-1), "scale")
+    assert q.nbytes == q.packed.nbytes + q.levels.nbytes + q.scale_codes.nbytes
+    if w.size:
+        with np.errstate(all="ignore"):
+            codes, _ = reference.quantize_codebook(
+                w, q.levels, granularity=granularity, scale=q.scale
+            )
+        same(q.codes, codes, "codes")
+        occupied = reference.grouping.reduce_groups(np.maximum, np.abs(w), granularity) > 0
+        if occupied.any():
+            step = np.ptp(plain.scale[occupied].astype(np.float64)) / (2**bits - 1)
+            worst = np.abs(q.scale - plain.scale.astype(np.float64))[occupied].max()
+            assert worst <= step / 2 * (1 + 1e-4) + 1e-6 * plain.scale.max()
+
+
+def test_groups_of_zeros_do_not_widen_the_range_of_scales():
+    w = 1e-3 * np.random.default_rng(0).standard_normal((4, 256))
+    w[1] = 0
+    q = quantize_codebook(w, scale_bits=8)
+    assert q.dequantize()[1].any() == 0
+    assert q.scale.max() < 1e-2
+    assert quantize_codebook(0 * w, scale_bits=8).dequantize().any() == 0
+
+
+@given(
     data=st.data(),
     dtype=dtypes,
     bits=st.integers(1, 4),
@@ -149,6 +249,7 @@ def test_layers_and_networks_take_codebooks(tmp_path):
         quantize_codebook(w),
         quantize_codebook(w, "lloyd", 3, granularity=PerRow()),
         quantize_codebook(w, "fp4", granularity=PerTensor()),
+        quantize_codebook(w, "lloyd", 4, calibration="mse", scale_bits=8),
     ):
         want = pyfq.linear(x, q.dequantize())
         same(pyfq.linear(x, q), want, "")
@@ -160,6 +261,7 @@ def test_layers_and_networks_take_codebooks(tmp_path):
         again = pyfq.load_network(tmp_path / "q.safetensors")
         same(again.layers[0].weights.packed, q.packed, "file")
         same(again.layers[0].weights.levels, q.levels, "file")
+        assert again.layers[0].weights.nbytes == q.nbytes
         same(again.forward(x), made.forward(x), "file")
     with pytest.raises(ValueError, match="activation_bits=8 needs quantized weights, not Codebook"):
         pyfq.linear(x, q, activation_bits=8)
@@ -185,6 +287,33 @@ W = np.ones((2, 8))
             ValueError,
             "weights must be at least 0",
             lambda: quantize_codebook(W, "lloyd", weights=-W),
+        ),
+        (ValueError, "calibration must be one of", lambda: quantize_codebook(W, calibration="hqq")),
+        (
+            ValueError,
+            "calibration='mse' is of scales",
+            lambda: quantize_codebook(W, "lloyd", granularity=PerRow(), calibration="mse"),
+        ),
+        (
+            ValueError,
+            "scale_bits is of scales",
+            lambda: quantize_codebook(W, "lloyd", granularity=PerRow(), scale_bits=8),
+        ),
+        (ValueError, "scale_bits must be 1 ... 16", lambda: quantize_codebook(W, scale_bits=0)),
+        (
+            ValueError,
+            r"w\[0, 0\] is nan",
+            lambda: quantize_codebook(W * np.nan, scale_bits=8, calibration="mse"),
+        ),
+        (
+            ValueError,
+            "scale must be what scale_codes stands for",
+            lambda: replace(quantize_codebook(W, scale_bits=8), scale=np.full((2, 1), 2.0)),
+        ),
+        (
+            TypeError,
+            "scale_codes must be Quantized or None, not int",
+            lambda: replace(quantize_codebook(W), scale_codes=8),
         ),
         (ValueError, "initialization must be", lambda: quantize_codebook(W, initialization="x")),
         (TypeError, "granularity must be", lambda: quantize_codebook(W, granularity=64)),

@@ -1,7 +1,8 @@
 !> C boundary of `fq_codebook`: flat arrays, explicit extents.
 !> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
 module fq_codebook_c_real32
-  use fq_codebook_real32, only: dequantize_codebook, fit_codebook, quantize_codebook
+  use fq_codebook_real32, only: calibrate_codebook, dequantize_codebook, fit_codebook, &
+    quantize_codebook
   use fq_kinds, only: i8, i32, i64, wp => sp
   implicit none (type, external)
   private
@@ -11,7 +12,8 @@ end module fq_codebook_c_real32
 
 !> The same for float64.
 module fq_codebook_c_real64
-  use fq_codebook_real64, only: dequantize_codebook, fit_codebook, quantize_codebook
+  use fq_codebook_real64, only: calibrate_codebook, dequantize_codebook, fit_codebook, &
+    quantize_codebook
   use fq_kinds, only: i8, i32, i64, wp => dp
   implicit none (type, external)
   private

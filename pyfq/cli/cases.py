@@ -6,7 +6,7 @@ A new topic writes a function that returns its cases and names it in `TOPICS`.
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -319,19 +319,26 @@ def codebook_cases() -> list[Case]:
             for granularity in (PerRow(), PerGroup(64)):
                 name = f"{table} {granularity} {label}"
                 cases.append(Case(name, *_of_codebook(w, table, granularity)))
+                cases.append(Case(f"mse {name}", *_of_codebook(w, table, granularity, "mse")))
     return cases
 
 
 def _of_codebook(
-    w: NDArray, table: str, granularity: PerRow | PerGroup
+    w: NDArray,
+    table: str,
+    granularity: PerRow | PerGroup,
+    calibration: Literal["absmax", "mse"] = "absmax",
 ) -> tuple[Callable, Callable]:
     def run() -> tuple[NDArray, ...]:
-        q = pyfq.quantize_codebook(w, table, granularity=granularity)
+        q = pyfq.quantize_codebook(w, table, granularity=granularity, calibration=calibration)
         return q.codes, q.scale, q.dequantize()
 
     def expected() -> tuple[NDArray, ...]:
         levels = pyfq.quantize_codebook(w[:1], table, granularity=granularity).levels
-        codes, scale = reference.quantize_codebook(w, levels, granularity=granularity)
+        scale = None
+        if calibration == "mse":
+            scale = reference.calibrate_codebook(w, levels[0], granularity=granularity)
+        codes, scale = reference.quantize_codebook(w, levels, granularity=granularity, scale=scale)
         reals = reference.dequantize_codebook(codes, levels, scale, granularity=granularity)
         return codes, scale, reals
 

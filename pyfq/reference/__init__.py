@@ -5,7 +5,7 @@ are plain arrays. Reading them needs no compiled code.
 """
 
 from .activation import activate
-from .codebook import dequantize_codebook, fit_codebook, quantize_codebook
+from .codebook import calibrate_codebook, dequantize_codebook, fit_codebook, quantize_codebook
 from .convert import cast_from, cast_to
 from .distortion import distortion
 from .integer import matmul_integer, quantized_matmul
@@ -30,6 +30,7 @@ from .train import train_epoch
 
 __all__ = [
     "activate",
+    "calibrate_codebook",
     "cast_from",
     "cast_to",
     "count_bins",

@@ -3,7 +3,10 @@
 import numpy as np
 
 from ..types import grid_of
-from .grouping import spread
+from .distortion import lane_sum
+from .grouping import each_group, spread
+
+FACTORS = (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3)
 
 
 def quantize_codebook(w, levels, *, granularity, scale=None):
@@ -40,3 +43,33 @@ def fit_codebook(values, levels, weights=None, iterations=300):
         levels = np.where(mass > 0, moment / np.where(mass > 0, mass, 1), levels)
         before = codes
     return levels
+
+
+def calibrate_codebook(w, levels, *, granularity):
+    """Return the scale of each group that loses least, of those that the search meets."""
+    return each_group(w, granularity, lambda group: _best_scale(group, levels))
+
+
+def _best_scale(w, levels):
+    peak = np.abs(w).max() if w.any() else w.dtype.type(1)
+    gain, factor = 0.0, w.dtype.type(0)
+    for start in FACTORS:
+        along, square = _correlate(w, peak, w.dtype.type(start), levels)
+        if along > 0 and square > 0 and along * along / square > gain:
+            gain, factor = along * along / square, w.dtype.type(along / square)
+    for _ in range(2):
+        along, square = _correlate(w, peak, factor, levels) if factor > 0 else (0.0, 0.0)
+        if not (along > 0 and square > 0):
+            break
+        factor = w.dtype.type(along / square)
+    with np.errstate(over="ignore", under="ignore"):
+        scale = factor * peak
+    most = np.finfo(w.dtype).max / max(w.dtype.type(1), np.abs(levels).max())
+    return scale if 0 < scale <= most else peak
+
+
+def _correlate(w, peak, factor, levels):
+    """Return the sums of ``x * level`` and ``level**2``, with the levels nearest to x / factor."""
+    x, middles = w / peak, levels[:-1] / 2 + levels[1:] / 2
+    nearest = levels[np.sum(x[:, None] > middles * factor, axis=-1)].astype(np.float64)
+    return float(lane_sum(x * nearest)), float(lane_sum(nearest * nearest))
