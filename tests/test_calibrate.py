@@ -216,7 +216,7 @@ def test_evaluate_and_distill_take_calibrated_networks():
     assert figures.accuracy == np.mean(made.forward(x).argmax(axis=1) == labels)
     student = Network.create((21, 8, 5))
     assert len(pyfq.distill(made, student, x, epochs=1).epochs) == 1
-    with pytest.raises(TypeError, match="must be an array to"):
+    with pytest.raises(TypeError, match="must not be calibrated to be trained"):
         pyfq.train(made, x, labels, epochs=1)
 
 
