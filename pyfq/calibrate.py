@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._check import as_choice, as_input
+from ._check import as_choice, as_input, refuse_not_finite
 from .clipping import Signs
 from .layouts import as_x_scale
 from .linear import linear, prepare
@@ -29,7 +29,7 @@ def input_codes(
     as_choice(scheme, "scheme", ("symmetric", "affine"))
     for i, layer in enumerate(network.layers):
         try:
-            as_x_scale(1.0, layer.weights, None)
+            as_x_scale(float(np.finfo(layer.dtype).tiny), layer.weights, None)
         except ValueError as e:
             raise ValueError(f"layers[{i}]: {e}") from e
     seen = [
@@ -40,10 +40,10 @@ def input_codes(
     for batch in batches_of(network, x):
         if network.input_mean is not None:
             batch = (batch - network.input_mean) / network.input_scale
-        seen[0].update(batch)
-        for layer, weights, observer in zip(network.layers, prepared, seen[1:], strict=False):
+        _see(seen[0], batch, 0)
+        for i, (layer, weights) in enumerate(zip(network.layers, prepared, strict=False), 1):
             batch = linear(batch, weights, layer.bias, activation=layer.activation)
-            observer.update(batch)
+            _see(seen[i], batch, i)
     if not seen[0].count:
         raise ValueError("x must hold at least one sample")
     found = []
@@ -51,6 +51,13 @@ def input_codes(
         scale, zero_point = observer.scale(8, scheme)
         found.append((float(scale), None if zero_point is None else int(zero_point)))
     return found
+
+
+def _see(observer: Observer, batch: NDArray, i: int) -> None:
+    try:
+        observer.update(batch)
+    except ValueError as e:  # its one reason: what a user gave is finite
+        raise ValueError(f"what enters layers[{i}] must be finite for all x") from e
 
 
 def batches_of(network: "Network", x: Any) -> Iterator[NDArray]:
@@ -61,7 +68,7 @@ def batches_of(network: "Network", x: Any) -> Iterator[NDArray]:
     TypeError
         If `x` is neither, or holds an array of another dtype.
     ValueError
-        If an array does not have shape (samples, inputs).
+        If an array does not have shape (samples, inputs), or is not finite.
     """
     if isinstance(x, np.ndarray):
         named = [("x", x)]
@@ -75,4 +82,5 @@ def batches_of(network: "Network", x: Any) -> Iterator[NDArray]:
             raise ValueError(
                 f"{name} must have shape (samples, {network.sizes[0]}), not {batch.shape}"
             )
+        refuse_not_finite({name: batch})
         yield batch

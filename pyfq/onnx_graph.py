@@ -95,7 +95,7 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
     not written: the model gives outputs, computed in floats.
 
     Layers of a calibrated network are QuantizeLinear, MatMulInteger of the codes, and Cast, Mul and
-    Add, as `Network.calibrate` says; weights stay codes, in bytes.
+    Add, as `Network.calibrate` says; weights stay codes, in bytes. `from_onnx` does not read them.
 
     Parameters
     ----------

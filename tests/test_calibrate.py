@@ -223,6 +223,7 @@ def test_evaluate_and_distill_take_calibrated_networks():
 CODES = pyfq.quantize(random(np.float32, 4, 6), 8)
 FIXED = Dense(CODES, x_scale=0.1)
 X = random(np.float32, 9, 6)
+HUGE = Dense(pyfq.quantize(np.full((1, 1), 1e30, np.float32)))
 
 
 @pytest.mark.parametrize(
@@ -299,8 +300,18 @@ X = random(np.float32, 9, 6)
         ),
         (
             ValueError,
-            "x must be finite",
-            lambda: Network([FIXED], activation_bits=8).calibrate(X * np.float32(np.inf)),
+            r"x\[1\] must be finite, but x\[1\]\[0, 0\] is",
+            lambda: Network([FIXED], activation_bits=8).calibrate([X, X * np.float32(np.inf)]),
+        ),
+        (
+            ValueError,
+            r"what enters layers\[1\] must be finite",
+            lambda: Network([HUGE, HUGE]).calibrate(np.full((2, 1), 1e30, np.float32)),
+        ),
+        (
+            ValueError,
+            r"x_scale must be positive, and 2\*\*31",
+            lambda: Network([HUGE]).calibrate(np.full((2, 1), 1e5, np.float32)),
         ),
         (
             ValueError,
