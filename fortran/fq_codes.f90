@@ -7,8 +7,8 @@ module fq_codes
   use, intrinsic :: iso_c_binding, only: c_intptr_t, c_loc
   implicit none (type, external)
   private
-  public :: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, aligned_start, multiply_codes, &
-    padded_steps
+  public :: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, CODE_STEPS, MAX_STEPS, &
+    aligned_start, multiply_codes, padded_steps
 
   include 'fq_code_registers.inc'
   integer(i64), parameter :: CODE_STEPS = 64     ! rows of codes are whole cache lines of bytes

@@ -7,8 +7,10 @@ from .allocate import Allocation, allocate_bits
 from .codebook import Codebook, quantize_codebook
 from .configuration import show_config
 from .convert import cast_from, cast_to
+from .correct_bias import correct_bias
 from .distill import distill
 from .distortion import Distortion, distortion
+from .equalize import equalize
 from .errors import FqError
 from .evaluate import Evaluation, evaluate
 from .exchange import from_arrays, from_sklearn, from_torch, to_npz
@@ -76,8 +78,10 @@ __all__ = [
     "break_even_rank",
     "cast_from",
     "cast_to",
+    "correct_bias",
     "distill",
     "distortion",
+    "equalize",
     "evaluate",
     "fake_quantize",
     "fastest",

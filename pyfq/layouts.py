@@ -1,12 +1,13 @@
 """How weights lie in memory for each kernel that multiplies by them."""
 
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
+from ._check import as_number, refuse_not_finite
 from ._memory import aligned_empty
 from .activation import Activation, activate
 from .matmul import PACKED, TRANSPOSED, epilogue, multiply, pack_panels
@@ -16,6 +17,10 @@ from .threads import get_num_threads
 
 # Entries of a padded group of codes: `CODE_STEPS` of `fortran/fq_codes.f90`.
 CODE_STEPS = 64
+# What rows of static codes are padded to a multiple of: the columns of any tile.
+TILE_STEP = 12
+# Columns of weights whose sums of products with codes fit 32 bits: 33025 * 255**2 < 2**31.
+MOST_INPUTS = 33025
 # Rows of a panel of `fortran/kernels/fq_nibbles.inc`, and words of a step.
 PANEL_ROWS, WORDS = 128, 32
 
@@ -107,6 +112,34 @@ class Codes:
 
 
 @dataclass(frozen=True, eq=False)
+class StaticCodes:
+    """Signed codes by rows, and what makes reals of sums with codes of inputs; for plans only.
+
+    Attributes
+    ----------
+    codes : (rows, steps) int8
+        Rows and steps beyond those of the weights are zeros.
+    code_sums : (n,) int32
+        Sums of codes without zero points.
+    zero_point : (n,) int32, or None where all are 0
+        Of the weights.
+    scale : (n,) array
+        Of sums.
+    step : (1,) array
+        Between codes of inputs.
+    input_zero : int
+        Their code of 0, -1 where they are signed.
+    """
+
+    codes: NDArray[np.int8]
+    code_sums: NDArray[np.int32]
+    zero_point: NDArray[np.int32] | None
+    scale: NDArray
+    step: NDArray
+    input_zero: int
+
+
+@dataclass(frozen=True, eq=False)
 class Nibbles:
     """Codes of at most 4 bits, a row of weights a lane, and parameters by panel of 128 rows."""
 
@@ -194,23 +227,83 @@ def as_panels(w: NDArray) -> Panels:
     return Panels(pack_panels(w, True), w.shape[1])
 
 
+def as_x_scale(x_scale: Any, w: Any, bias: NDArray | None) -> np.floating:
+    """Return the step of codes of inputs in the dtype of weights; refuse weights it is not for."""
+    if not isinstance(w, Quantized) or w.bits > 8 or w.minimum is not None:
+        what = type(w).__name__
+        if isinstance(w, Quantized):
+            what = f"of {w.bits} bits{'' if w.minimum is None else ' and with minima'}"
+        raise ValueError(
+            "weights must be Quantized, of at most 8 bits and without minima, for x_scale, "
+            f"not {what}"
+        )
+    n, k = w.shape
+    if w.scale.size not in (1, n):
+        raise ValueError(
+            f"weights must have one scale for all or one a row for x_scale, not {w.granularity!r}"
+        )
+    if k > MOST_INPUTS:
+        raise ValueError(f"weights must have at most {MOST_INPUTS} columns for x_scale, not {k}")
+    largest = np.finfo(w.scale.dtype).max
+    step = w.scale.dtype.type(as_number(x_scale, "x_scale", 0, float(largest)))
+    refuse_not_finite({"scale": w.scale})
+    with np.errstate(over="ignore"):
+        reaches = 2.0**31 * (step * np.abs(w.scale).max())
+        reaches += 0 if bias is None else np.abs(bias).max()
+    if not (step > 0 and reaches <= largest):
+        raise ValueError(
+            f"x_scale must be positive, and 2**31 * x_scale * scale + bias finite in "
+            f"{w.scale.dtype}, but x_scale is {x_scale}"
+        )
+    return step
+
+
+def as_static_codes(w: Quantized, x_scale: np.floating, x_zero_point: int | None) -> StaticCodes:
+    """Return the codes of quantized weights by rows, for inputs that are codes of a fixed step."""
+    n, k = w.shape
+    scale, zero_point, *_ = parameters_by_row(w)
+    codes, zero_point = _signed_codes(w, zero_point)
+    padded = aligned_empty((-(-n // TILE_STEP) * TILE_STEP, _padded_steps(k)), np.int8)
+    padded[...] = 0
+    padded[:n, :k] = codes
+    sums = codes.sum(axis=1, dtype=np.int32) - np.int32(k) * zero_point[:, 0]
+    return StaticCodes(
+        padded,
+        sums,
+        zero_point[:, 0] if zero_point.any() else None,
+        x_scale * scale[:, 0],
+        np.array([x_scale]),
+        -1 if x_zero_point is None else x_zero_point,
+    )
+
+
+def _signed_codes(
+    w: Quantized, zero_point: NDArray[np.int32]
+) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+    """Return codes as signed bytes, and their zero points."""
+    if w.bits == 8 and w.signed:
+        return w.packed.view(np.int8), zero_point
+    if w.bits == 8:
+        return w.packed.view(np.int8) ^ np.int8(-128), zero_point - np.int32(128)
+    return w.codes.view(np.int8), zero_point
+
+
+def _padded_steps(k: int) -> int:
+    """Return the length of a row of codes: rows a power of 2 apart would meet in one set of L1."""
+    row = -(-k // CODE_STEPS) * CODE_STEPS
+    return row + CODE_STEPS * (row % 512 == 0)
+
+
 def as_codes(w: Quantized, *, copied: bool) -> Codes:
     """Return the codes of quantized weights by rows; copied where that multiplies faster."""
     n, k = w.shape
     scale, zero_point, minimum, group_size = parameters_by_row(w)
-    if w.bits == 8 and w.signed:
-        codes = w.packed.view(np.int8)
-    elif w.bits == 8:
-        codes = w.packed.view(np.int8) ^ np.int8(-128)
-        zero_point = zero_point - np.int32(128)
-    else:
-        codes = w.codes.view(np.int8)
+    codes, zero_point = _signed_codes(w, zero_point)
     groups = scale.shape[1]
     stride = -(-group_size // CODE_STEPS) * CODE_STEPS
     row = groups * stride
     if copied or row != k:
-        # Rows a power of 2 apart would meet in one set of L1.
-        padded = aligned_empty((n, row + CODE_STEPS * (row % 512 == 0)), np.int8)
+        padded = aligned_empty((n, _padded_steps(row)), np.int8)
         padded[...] = 0
         for g in range(groups):
             part = codes[:, g * group_size : (g + 1) * group_size]

@@ -3,7 +3,7 @@
 import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
@@ -13,11 +13,14 @@ from numpy.typing import DTypeLike, NDArray
 from . import _native
 from ._check import FLOATS, as_choice, as_count, as_input, as_output, refuse_not_finite
 from .activation import Activation, as_activation
+from .calibrate import input_codes
+from .clipping import Signs
 from .codebook import Codebook
 from .errors import NOT_FINITE, FqError
-from .layouts import Layout, Nonzeros
+from .layouts import Layout, Nonzeros, as_static_codes, as_x_scale
 from .linear import MOST_LANE_ROWS, prepare
 from .lowrank import LowRank
+from .observer import Method
 from .plan import ENDS, Plan, plan_layers
 from .quantize import Quantized
 from .sparse import FEW_DENSE, FEW_SAMPLES, Sparse
@@ -43,6 +46,13 @@ class Dense:
         Finite; copied in the same way.
     activation : str, ("leaky_relu", slope) or None
         As `activate` takes it.
+    x_scale : float, optional
+        The fixed step of the 8-bit codes that inputs become, positive; rounded to the weights'
+        dtype. `Network.calibrate` finds it. Weights are then `Quantized`, of at most 8 bits, with
+        one scale for all or one a row, without minima, and of at most 33025 columns, so that sums
+        of products fit 32 bits.
+    x_zero_point : int, optional
+        The code of 0 among codes 0 ... 255; codes are -128 ... 127 without it.
 
     Raises
     ------
@@ -50,7 +60,7 @@ class Dense:
         If an argument has the wrong type or dtype.
     ValueError
         If shapes do not fit each other or are empty, an array is not C-contiguous or not finite, or
-        there is no such activation.
+        there is no such activation; if weights do not go with `x_scale`.
 
     Examples
     --------
@@ -62,6 +72,8 @@ class Dense:
     weights: Weights
     bias: NDArray | None = None
     activation: Activation = None
+    x_scale: float | None = None
+    x_zero_point: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no layer."""
@@ -77,6 +89,14 @@ class Dense:
             bias = _frozen(self.bias, "bias", (self.dtype.type,), self.shape[:1])
             object.__setattr__(self, "bias", bias)
         as_activation(self.activation)
+        if self.x_scale is not None:
+            scale = as_x_scale(self.x_scale, self.weights, self.bias)
+            object.__setattr__(self, "x_scale", scale)
+        if self.x_zero_point is not None:
+            if self.x_scale is None:
+                raise ValueError("x_zero_point needs x_scale")
+            zero_point = as_count(self.x_zero_point, "x_zero_point", 0, 255)
+            object.__setattr__(self, "x_zero_point", zero_point)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -136,7 +156,8 @@ class Network:
         Labels that `predict` returns; without them it returns outputs.
     activation_bits : int or None
         8: layers of `Quantized` weights of at most 8 bits, and of `Sparse` codes, quantize their
-        inputs as `linear` does; those of `LowRank` weights do not.
+        inputs as `linear` does; those of `LowRank` weights do not. Layers with `x_scale`, which all
+        have or none, need it, and quantize with that.
 
     Raises
     ------
@@ -188,6 +209,13 @@ class Network:
                 raise ValueError(f"layers[{i - 1}] must not be softmax: only the last may")
         if self.activation_bits not in (None, 8):
             raise ValueError(f"activation_bits must be None or 8, not {self.activation_bits!r}")
+        static = [layer.x_scale is not None for layer in layers]
+        if any(static) and not all(static):
+            raise ValueError(
+                f"layers must all have x_scale or none, but layers[{static.index(False)}] has none"
+            )
+        if any(static) and self.activation_bits is None:
+            raise ValueError("activation_bits must be 8 for layers with x_scale, not None")
         for name, n in zip(ENDS, (self.sizes[0],) * 2 + (self.sizes[-1],) * 2, strict=True):
             self._freeze_end(name, n)
         ends = (self.dtype.type,), self.dtype, self.sizes[0], self.sizes[-1]
@@ -340,7 +368,8 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If a name is unknown, or a value does not fit.
+            If a name is unknown, or a value does not fit: weights of a calibrated network stay
+            codes.
 
         Examples
         --------
@@ -354,7 +383,7 @@ class Network:
         for i, layer in enumerate(self.layers):
             weights = left.pop(f"layers.{i}.weight", layer.weights)
             bias = left.pop(f"layers.{i}.bias", layer.bias)
-            layers.append(Dense(weights, bias, layer.activation))
+            layers.append(replace(layer, weights=weights, bias=bias))
             if layers[-1].shape != layer.shape:
                 raise ValueError(
                     f"layers.{i}.weight must have shape {layer.shape}, not {layers[-1].shape}"
@@ -386,6 +415,84 @@ class Network:
         """
         layers = (replace(layer, weights=function(layer.toarray())) for layer in self.layers)
         return replace(self, layers=tuple(layers))
+
+    def calibrate(
+        self,
+        x: NDArray | Iterable[NDArray],
+        *,
+        scheme: Signs = "affine",
+        method: Method = "minmax",
+        bins: int = 2048,
+        percentile: float | None = None,
+        momentum: float | None = None,
+    ) -> "Network":
+        r"""Return the network with fixed scales of its activations, found on samples.
+
+        Its forward pass turns inputs into 8-bit codes once. From then on codes are multiplied by
+        codes, and what comes out of a layer becomes the codes of the next at once; only the last
+        layer gives floats. With :math:`s`, :math:`z` the `x_scale` and `x_zero_point` of a layer
+        (:math:`z = 0` if symmetric), c, :math:`\sigma`, :math:`\zeta` the codes, scales and zero
+        points of its weights, and :math:`s', z'` those of the next layer,
+
+        .. math::
+            t_j &= f\Big((s\,\sigma_j) \sum_i (q_i - z)(c_{ji} - \zeta_j) + \beta_j\Big) \\
+            q'_j &= \mathrm{saturate}(\mathrm{round}(t_j / s') + z')
+
+        Sums are exact 32-bit integers, the rest is in the dtype of the network in this order, ties
+        are rounded to even. So outputs are the same bits on every machine, for any number of
+        threads and samples, and those of `pyfq.reference.forward_network`. Codes of inputs are
+        ONNX QuantizeLinear of ``(x - input_mean) / input_scale``.
+
+        Parameters
+        ----------
+        x : (samples, inputs) array of the network's dtype, or iterable of them
+            Inputs like those to come, finite. What is iterated over once, batch by batch, need not
+            fit in memory; ``"ema"`` takes a step a batch.
+        scheme : "affine" or "symmetric"
+            Codes 0 ... 255 with a zero point, or -128 ... 127 without. Both are equally fast; what
+            relu gives has no negative half, which affine codes do not waste.
+        method, bins, percentile, momentum
+            How ranges are found, as in `Observer`.
+
+        Returns
+        -------
+        Network
+            With `activation_bits` 8 and layers that have `x_scale`; calibrated anew if it was.
+
+        Raises
+        ------
+        TypeError
+            If an argument has the wrong type or dtype.
+        ValueError
+            If weights are none that go with `x_scale`, see `Dense`; if `x` has the wrong shape, no
+            samples, or is not finite; if an option is none of these.
+
+        See Also
+        --------
+        pyfq.correct_bias, pyfq.equalize : What makes a quantized network better.
+
+        References
+        ----------
+        Jacob et al. 2018, arXiv 1712.05877; Krishnamoorthi 2018, arXiv 1806.08342, section 3; ONNX,
+        QuantizeLinear, MatMulInteger, DequantizeLinear.
+
+        Examples
+        --------
+        >>> from pyfq import quantize
+        >>> x = np.random.default_rng(0).standard_normal((256, 64), np.float32)
+        >>> network = Network.create((64, 32, 10))
+        >>> small = network.map_weights(lambda w: quantize(w, 8)).calibrate(x)
+        >>> small.activation_bits, small.layers[1].x_zero_point
+        (8, 0)
+        >>> bool(np.abs(small.forward(x) - network.forward(x)).max() < 0.1)
+        True
+        """
+        found = input_codes(self, x, scheme, method, bins, percentile, momentum)
+        layers = (
+            replace(layer, x_scale=scale, x_zero_point=zero_point)
+            for layer, (scale, zero_point) in zip(self.layers, found, strict=True)
+        )
+        return replace(self, layers=tuple(layers), activation_bits=8)
 
     def forward(self, x: NDArray, *, out: NDArray | None = None) -> NDArray:
         """Return the outputs for some inputs.
@@ -476,6 +583,10 @@ class Network:
             keys = [key]
         layers = []
         for layer in self.layers:
+            if layer.x_scale is not None:
+                static = as_static_codes(layer.weights, layer.x_scale, layer.x_zero_point)
+                layers.append((layer.shape, static, layer.bias, layer.activation))
+                continue
             bits = None if isinstance(layer.weights, LowRank) else self.activation_bits
             *before, last = ((w.shape, _layout_of(w, bits, batch)) for w in layer._matrices)
             layers += [(*each, None, None) for each in before]

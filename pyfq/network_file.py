@@ -71,7 +71,10 @@ def tensors_of(network: Network) -> tuple[dict[str, NDArray], dict[str, str]]:
         if layer.bias is not None:
             tensors[f"layers.{i}.bias"] = layer.bias
         activation = _activation_words(layer.activation)
-        layers.append(about | {"bias": layer.bias is not None, "activation": activation})
+        about |= {"bias": layer.bias is not None, "activation": activation}
+        if layer.x_scale is not None:
+            about |= {"x_scale": float(layer.x_scale), "x_zero_point": layer.x_zero_point}
+        layers.append(about)
         compressed += [] if plan is None else [plan]
     ends = {name: getattr(network, name) for name in ENDS if getattr(network, name) is not None}
     classes, labels = _classes_of(network.classes)
@@ -290,7 +293,11 @@ def _read_layer(name: str, about: Any, shape: tuple[int, int], stored: _Stored) 
     weights = _read_weights(f"{name}.weight", about, shape, stored)
     bias = stored.array(f"{name}.bias", shape[:1]) if _field(about, "bias", bool) else None
     activation = _field(about, "activation", str, list, type(None))
-    return Dense(weights, bias, tuple(activation) if isinstance(activation, list) else activation)
+    activation = tuple(activation) if isinstance(activation, list) else activation
+    if "x_scale" not in about:
+        return Dense(weights, bias, activation)
+    x_zero_point = _field(about, "x_zero_point", int, type(None))
+    return Dense(weights, bias, activation, _field(about, "x_scale", int, float), x_zero_point)
 
 
 def _read_weights(

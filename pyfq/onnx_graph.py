@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ._native import _build
 from .activation import as_activation
 from .chain import Affine, Linear, Nonlinear, Operation, network_of
-from .network import Network
+from .network import Dense, Network
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -94,11 +94,15 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
     and sparse weights are written as the arrays they stand for. `classes` and `activation_bits` are
     not written: the model gives outputs, computed in floats.
 
+    Layers of a calibrated network are QuantizeLinear, MatMulInteger of the codes, and Cast, Mul and
+    Add, as `Network.calibrate` says; weights stay codes, in bytes. `from_onnx` does not read them.
+
     Parameters
     ----------
     network : Network
         What to write. onnxruntime has no float64 kernels for ``"leaky_relu"``, ``"gelu"`` and
-        ``"softplus"``. The slope of ``"leaky_relu"`` becomes float32.
+        ``"softplus"``. The slope of ``"leaky_relu"`` becomes float32. A calibrated one must be
+        float32, as ONNX's QuantizeLinear.
     path : str or os.PathLike
         The target, under exactly this name; replaced when all is written.
 
@@ -107,7 +111,8 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
     TypeError
         If `network` is no `Network`.
     ValueError
-        If its arrays take 2 GB, which is more than the format holds in a file.
+        If its arrays take 2 GB, which is more than the format holds in a file; if it is calibrated
+        and float64.
     ImportError
         If the package onnx is not installed.
     OSError
@@ -136,6 +141,8 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
     nbytes *= network.dtype.itemsize
     if nbytes > _MOST_BYTES:
         raise ValueError(f"an ONNX file holds {_MOST_BYTES} bytes of arrays, not {nbytes}")
+    if network.layers[0].x_scale is not None and network.dtype != np.float32:
+        raise ValueError(f"a calibrated network must be float32 for ONNX, not {network.dtype}")
     content = _model_of(onnx, network).SerializeToString()
     with replacing(Path(path)) as file:
         file.write(content)
@@ -335,7 +342,10 @@ def _model_of(onnx: ModuleType, network: Network) -> "ModelProto":
         name: getattr(network, name)
         for name in ("input_mean", "input_scale", "output_mean", "output_scale")
         if getattr(network, name) is not None
-    } | network.parameters
+    }
+    static = network.layers[0].x_scale is not None
+    if not static:
+        constants |= network.parameters
 
     def then(value: str, operator: str, *operands: str, **attributes: Any) -> str:
         """Append a node and return the name of its result."""
@@ -347,8 +357,17 @@ def _model_of(onnx: ModuleType, network: Network) -> "ModelProto":
     if network.input_mean is not None:
         value = then(then(value, "Sub", "input_mean"), "Div", "input_scale")
     for i, layer in enumerate(network.layers):
-        names = [f"layers.{i}.{part}" for part in ("weight", "bias")]
-        value = then(value, "Gemm", *(name for name in names if name in constants), transB=1)
+        if static:
+            parts = {f"layers.{i}.{part}": array for part, array in _static_parts(layer).items()}
+            constants |= parts
+            step, zero_point, weight, weight_zero_point, scale, *bias = parts
+            value = then(value, "QuantizeLinear", step, zero_point)
+            value = then(value, "MatMulInteger", weight, zero_point, weight_zero_point)
+            value = then(then(value, "Cast", to=onnx.TensorProto.FLOAT), "Mul", scale)
+            value = then(value, "Add", *bias) if bias else value
+        else:
+            names = [f"layers.{i}.{part}" for part in ("weight", "bias")]
+            value = then(value, "Gemm", *(name for name in names if name in constants), transB=1)
         match layer.activation:
             case None:
                 pass
@@ -375,6 +394,22 @@ def _model_of(onnx: ModuleType, network: Network) -> "ModelProto":
         producer_name="pyfq",
         producer_version=_build.VERSION,
     )
+
+
+def _static_parts(layer: Dense) -> dict[str, NDArray]:
+    """Return the operands of the nodes of a layer of a calibrated network, in their order."""
+    w, zero_point = layer.weights, layer.x_zero_point
+    zeros = np.zeros(w.scale.size, w.codes.dtype)
+    if w.zero_point is not None:
+        zeros[:] = w.zero_point.reshape(-1)
+    parts = {
+        "x_scale": np.asarray(layer.x_scale),
+        "x_zero_point": np.array(zero_point or 0, np.int8 if zero_point is None else np.uint8),
+        "weight": np.ascontiguousarray(w.codes.T),
+        "weight_zero_point": zeros.reshape(()) if zeros.size == 1 else zeros,
+        "scale": layer.x_scale * w.scale.reshape(-1),
+    }
+    return parts if layer.bias is None else parts | {"bias": layer.bias}
 
 
 def _operator_of(activation: Any) -> tuple[str, dict[str, Any]]:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from . import _native
 from ._memory import LINE, aligned_empty
 from .activation import Activation, as_activation
-from .layouts import CodePanels, Codes, Layout, Nibbles, Nonzeros, Panels, Rows
+from .layouts import CodePanels, Codes, Layout, Nibbles, Nonzeros, Panels, Rows, StaticCodes
 from .sparse import describe_sparse
 
 # From 1, in the order of the constants FORM_.
 FORMS = (
     "rows", "panels", "codes", "nibbles", "code_panels", "csr", "stream", "pairs", "pair_codes",
+    "static",
 )  # fmt: skip
 # The components of `planned_layer`, those that are arrays, and those of `planned_ends`.
 FIELDS = (
@@ -44,7 +45,7 @@ class Plan:
 
 
 def plan_layers(
-    layers: Sequence[tuple[tuple[int, int], Layout, NDArray | None, Activation]],
+    layers: Sequence[tuple[tuple[int, int], Layout | StaticCodes, NDArray | None, Activation]],
     ends: Sequence[NDArray | None],
     dtype: np.dtype,
     batch: int,
@@ -80,6 +81,8 @@ def plan_layers(
         code, slopes[row] = as_activation(activation)
         described = {"n": n, "k": k, "rows": n, "coded": 0, "activation": code, "bias": bias}
         described |= _describe(layout, batch)
+        if isinstance(layout, StaticCodes) and bias is None:
+            described["bias"] = np.zeros(n, dtype)
         described["form"] = FORMS.index(described["form"]) + 1
         table[row] = [
             place(described.get(field)) if field in ARRAYS else described.get(field, -1)
@@ -96,7 +99,7 @@ def plan_layers(
     return Plan(call, (table, slopes, memory, places))
 
 
-def _describe(layout: Layout, batch: int) -> dict[str, Any]:
+def _describe(layout: Layout | StaticCodes, batch: int) -> dict[str, Any]:
     """Return those of `FIELDS` that say what a layout is."""
     match layout:
         case Rows(w):
@@ -108,6 +111,11 @@ def _describe(layout: Layout, batch: int) -> dict[str, Any]:
                 "form": "codes", "weights": codes, "scale": scale,
                 "zero_point": zero_point, "minimum": minimum, "group_size": group_size,
                 "groups": scale.shape[1], "stride": codes.shape[1], "extent": stride,
+            }  # fmt: skip
+        case StaticCodes(codes, code_sums, zero_point, scale, step, input_zero):
+            return {
+                "form": "static", "weights": codes, "first": code_sums, "second": step,
+                "zero_point": zero_point, "scale": scale, "extent": input_zero, "rows": len(codes),
             }  # fmt: skip
         case Nibbles(words, group_size, scale, zero_point, minimum):
             return {

@@ -783,6 +783,10 @@ def refuse_compressed(network: Network, purpose: str = "be trained") -> None:
     """Refuse a network whose weights are not arrays, which its purpose needs."""
     if not isinstance(network, Network):
         raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    if network.layers[0].x_scale is not None:
+        raise TypeError(
+            f"network must not be calibrated to {purpose}: quantize and calibrate it after that"
+        )
     for i, layer in enumerate(network.layers):
         if not isinstance(layer.weights, np.ndarray):
             raise TypeError(

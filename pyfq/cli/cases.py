@@ -388,7 +388,7 @@ def _factored(
 
 
 def network_cases() -> list[Case]:
-    """Forward passes: of codes as those of the layers to the bit, of reals within a bound."""
+    """Forward passes: of codes to the bit, of reals within a bound."""
     cases = []
     for w, label in _of_both_dtypes():
         x = w[:, :70].copy()
@@ -396,6 +396,12 @@ def network_cases() -> list[Case]:
         codes = plain_one.map_weights(partial(pyfq.quantize, granularity=PerGroup(32)))
         coded = replace(codes, activation_bits=8)
         cases.append(Case(f"codes {label}", *_forward(coded, x, exact=True)))
+        by_row = plain_one.map_weights(partial(pyfq.quantize, scheme="affine"))
+        for scheme in ("affine", "symmetric"):
+            fixed = by_row.calibrate(x, scheme=scheme)
+            for samples in (1, 151):
+                what = f"fixed {scheme} codes {samples} samples {label}"
+                cases.append(Case(what, *_forward(fixed, x[:samples].copy(), exact=True)))
         for name, network in (
             ("reals", plain_one),
             ("codes of weights", codes),
