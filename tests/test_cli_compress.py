@@ -588,7 +588,7 @@ sys.exit(code)
     [
         ["--bits", "4", "--scheme", "affine"],
         ["--bits", "8", "--prune-ratio", "0.5", "--dense"],
-        ["--target-bits", "6", "--prune-ratio", "0.5"],
+        ["--target-bits", "6", "--choices", "4,8", "--prune-ratio", "0.5"],
         ["--method", "nf4"],
         ["--method", "bfloat16"],
     ],

@@ -76,19 +76,26 @@ def examine(
     """
     with naming(name):
         w = widen(array, word)
+        del array
         if not rule.asks_for_bits:
             decided = rule.with_rank(rule.lowrank.apply(w).rank)
-            declared = forms.declare(name, word, array.shape, decided)
-            forms.refuse_no_gain(word, array.shape, decided, declared)
+            declared = forms.declare(name, word, w.shape, decided)
+            forms.refuse_no_gain(word, w.shape, decided, declared)
             return Finding(decided.lowrank.rank)
-        kept = w if rule.prune is None else rule.prune.apply(w).weights
         trials = []
         for bits in budget.widths_for(rule):
             tried = rule.with_bits(bits)
-            v = forms.reals(forms.make(kept, word, tried), word, tried)
-            error = budget.sensitivity_of(name) * (distortion(w, v).mse * w.size)
+            error = budget.sensitivity_of(name) * _squared_error(w, word, tried)
             trials.append(Trial(bits, _nbytes(name, word, w.shape, tried), error))
         return Finding(trials=tuple(trials))
+
+
+def _squared_error(w: NDArray, word: str, rule: Rule) -> float:
+    # Pruning again for every width takes less memory than keeping what it left.
+    v = w if rule.prune is None else rule.prune.apply(w).weights
+    form = forms.make(v, word, rule)
+    v = forms.reals(form, word, rule, out=None if v is w else v)
+    return distortion(w, v).mse * w.size
 
 
 def decide(
