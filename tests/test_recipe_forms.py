@@ -9,6 +9,7 @@ import pytest
 import pyfq
 from pyfq import PerGroup, PerRow, PerTensor
 from pyfq.io.dtypes import word_of
+from pyfq.quantize import SCHEMES
 from pyfq.recipes import (
     Budget,
     Factorize,
@@ -225,9 +226,10 @@ OF_BUDGET = (
 
 @pytest.mark.parametrize("bits", [4.6, 5.5, 8.0])
 @pytest.mark.parametrize("sensitivity", [(), (("c*", 0.01), ("*", 2.0))])
-def test_budget_has_the_least_error_of_all_choices(bits, sensitivity):
+@pytest.mark.parametrize("error", ["relative", "squared"])
+def test_budget_has_the_least_error_of_all_choices(bits, error, sensitivity):
     choices = (2, 3, 4, 8, 16)
-    recipe = Recipe(OF_BUDGET, Budget(bits, choices, sensitivity))
+    recipe = Recipe(OF_BUDGET, Budget(bits, choices, error, sensitivity))
     found = list(compress(MODEL, recipe))
     done = [tensor.plan for tensor in found if tensor.plan.rule is not None]
     size = sum(math.prod(tensor.shape) for tensor in done)
@@ -263,12 +265,28 @@ def test_budget_has_the_least_error_of_all_choices(bits, sensitivity):
 def test_budget_measures_after_pruning():
     w = MODEL["a.weight"]
     asking = rule(prune=Prune("ratio", 0.5), quantize=Quantize("budget"))
-    finding = examine("w", "F32", w, asking, Budget(4, (2, 8), (("w", 10.0),)))
     (dense,) = compress(
         {"w": w}, Recipe((rule(prune=Prune("ratio", 0.5), quantize=Quantize(8)),)), dense=True
     )
-    error = 10 * ((w.astype(np.float64) - dense.parts["w"]) ** 2).sum()
-    assert finding.trials[1].error == pytest.approx(error, rel=1e-12)
+    squared = ((w.astype(np.float64) - dense.parts["w"]) ** 2).sum()
+    total = (w.astype(np.float64) ** 2).sum()
+    for error, expected in (("relative", squared / total), ("squared", squared)):
+        budget = Budget(4, (2, 8), error, (("w", 10.0),))
+        finding = examine("w", "F32", w, asking, budget)
+        assert finding.trials[1].error == pytest.approx(10 * expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "asking",
+    [
+        *(rule(quantize=Quantize("budget", scheme)) for scheme in SCHEMES),
+        rule(codebook=QuantizeCodebook("log2", "budget")),
+        rule(codebook=QuantizeCodebook("lloyd", "budget")),
+    ],
+)
+def test_a_tensor_of_zeros_has_no_error_at_any_width(asking):
+    finding = examine("w", "F32", np.zeros((4, 9), np.float32), asking, Budget(4, (2, 8)))
+    assert [trial.error for trial in finding.trials] == [0, 0]
 
 
 def test_a_budget_that_is_too_small_says_what_would_do():

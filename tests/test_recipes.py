@@ -1,6 +1,10 @@
 """Recipes, the layout of compressed tensors, and the compression of whole models."""
 
+import itertools
 import math
+import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,7 +56,7 @@ def test_recipe_settings_are_a_recipe():
             Rule(("l*",), precision="bfloat16"),
             Rule(("*",), quantize=Quantize("budget")),
         ),
-        Budget(4.5, (2, 4), (("j*", 2.0),)),
+        Budget(4.5, (2, 4), "squared", (("j*", 2.0),)),
     )
     assert parse_recipe(recipe.settings()) == recipe
 
@@ -71,9 +75,18 @@ def test_read_recipe_reads_what_the_docstring_shows(tmp_path):
     last = recipe.rule_for("w", "F64", (64, 64))
     assert last.prune == Prune("ratio", 0.5, PerRow())
     assert last.quantize == Quantize("budget", "affine", PerGroup(64))
-    assert recipe.budget == Budget(6.0, (2, 3, 4, 8), (("*query*", 4.0),))
+    assert recipe.budget == Budget(6.0, (2, 3, 4, 8), sensitivity=(("*query*", 4.0),))
     assert recipe.rule_for("w", "F64", (63, 64)) is None
     assert recipe.rule_for("w", "I64", (64, 64)) is None
+
+
+def test_recipes_in_the_docs_are_recipes():
+    docs = Path(__file__).parents[1] / "docs"
+    pages = [docs / "reference/recipes.md", docs / "how-to/compress-a-checkpoint.md"]
+    found = [re.findall("```toml\n(.*?)```", page.read_text(), re.S) for page in pages]
+    for toml in itertools.chain(*found):
+        assert parse_recipe(tomllib.loads(toml)).budget is not None
+    assert all(found)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +173,7 @@ def test_parse_recipe_names_rule_and_reason(rule, message):
         ({"bits_per_weight": 4, "sensitivity": 3}, "sensitivity must be a table of globs"),
         ({"bits_per_weight": 4, "sensitivity": {"*": -1}}, r"sensitivity of '\*' must be 0"),
         ({"bits_per_weight": 4, "bits": 3}, "unknown key 'bits'"),
+        ({"bits_per_weight": 4, "error": "mse"}, "error must be one of 'relative', 'squared'"),
     ],
 )
 def test_parse_recipe_refuses_a_budget(budget, message):

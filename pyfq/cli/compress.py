@@ -74,7 +74,7 @@ examples:
   pyfq compress model.safetensors -o small                     8 bits in groups of 128
   pyfq compress ./all-MiniLM-L6-v2 -o q4 --bits 4 --scheme affine --group-size 64
   pyfq compress ./all-MiniLM-L6-v2 -o nf4 --method nf4 --plot error.png
-  pyfq compress ./all-MiniLM-L6-v2 -o mixed --target-bits 4.25 --choices 2,3,4,6,8
+  pyfq compress ./all-MiniLM-L6-v2 -o mixed --target-bits 4.25 --scheme affine
   pyfq compress model.safetensors -o thin --rank-energy 0.99 --svd randomized
   pyfq compress model.safetensors -o thin --method lowrank --bits 8 --exclude '*embeddings*'
   pyfq compress model.safetensors -o half --method bfloat16 --min-size 1

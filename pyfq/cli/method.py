@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pyfq.allocate import CHOICES
 from pyfq.cli import UsageError
 from pyfq.quantize import ROUNDINGS, SCHEMES
 from pyfq.recipes import (
@@ -20,6 +19,7 @@ from pyfq.recipes import (
 )
 from pyfq.recipes.methods import BUDGET, CODEBOOK_GROUPS, GROUPS
 from pyfq.recipes.parse import parse_nm
+from pyfq.recipes.recipe import CHOICES
 from pyfq.types import PerGroup, PerRow, PerTensor
 
 #: Matrices of fewer entries are copied, unless a recipe says otherwise.
@@ -86,18 +86,19 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"bits to choose from ({','.join(map(str, CHOICES))}; of tables those up to 8)",
     )
 
-    group = parser.add_argument_group("low rank").add_mutually_exclusive_group()
-    group.add_argument("--rank", metavar="N", type=int, help="columns of the first factor")
-    group.add_argument(
+    group = parser.add_argument_group("low rank")
+    ranks = group.add_mutually_exclusive_group()
+    ranks.add_argument("--rank", metavar="N", type=int, help="columns of the first factor")
+    ranks.add_argument(
         "--rank-ratio", metavar="R", type=float, help="entries of factors over entries (0.5)"
     )
-    group.add_argument(
+    ranks.add_argument(
         "--rank-energy", metavar="E", type=float, help="part of the squares to keep, 0 ... 1"
     )
-    group.add_argument(
+    ranks.add_argument(
         "--rank-tolerance", metavar="T", type=float, help="relative error allowed, 0 ... 1"
     )
-    parser.add_argument(
+    group.add_argument(
         "--svd", choices=("exact", "randomized"), help="how factors are found (exact)"
     )
 

@@ -64,10 +64,10 @@ def undecided(
 def examine(
     name: str, word: str, array: NDArray, rule: Rule, budget: Budget | None = None
 ) -> Finding:
-    r"""Return the rank that a rule gives a tensor, or its errors at the widths of a budget.
+    """Return the rank that a rule gives a tensor, or its errors at the widths of a budget.
 
-    The error at a width is :math:`h \sum (w - \hat w)^2`, of what is left after pruning and
-    quantization, with the sensitivity h of the tensor.
+    Errors are those of what is left after pruning and quantization, as `Budget` says, times the
+    sensitivity of the tensor.
 
     Raises
     ------
@@ -85,17 +85,18 @@ def examine(
         trials = []
         for bits in budget.widths_for(rule):
             tried = rule.with_bits(bits)
-            error = budget.sensitivity_of(name) * _squared_error(w, word, tried)
+            error = budget.sensitivity_of(name) * _error(w, word, tried, budget.error)
             trials.append(Trial(bits, _nbytes(name, word, w.shape, tried), error))
         return Finding(trials=tuple(trials))
 
 
-def _squared_error(w: NDArray, word: str, rule: Rule) -> float:
+def _error(w: NDArray, word: str, rule: Rule, kind: str) -> float:
     # Pruning again for every width takes less memory than keeping what it left.
     v = w if rule.prune is None else rule.prune.apply(w).weights
     form = forms.make(v, word, rule)
     v = forms.reals(form, word, rule, out=None if v is w else v)
-    return distortion(w, v).mse * w.size
+    found = distortion(w, v)
+    return 10 ** (-found.sqnr / 10) if kind == "relative" else found.mse * w.size
 
 
 def decide(

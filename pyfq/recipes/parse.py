@@ -28,7 +28,8 @@
     [budget]
     bits_per_weight = 6.0                     # of all that is not copied, scales counted
     choices = [2, 3, 4, 8]                    # what bits = "budget" can be
-    sensitivity = { "*query*" = 4.0 }         # of squared errors, where it is not 1
+    error = "relative"                        # to the squares of a tensor; or "squared"
+    sensitivity = { "*query*" = 4.0 }         # what an error counts, where it is not 1
 """
 
 import difflib
@@ -62,7 +63,7 @@ _QUANTIZE_KEYS = (
 )  # fmt: skip
 _CODEBOOK_KEYS = ("levels", "bits", "per", "group_size", "initialization", "seed", "iterations")
 _LOWRANK_KEYS = (*RANKS, "method", "seed", "residual")
-_BUDGET_KEYS = ("bits_per_weight", "choices", "sensitivity")
+_BUDGET_KEYS = ("bits_per_weight", "choices", "error", "sensitivity")
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
@@ -182,6 +183,8 @@ def _parse_budget(table: Any, where: str) -> Budget:
         if not isinstance(sensitivity, Mapping):
             raise ValueError(f"sensitivity must be a table of globs, not {sensitivity!r}")
         settings = {"sensitivity": tuple(sensitivity.items())}
+        if "error" in table:
+            settings["error"] = table["error"]
         if "choices" in table:
             choices = table["choices"]
             settings["choices"] = tuple(choices) if isinstance(choices, list) else choices

@@ -8,10 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
-from pyfq._check import as_count, as_number
-from pyfq.allocate import CHOICES
+from pyfq._check import as_choice, as_count, as_number
 from pyfq.recipes.methods import (
     BUDGET,
     Factorize,
@@ -24,6 +23,9 @@ from pyfq.recipes.methods import (
 
 #: The dtype words that can be compressed.
 FLOAT_WORDS = ("F64", "F32", "F16", "BF16")
+
+#: Widths that a budget chooses from unless others are given.
+CHOICES = (2, 3, 4, 5, 6, 7, 8, 16)
 
 # The most bits of a code of a codebook.
 _MOST_OF_CODEBOOK = 8
@@ -162,7 +164,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Budget:
-    """How many bits a weight may take, which `pyfq.recipes.decide` shares out among tensors.
+    r"""How many bits a weight may take, which `pyfq.recipes.decide` shares out among tensors.
 
     Parameters
     ----------
@@ -171,8 +173,12 @@ class Budget:
         weights. Those whose rule has bits "budget" get what the others leave.
     choices : tuple of int
         Widths to choose from, each once, 1 ... 16; codebooks have those up to 8.
+    error : "relative" or "squared"
+        What is least, summed over tensors: :math:`\sum (w - \hat w)^2 / \sum w^2`, which is the
+        relative error of the outputs of a layer whose inputs are independent, whatever its size; or
+        :math:`\sum (w - \hat w)^2`, as `pyfq.allocate_bits` has it.
     sensitivity : tuple of (str, float)
-        Globs, and what the squared error of the tensors counts whose name one matches, the first of
+        Globs, and what the error of the tensors counts whose name one matches, the first of
         several; 1 for the others.
 
     Raises
@@ -182,12 +188,14 @@ class Budget:
 
     Examples
     --------
-    >>> Budget(4.25, (2, 3, 4, 8), (("*embeddings*", 10.0),)).sensitivity_of("a.embeddings.weight")
-    10.0
+    >>> budget = Budget(4.25, (2, 3, 4, 8), sensitivity=(("*embeddings*", 10.0),))
+    >>> budget.sensitivity_of("a.embeddings.weight"), budget.sensitivity_of("b.weight")
+    (10.0, 1.0)
     """
 
     bits_per_weight: float
     choices: tuple[int, ...] = CHOICES
+    error: Literal["relative", "squared"] = "relative"
     sensitivity: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
@@ -199,11 +207,14 @@ class Budget:
             as_count(bits, f"choices[{i}]", 1, 16)
         if not self.choices or len(set(self.choices)) < len(self.choices):
             raise ValueError(f"choices must be widths, each once, not {self.choices!r}")
+        as_choice(self.error, "error", ("relative", "squared"))
+        if not isinstance(self.sensitivity, tuple):
+            raise TypeError(f"sensitivity must be a tuple of pairs, not {self.sensitivity!r}")
         for glob, factor in self.sensitivity:
             as_number(factor, f"sensitivity of {glob!r}", 0, 1e300)
 
     def sensitivity_of(self, name: str) -> float:
-        """Return what the squared error of a tensor counts."""
+        """Return what the error of a tensor counts."""
         return next((h for glob, h in self.sensitivity if fnmatchcase(name, glob)), 1.0)
 
     def widths_for(self, rule: Rule) -> tuple[int, ...]:
@@ -214,6 +225,7 @@ class Budget:
     def settings(self) -> dict[str, Any]:
         """Return the budget in the words of a recipe."""
         settings = {"bits_per_weight": self.bits_per_weight, "choices": list(self.choices)}
+        settings["error"] = self.error
         return settings | ({"sensitivity": dict(self.sensitivity)} if self.sensitivity else {})
 
 
