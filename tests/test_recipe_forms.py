@@ -289,6 +289,17 @@ def test_a_tensor_of_zeros_has_no_error_at_any_width(asking):
     assert [trial.error for trial in finding.trials] == [0, 0]
 
 
+def test_examine_and_decide_want_what_they_need():
+    w = MODEL["a.weight"]
+    with pytest.raises(ValueError, match=r"'w' .* its rule leaves nothing open"):
+        examine("w", "F32", w, rule(quantize=Quantize(4)))
+    with pytest.raises(ValueError, match=r"'w' .* budget must be given"):
+        examine("w", "F32", w, rule(quantize=Quantize("budget")))
+    recipe = Recipe(OF_BUDGET, Budget(4.0))
+    with pytest.raises(ValueError, match=r"findings must have what `examine` found of 'a'"):
+        decide({"a": "F32"}, {"a": (8, 8)}, recipe, {})
+
+
 def test_a_budget_that_is_too_small_says_what_would_do():
     recipe = Recipe(OF_BUDGET, Budget(3.0, (2, 4)))
     with pytest.raises(ValueError, match=r"bits_per_weight of the budget must be at least 3\.\d+"):

@@ -75,6 +75,10 @@ def examine(
         If the tensor cannot be compressed as asked; the message names it and the reason.
     """
     with naming(name):
+        if not rule.undecided:
+            raise ValueError("its rule leaves nothing open")
+        if rule.asks_for_bits and budget is None:
+            raise ValueError("budget must be given where bits are those of a budget")
         w = widen(array, word)
         del array
         if not rule.asks_for_bits:
@@ -123,9 +127,11 @@ def decide(
     Raises
     ------
     ValueError
-        If the budget is too small: the message says which would do.
+        If the budget is too small: the message says which would do; or a finding is missing.
     """
     open_ones = undecided(words, shapes, recipe)
+    if missing := [name for name in open_ones if name not in findings]:
+        raise ValueError(f"findings must have what `examine` found of {missing[0]!r}")
     decided = {
         name: rule.with_rank(findings[name].rank)
         for name, rule in open_ones.items()
