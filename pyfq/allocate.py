@@ -60,7 +60,7 @@ class Allocation:
         return aligned(rows)
 
 
-class _Trial(NamedTuple):
+class Trial(NamedTuple):
     """A tensor at one width."""
 
     bits: int
@@ -161,33 +161,49 @@ def allocate_bits(
         ]
         for name, w in tensors.items()
     }
-    size = sum(w.size for w in tensors.values())
-    capacity = _capacity(budget, size)
-    least = sum(min(trial.nbytes for trial in row) for row in trials.values())
-    if least > capacity:
-        raise ValueError(
-            f"budget_bits_per_weight must be at least {8 * least / size} for these tensors and "
-            f"widths, scales counted, not {budget}"
-        )
-    chosen = _choose(tensors, trials, capacity)
+    sizes = {name: w.size for name, w in tensors.items()}
+    chosen = choose_trials(sizes, trials, budget, "budget_bits_per_weight")
     return Allocation(
         {name: trial.bits for name, trial in chosen.items()},
-        8 * sum(trial.nbytes for trial in chosen.values()) / size,
+        8 * sum(trial.nbytes for trial in chosen.values()) / sum(sizes.values()),
         math.fsum(trial.error for trial in chosen.values()),
         {name: {trial.bits: trial.error for trial in row} for name, row in trials.items()},
         {name: {trial.bits: trial.nbytes for trial in row} for name, row in trials.items()},
     )
 
 
-def _choose(
-    tensors: Mapping[str, NDArray], trials: dict[str, list[_Trial]], capacity: int
-) -> dict[str, _Trial]:
+def choose_trials(
+    sizes: Mapping[str, int], trials: Mapping[str, Sequence[Trial]], budget: float, what: str
+) -> dict[str, Trial]:
     """Return the trial of each tensor with the least sum of errors, exactly.
 
-    Errors are integers in units of the finest last place among them.  Large tensors come first:
-    once they are decided, the relaxation of the rest is close to it.
+    Parameters
+    ----------
+    sizes : mapping of str to int
+        Weights of each tensor.
+    trials : mapping of str to sequence of Trial
+        What each can be; one, for a tensor that has no choice.
+    budget : float
+        Bits of all, over the weights of all.
+    what : str
+        What the budget is called in a message.
+
+    Raises
+    ------
+    ValueError
+        If the budget is too small: the message says which would do.
     """
-    names = sorted(tensors, key=lambda name: (-tensors[name].size, name))
+    size = sum(sizes.values())
+    capacity = _capacity(budget, size)
+    least = sum(min(trial.nbytes for trial in row) for row in trials.values())
+    if least > capacity:
+        raise ValueError(
+            f"{what} must be at least {8 * least / size} for these tensors and widths, scales "
+            f"counted, not {budget}"
+        )
+    # Large tensors come first: once they are decided, the relaxation of the rest is close to it.
+    names = sorted(sizes, key=lambda name: (-sizes[name], name))
+    # Errors are integers in units of the finest last place among them.
     ratios = [[trial.error.as_integer_ratio() for trial in trials[name]] for name in names]
     units = max(units for row in ratios for _, units in row)  # all are powers of two
     places = choose(
@@ -196,7 +212,7 @@ def _choose(
         capacity,
     )
     found = {name: trials[name][place] for name, place in zip(names, places, strict=True)}
-    return {name: found[name] for name in tensors}
+    return {name: found[name] for name in sizes}
 
 
 def _capacity(budget: float, size: int) -> int:
@@ -213,10 +229,10 @@ def _try(
     bits: int,
     quantizer: Quantizer,
     measure: Callable[[str, NDArray, NDArray], float],
-) -> _Trial:
+) -> Trial:
     coded = quantizer(w, bits)
     error = _as_error(measure(name, w, coded.dequantize()), f"error of {name!r} at {bits} bits")
-    return _Trial(bits, as_count(coded.nbytes, "nbytes of what quantizer returns", 0), error)
+    return Trial(bits, as_count(coded.nbytes, "nbytes of what quantizer returns", 0), error)
 
 
 def _as_error(x: Any, what: str) -> float:

@@ -433,7 +433,7 @@ def _fit(
     iterations: int,
 ) -> NDArray:
     """Return levels (tables, count) fitted to values, one table or one a row."""
-    rows = (-1, values.shape[-1]) if by_row else (1, -1)
+    rows = (-1, values.shape[-1] if values.ndim else 1) if by_row else (1, -1)
     values = values.reshape(rows)
     if not values.size:
         return np.zeros((max(len(values), 1), count), values.dtype) + np.arange(count)

@@ -166,6 +166,14 @@ def break_even_rank(rows: int, cols: int) -> int:
     return (rows * cols - 1) // (rows + cols)
 
 
+def rank_of_ratio(rows: int, cols: int, ratio: float) -> int:
+    """Return the rank that `svd_lowrank` takes for a ratio."""
+    ratio = as_number(ratio, "ratio", 0, 1)
+    if ratio == 0:
+        raise ValueError("ratio must be above 0")
+    return max(1, math.floor(ratio * rows * cols / (rows + cols)))
+
+
 def svd_lowrank(
     w: NDArray,
     rank: int | None = None,
@@ -356,10 +364,7 @@ def _wanted(
     if rank is not None:
         return as_count(rank, "rank", 1, min(m, n)), 0.0
     if ratio is not None:
-        ratio = as_number(ratio, "ratio", 0, 1)
-        if ratio == 0:
-            raise ValueError("ratio must be above 0")
-        return max(1, math.floor(ratio * m * n / (m + n))), 0.0
+        return rank_of_ratio(m, n, ratio), 0.0
     if energy is not None:
         return None, 1 - as_number(energy, "energy", 0, 1)
     return None, as_number(tolerance, "tolerance", 0, 1) ** 2

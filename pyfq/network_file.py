@@ -18,7 +18,8 @@ from .lowrank import LowRank
 from .network import Dense, Network, Weights
 from .plan import ENDS
 from .quantize import Quantized
-from .recipes import Quantize, Rule, TensorPlan, decompress_tensor, layout
+from .recipes import Quantize, Rule, TensorPlan, decompress_tensor, layout, restore_tensor
+from .recipes.forms import CAST
 from .recipes.manifest import KEY as MANIFEST
 from .recipes.manifest import read_manifest, write_manifest
 from .sparse import Sparse
@@ -250,7 +251,7 @@ class _Stored:
 
     def array(self, name: str, shape: tuple[int, ...] | None = None) -> NDArray:
         """Return a tensor as an array."""
-        plan = self._quantized(name)
+        plan = self._compressed(name)
         if plan is not None:
             array = decompress_tensor(plan, self._read(plan.parts))
             array.flags.writeable = False
@@ -262,16 +263,16 @@ class _Stored:
             raise ValueError(f"tensor {name!r} must have shape {shape}, not {array.shape}")
         return array
 
-    def weights(self, name: str, shape: tuple[int, int]) -> NDArray | Quantized:
-        """Return weights as an array, or quantized if they were."""
-        plan = self._quantized(name)
-        if plan is None:
+    def weights(self, name: str, shape: tuple[int, int]) -> Weights:
+        """Return weights as an array, or in the form that a recipe gave them."""
+        plan = self._compressed(name)
+        if plan is None or plan.format == CAST:
             return self.array(name, shape)
         if plan.shape != shape:
             raise ValueError(f"tensor {name!r} must have shape {shape}, not {plan.shape}")
-        return layout.decode(name, shape, plan.rule.quantize, self._read(plan.parts))
+        return restore_tensor(plan, self._read(plan.parts))
 
-    def _quantized(self, name: str) -> TensorPlan | None:
+    def _compressed(self, name: str) -> TensorPlan | None:
         plan = self.plans.get(name)
         return None if plan is None or plan.format == "dense" else plan
 

@@ -137,7 +137,12 @@ def accuracy_by_bytes(
 
 
 def error_by_tensor(
-    names: Sequence[str], sqnr: Sequence[float], *, title: str = "", most: int = 60
+    names: Sequence[str],
+    sqnr: Sequence[float],
+    *,
+    bits: Sequence[float] | None = None,
+    title: str = "",
+    most: int = 60,
 ) -> "Figure":
     """Draw the signal-to-noise ratio of each tensor, the first one on top.
 
@@ -148,6 +153,8 @@ def error_by_tensor(
     sqnr : sequence of float
         Of each its ratio in dB, as `pyfq.distortion` returns it: inf for one without error; nan for
         one that was not compressed, which is left out.
+    bits : sequence of float, optional
+        Of each the bits a weight, which stand at the right.
     title : str
         Above the figure.
     most : int
@@ -163,7 +170,7 @@ def error_by_tensor(
     ImportError
         If matplotlib is not installed.
     ValueError
-        If `names` and `sqnr` differ in length, or nothing is left to show.
+        If `names` and `sqnr`, or `bits`, differ in length, or nothing is left to show.
 
     Examples
     --------
@@ -174,6 +181,8 @@ def error_by_tensor(
     ratio = np.asarray(sqnr, np.float64)
     if ratio.shape != (len(names),):
         raise ValueError(f"sqnr must have shape ({len(names)},) as names has, not {ratio.shape}")
+    if bits is not None and len(bits) != len(names):
+        raise ValueError(f"bits must be {len(names)} numbers as names has, not {len(bits)}")
     shown = np.flatnonzero(~np.isnan(ratio))
     if not shown.size:
         raise ValueError("no tensor is compressed: all of sqnr is nan")
@@ -186,6 +195,8 @@ def error_by_tensor(
     places = np.arange(shown.size)
     axes.hlines(places[finite], 0, ratio[finite], color=BLUE, linewidth=1, alpha=0.5)
     axes.plot(ratio[finite], places[finite], "o", color=BLUE, markersize=5)
+    if bits is not None:
+        _write_bits(axes, places, [bits[i] for i in shown])
     for place in places[~finite]:
         word = "no error" if ratio[place] > 0 else "nothing left"
         axes.annotate(word, (0, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
@@ -259,6 +270,14 @@ def training_curves(trainings: Mapping[str, "Training"], *, title: str = "") -> 
     axes.legend(frameon=False)
     axes.set_title(title)
     return figure
+
+
+def _write_bits(axes: "Axes", places: NDArray, bits: Sequence[float]) -> None:
+    """Write bits a weight beside the right edge, under a word that says what they are."""
+    beside = axes.get_yaxis_transform()  # x in parts of the axes, y in the data
+    for place, number in zip(places, bits, strict=True):
+        axes.text(1.02, place, f"{number:.2f}", transform=beside, va="center", fontsize=8)
+    axes.text(1.02, -1, "bits/weight", transform=beside, va="center", fontsize=8, color="0.4")
 
 
 def require_matplotlib() -> None:

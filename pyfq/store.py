@@ -65,9 +65,9 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
 def load_network(path: str | os.PathLike[str]) -> Network:
     """Read a network that `save_network` wrote.
 
-    Also after ``pyfq compress`` or ``decompress``: layers whose weights were quantized have
-    `Quantized` ones, or arrays again. Any other tensor that a recipe quantized, such as a bias,
-    becomes the floats that its codes stand for.
+    Also after ``pyfq compress`` or ``decompress``: layers whose weights were compressed have
+    `Quantized`, `Codebook` or `LowRank` ones, or arrays again. Any other tensor that a recipe
+    compressed, such as a bias, becomes the floats that it stands for.
 
     Parameters
     ----------

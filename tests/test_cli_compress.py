@@ -119,6 +119,17 @@ def test_compress_to_a_file_writes_that_file_alone(source, tmp_path):
         ["--prune-percentile", "50"],
         ["--prune-threshold", "0.7"],
         ["--bits", "5", "--rounding", "stochastic", "--seed", "3"],
+        ["--method", "nf4"],
+        ["--method", "fp4", "--per-tensor"],
+        ["--method", "log2", "--bits", "5", "--per-row"],
+        ["--method", "lloyd", "--bits", "3", "--seed", "2", "--prune-ratio", "0.5"],
+        ["--method", "lowrank"],
+        ["--rank", "9", "--bits", "8", "--group-size", "5", "--scheme", "affine"],
+        ["--rank-energy", "0.5", "--svd", "randomized", "--seed", "4"],
+        ["--rank-tolerance", "0.8", "--bits", "4", "--rounding", "stochastic", "--seed", "4"],
+        ["--method", "float16"],
+        ["--target-bits", "4.3"],
+        ["--target-bits", "4.9", "--method", "lloyd", "--choices", "2,3,5,16"],
     ],
 )
 def test_decompress_returns_what_dense_writes(source, tmp_path, flags, suffix):
@@ -243,6 +254,21 @@ def test_no_bar_and_no_remarks_in_a_pipe(source, tmp_path, capsys):
         (["--recipe", "r.toml", "--bits", "4"], "--recipe says it all"),
         (["--resume", "--force"], "choose one"),
         (["--json", "no/such/dir.json"], "is not a directory"),
+        (["--plot", "no/such/dir.png"], "is not a directory"),
+        (["--plot", "figure.txt"], "--plot: expected .png, .pdf, .svg"),
+        (["--plot", "figure.png", "--dry-run"], "which --dry-run does not measure"),
+        (["--method", "nf4", "--bits", "3"], "--bits goes with --method rtn, mse"),
+        (["--method", "rtn", "--rank", "3"], "--rank goes with --method lowrank, not rtn"),
+        (["--method", "bfloat16", "--group-size", "3"], "not bfloat16"),
+        (["--method", "lowrank", "--target-bits", "3"], "--target-bits goes with --method"),
+        (["--method", "lowrank", "--seed", "3"], "--seed goes with --svd randomized"),
+        (["--method", "lowrank", "--prune-ratio", "0.5"], "lowrank and prune do not go together"),
+        (["--method", "float16", "--recipe", "r.toml"], "--recipe says it all"),
+        (["--target-bits", "4", "--bits", "4"], "leave out --bits"),
+        (["--target-bits", "4", "--choices", "2;3"], "--choices: expected numbers like"),
+        (["--target-bits", "4", "--choices", "2,17"], "choices[1] must be 1 ... 16, not 17"),
+        (["--choices", "2,3"], "--choices goes with --target-bits"),
+        (["--target-bits", "4", "--recipe", "r.toml"], "--recipe says it all"),
     ],
 )
 def test_wrong_usage(source, tmp_path, capsys, flags, message):
@@ -306,18 +332,18 @@ def test_npz_refuses_bfloat16(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.safetensors"]
 
 
-def interrupt_after(monkeypatch, count):
-    """Make the command stop, as Ctrl-C does, at its `count`-th compressed tensor."""
-    original, seen = command.compress_tensor, []
+def interrupt_after(monkeypatch, count, step="compress_tensor"):
+    """Make the command stop, as Ctrl-C does, at its `count`-th compressed, or examined, tensor."""
+    original, seen = getattr(command, step), []
 
-    def stop(tensor, array):
-        if tensor.rule is not None:
-            seen.append(tensor.name)
+    def stop(tensor, *arguments):
+        if step == "examine" or tensor.rule is not None:
+            seen.append(tensor)
             if len(seen) > count:
                 raise KeyboardInterrupt
-        return original(tensor, array)
+        return original(tensor, *arguments)
 
-    monkeypatch.setattr(command, "compress_tensor", stop)
+    monkeypatch.setattr(command, step, stop)
 
 
 @pytest.mark.parametrize("flags", [[], ["--bits", "4", "--scheme", "affine", "--per-tensor"]])
@@ -345,7 +371,34 @@ def test_resume_ends_as_if_nothing_had_happened(
     for file in files:
         assert (whole / file).read_bytes() == (out / file).read_bytes()
     rows = [json.loads(path.read_text())["tensors"] for path in (tmp_path / "w.json", report)]
+    for row in (*rows[0], *rows[1]):
+        assert (row.pop("seconds", None) is None) == (row["method"] == "copy")
     assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("step", ["examine", "compress_tensor"])
+@pytest.mark.parametrize("flags", [["--target-bits", "4.5"], ["--rank-energy", "0.5"]])
+def test_resume_examines_no_tensor_twice(source, tmp_path, monkeypatch, flags, step):
+    whole, out = tmp_path / "whole.safetensors", tmp_path / "out.safetensors"
+    assert run("compress", source, "-o", whole, *flags) == 0
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2, step)
+        assert run("compress", source, "-o", out, *flags) == 130
+    assert not out.exists()
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2 if step == "examine" else 0, "examine")  # 2 of 4 are left
+        assert run("compress", source, "-o", out, "--resume", *flags) == 0
+    assert out.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_what_cannot_be_decided_leaves_nothing(source, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("compress", source, "-o", out, "--target-bits", "2") == 1
+    assert "bits_per_weight of the budget must be at least 2." in capsys.readouterr().err
+    assert run("compress", source, "-o", out, "--rank-energy", "0.999") == 1
+    assert "'a.weight' cannot be compressed as asked: lowrank of rank" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_resume_refuses_another_input(source, tmp_path, monkeypatch, capsys):
@@ -420,6 +473,100 @@ def test_inspect_of_any_checkpoint(tmp_path, capsys):
     assert "scalar" in out
 
 
+RECIPE = """
+[[rule]]
+match = "a*"
+lowrank = { ratio = 0.25, residual = { bits = 2, scheme = "affine" } }
+precision = "bfloat16"
+[[rule]]
+match = "b*"
+ndim = 2
+codebook = { levels = "lloyd", bits = "budget" }
+[[rule]]
+match = "odd*"
+precision = "bfloat16"
+[[rule]]
+match = "*"
+ndim = 2
+min_size = 4096
+prune = { ratio = 0.5 }
+quantize = { bits = "budget" }
+[budget]
+bits_per_weight = 8.0
+choices = [3, 4, 8]
+"""
+
+
+def test_a_recipe_of_every_method(source, tmp_path, capsys):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(RECIPE)
+    packed, dense, back = (tmp_path / f"{name}.safetensors" for name in ("q", "d", "b"))
+    assert run("compress", source, "-o", packed, "--recipe", recipe, "--json", "-") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["budget"]["bits_per_weight"] == 8
+    assert report["budget"]["used"] == report["totals"]["bits_per_weight"] <= 8
+    widths = report["budget"]["widths"]
+    assert sum(entry["tensors"] for entry in widths.values()) == 2
+    assert sum(entry["weights"] for entry in widths.values()) == 2 * 64 * 128
+    rows = {row["name"]: row for row in report["tensors"]}
+    assert rows["a.weight"]["method"] == ("low rank 10 + residual int2 affine per 128 + bfloat16")
+    assert rows["odd.weight"]["method"] == "bfloat16"
+    assert rows["c.weight"]["method"].startswith("ratio 0.5 per tensor + int")
+    assert rows["b.weight"]["method"].startswith("lloyd ")
+    assert all(row["seconds"] >= 0 for row in rows.values() if row["method"] != "copy")
+    assert report["settings"]["recipe"]["budget"]["choices"] == [3, 4, 8]
+
+    assert run("compress", source, "-o", dense, "--recipe", recipe, "--dense") == 0
+    assert f"used {report['budget']['used']:.4g}; tensors of" in capsys.readouterr().out
+    assert run("decompress", packed, "-o", back) == 0
+    same(tensors_of(back), tensors_of(dense))
+    with open_safetensors(packed) as file:
+        assert file.dtypes["odd.weight"] == file.dtypes["a.weight_u"] == "BF16"
+        manifest = json.loads(file.metadata["pyfq"])["tensors"]
+    assert str(manifest["c.weight"]["quantize"]["bits"]) in widths
+    assert run("inspect", packed, "--parts") == 0
+    out = capsys.readouterr().out
+    assert "-> b.weight_levels" in out
+    assert "-> a.weight_residual_packed" in out
+    assert run("compress", source, "-o", tmp_path / "o.npz", "--recipe", recipe) == 1
+    assert "npz cannot hold BF16" in capsys.readouterr().err
+
+
+def test_dry_run_chooses_bits_and_writes_nothing(source, tmp_path, capsys):
+    flags = ["-o", tmp_path / "out", "--target-bits", "4.5", "--json", tmp_path / "r.json"]
+    assert run("compress", source, *flags, "--dry-run") == 0
+    assert "budget 4.5 bits per weight, used 4." in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    dry = json.loads((tmp_path / "r.json").read_text())["tensors"]
+    assert run("compress", source, *flags) == 0
+    rows = json.loads((tmp_path / "r.json").read_text())["tensors"]
+    assert [row["method"] for row in rows] == [row["method"] for row in dry]
+
+
+def test_widths_of_a_budget_are_groups_of_the_quantization_config(source, tmp_path):
+    out = tmp_path / "out"
+    assert run("compress", source, "-o", out, "--target-bits", "6", "--choices", "4,8") == 0
+    groups = json.loads((out / "config.json").read_text())["quantization_config"]["config_groups"]
+    assert {group["weights"]["num_bits"] for group in groups.values()} == {4, 8}
+
+
+def test_float_files_can_be_compressed_again(source, tmp_path):
+    half, small, back = (tmp_path / f"{name}.safetensors" for name in ("h", "s", "b"))
+    assert run("compress", source, "-o", half, "--method", "bfloat16") == 0
+    assert run("compress", half, "-o", small, "--bits", "8") == 0
+    assert run("decompress", small, "-o", back) == 0
+    with open_safetensors(back) as file:
+        assert file.dtypes["a.weight"] == "BF16"
+
+
+def test_plot_draws_the_error_of_each_tensor(source, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the plot extra")
+    figure = tmp_path / "error.svg"
+    assert run("compress", source, "-o", tmp_path / "out", "--plot", figure) == 0
+    assert figure.stat().st_size > 10_000
+    assert not list(tmp_path.glob("*.partial*"))
+
+
 MEASURE = """
 import resource, sys
 import tabulate, tqdm
@@ -438,7 +585,13 @@ sys.exit(code)
 @pytest.mark.parametrize("word", ["F32", "BF16"])
 @pytest.mark.parametrize(
     "flags",
-    [["--bits", "4", "--scheme", "affine"], ["--bits", "8", "--prune-ratio", "0.5", "--dense"]],
+    [
+        ["--bits", "4", "--scheme", "affine"],
+        ["--bits", "8", "--prune-ratio", "0.5", "--dense"],
+        ["--target-bits", "6", "--choices", "4,8", "--prune-ratio", "0.5"],
+        ["--method", "nf4"],
+        ["--method", "bfloat16"],
+    ],
 )
 def test_memory_is_a_few_times_the_largest_tensor(tmp_path, word, flags):
     nbytes = 64_000_000

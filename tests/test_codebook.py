@@ -226,6 +226,11 @@ def test_tables_are_those_of_bitsandbytes():
     assert q.dequantize().tolist() == [[1, 0.5, 0.25, 0, 0, -0.25, -1]]
 
 
+def test_lloyd_takes_a_number_as_a_row():
+    q = pyfq.quantize_codebook(np.array(0.5), "lloyd", 1, granularity=PerRow())
+    assert q.dequantize() == 0.5
+
+
 def test_ties_go_to_the_lower_level():
     levels = np.array([-1.0, 0.0, 1.0])
     q = quantize_codebook(np.array([[1.0, 0.5, -0.5]]), levels, granularity=PerRow())

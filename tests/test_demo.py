@@ -164,7 +164,21 @@ def test_error_by_tensor_keeps_the_worst(tmp_path):
     figure.savefig(tmp_path / "figure.png")
 
 
+def test_error_by_tensor_writes_bits_beside_the_tensors_shown(tmp_path):
+    names, bits = ["a", "b", "c"], [4.25, 2.0, 16.0]
+    figure = plot.error_by_tensor(names, [3.0, math.nan, math.inf], bits=bits)
+    assert [text.get_text() for text in figure.axes[0].texts] == [
+        "4.25",
+        "16.00",
+        "bits/weight",
+        "no error",
+    ]
+    figure.savefig(tmp_path / "figure.png")
+
+
 def test_error_by_tensor_refuses():
+    with pytest.raises(ValueError, match="bits must be 1 numbers as names has, not 2"):
+        plot.error_by_tensor(["a"], [1.0], bits=[1.0, 2.0])
     with pytest.raises(ValueError, match=r"sqnr must have shape \(1,\) as names has, not \(2,\)"):
         plot.error_by_tensor(["a"], [1.0, 2.0])
     with pytest.raises(ValueError, match="no tensor is compressed"):

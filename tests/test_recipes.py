@@ -1,6 +1,10 @@
 """Recipes, the layout of compressed tensors, and the compression of whole models."""
 
+import itertools
 import math
+import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +12,11 @@ import pytest
 import pyfq
 from pyfq import PerGroup, PerRow, PerTensor
 from pyfq.recipes import (
+    Budget,
+    Factorize,
     Prune,
     Quantize,
+    QuantizeCodebook,
     Recipe,
     Rule,
     compress,
@@ -39,25 +46,47 @@ def test_recipe_settings_are_a_recipe():
             Rule(("*bias", "b?")),
             Rule(("e*",), Prune("nm", (2, 4)), None, ndim=2),
             Rule(("*",), Prune("ratio", 0.5, PerRow()), Quantize(4, "affine", PerGroup(64)), 2, 9),
-            Rule(("*",), None, Quantize(3, rounding="stochastic", seed=1, scale="absmax_half")),
-        )
+            Rule(("c*",), None, Quantize(3, rounding="stochastic", seed=1, scale="absmax_half")),
+            Rule(("f*",), lowrank=Factorize(ratio=0.25), quantize=Quantize(8)),
+            Rule(("g*",), lowrank=Factorize(3, method="randomized", seed=2), precision="float16"),
+            Rule(("h*",), lowrank=Factorize(energy=0.5, residual=Quantize(2, "affine"))),
+            Rule(("i*",), codebook=QuantizeCodebook((-1.0, 0.0, 2.0), granularity=PerRow())),
+            Rule(("j*",), Prune("ratio", 0.5), codebook=QuantizeCodebook("lloyd", 3, seed=4)),
+            Rule(("k*",), codebook=QuantizeCodebook("fp4", granularity=PerTensor())),
+            Rule(("l*",), precision="bfloat16"),
+            Rule(("*",), quantize=Quantize("budget")),
+        ),
+        Budget(4.5, (2, 4), "squared", (("j*", 2.0),)),
     )
-    assert parse_recipe({"rule": recipe.settings()}) == recipe
+    assert parse_recipe(recipe.settings()) == recipe
 
 
 def test_read_recipe_reads_what_the_docstring_shows(tmp_path):
-    import pyfq.recipes.recipe as module
+    import pyfq.recipes.parse as module
 
     path = tmp_path / "r.toml"
-    path.write_text(module.__doc__.split("::\n", 1)[1].split("\nRules", 1)[0])
+    path.write_text(module.__doc__.split("::\n", 1)[1])
     recipe = read_recipe(path)
     assert recipe.rule_for("x.LayerNorm.weight", "F32", (64, 64)).copies
     assert recipe.rule_for("embeddings.w", "BF16", (64, 64)).quantize == Quantize(8)
+    factors = recipe.rule_for("attention.w", "F32", (64, 64))
+    assert (factors.lowrank, factors.precision) == (Factorize(ratio=0.5), "bfloat16")
+    assert recipe.rule_for("output.w", "F32", (64, 64)).codebook == QuantizeCodebook("nf4")
     last = recipe.rule_for("w", "F64", (64, 64))
     assert last.prune == Prune("ratio", 0.5, PerRow())
-    assert last.quantize == Quantize(4, "affine", PerGroup(64))
+    assert last.quantize == Quantize("budget", "affine", PerGroup(64))
+    assert recipe.budget == Budget(6.0, (2, 3, 4, 8), sensitivity=(("*query*", 4.0),))
     assert recipe.rule_for("w", "F64", (63, 64)) is None
     assert recipe.rule_for("w", "I64", (64, 64)) is None
+
+
+def test_recipes_in_the_docs_are_recipes():
+    docs = Path(__file__).parents[1] / "docs"
+    pages = [docs / "reference/recipes.md", docs / "how-to/compress-a-checkpoint.md"]
+    found = [re.findall("```toml\n(.*?)```", page.read_text(), re.S) for page in pages]
+    for toml in itertools.chain(*found):
+        assert parse_recipe(tomllib.loads(toml)).budget is not None
+    assert all(found)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +121,73 @@ def test_read_recipe_reads_what_the_docstring_shows(tmp_path):
         ({}, "match must be a glob"),
         ({"match": "*", "ndim": "2"}, "ndim must be an integer"),
         ("*", "expected a table"),
+        ({"match": "*", "codebook": "nf5"}, "codebook: codebook must be one of"),
+        ({"match": "*", "codebook": {"levels": "nf4", "bits": 5}}, "bits of codebook 'nf4'"),
+        ({"match": "*", "codebook": {"levels": [0.0, 1.0], "bits": 1}}, "bits must not be given"),
+        ({"match": "*", "codebook": [1.0, 0.0]}, "2 ... 256 levels that ascend"),
+        ({"match": "*", "codebook": ["a"]}, "levels must be numbers"),
+        ({"match": "*", "codebook": {"level": "nf4"}}, "did you mean 'levels'"),
+        ({"match": "*", "codebook": {"bits": "budget"}}, "must not be 'budget' for levels 'nf4'"),
+        ({"match": "*", "codebook": 4}, "expected a table"),
+        ({"match": "*", "lowrank": {}}, "lowrank: one of rank, ratio, energy, tolerance must be"),
+        ({"match": "*", "lowrank": {"ratio": 0.5, "energy": 0.5}}, "not ratio and energy"),
+        ({"match": "*", "lowrank": {"rank": 0}}, "lowrank: rank must be at least 1, not 0"),
+        ({"match": "*", "lowrank": {"ratio": 1.5}}, r"ratio must be 0 \.\.\. 1, not 1.5"),
+        ({"match": "*", "lowrank": {"rank": 1, "method": "lapack"}}, "method must be one of"),
+        (
+            {"match": "*", "lowrank": {"rank": 1, "residual": {"bit": 2}}},
+            "lowrank: residual: unknown key 'bit'",
+        ),
+        (
+            {"match": "*", "lowrank": {"rank": 1, "residual": {"bits": "budget"}}},
+            "residual: bits must be a number",
+        ),
+        (
+            {"match": "*", "lowrank": {"rank": 1}, "quantize": {"bits": "budget"}},
+            "bits of factors must be a number",
+        ),
+        ({"match": "*", "precision": "bf16"}, "precision must be one of .*'bfloat16', not 'bf16'"),
+        ({"match": "*", "quantize": {}, "codebook": "nf4"}, "quantize and codebook do not go"),
+        ({"match": "*", "quantize": {}, "precision": "float16"}, "quantize and precision do not"),
+        ({"match": "*", "codebook": "nf4", "precision": "float16"}, "codebook and precision do"),
+        ({"match": "*", "codebook": "nf4", "lowrank": {"rank": 1}}, "lowrank and codebook do"),
+        ({"match": "*", "prune": {"nm": "2:4"}, "lowrank": {"rank": 1}}, "lowrank and prune do"),
+        ({"match": "*", "quantize": {"bits": "budget"}}, "rule 1: bits = 'budget' needs a b"),
     ],
 )
 def test_parse_recipe_names_rule_and_reason(rule, message):
     with pytest.raises(ValueError, match=message):
         parse_recipe({"rule": [rule]}, "r")
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({}, "r: budget: bits_per_weight is missing"),
+        ({"bits_per_weight": "4"}, "bits_per_weight must be a number"),
+        ({"bits_per_weight": 4, "choices": [4, 4]}, "choices must be widths, each once"),
+        ({"bits_per_weight": 4, "choices": [17]}, r"choices\[0\] must be 1 \.\.\. 16, not 17"),
+        ({"bits_per_weight": 4, "choices": 4}, "choices must be a tuple"),
+        ({"bits_per_weight": 4, "choices": [1, 2]}, "rule 1, with 1 of choices: bits=1 leaves"),
+        ({"bits_per_weight": 4, "choices": [9, 16]}, "rule 2: none of choices is up to 8"),
+        ({"bits_per_weight": 4, "sensitivity": 3}, "sensitivity must be a table of globs"),
+        ({"bits_per_weight": 4, "sensitivity": {"*": -1}}, r"sensitivity of '\*' must be 0"),
+        ({"bits_per_weight": 4, "bits": 3}, "unknown key 'bits'"),
+        ({"bits_per_weight": 4, "error": "mse"}, "error must be one of 'relative', 'squared'"),
+    ],
+)
+def test_parse_recipe_refuses_a_budget(budget, message):
+    rules = [
+        {"match": "a*", "quantize": {"bits": "budget"}},
+        {"match": "*", "codebook": {"levels": "lloyd", "bits": "budget"}},
+    ]
+    with pytest.raises(ValueError, match=message):
+        parse_recipe({"rule": rules, "budget": budget}, "r")
+
+
+def test_parse_recipe_refuses_a_budget_for_nothing():
+    with pytest.raises(ValueError, match="no rule has bits = 'budget'"):
+        parse_recipe({"rule": [{"match": "*"}], "budget": {"bits_per_weight": 4}})
 
 
 @pytest.mark.parametrize("table", [{}, {"rule": []}, {"rule": {}}, {"rules": [{}]}])

@@ -245,6 +245,31 @@ def test_a_network_that_was_compressed_is_loaded_quantized(dense, tmp_path, flag
     same_network(loaded, dataclasses.replace(network, layers=(want, small)))
 
 
+@pytest.mark.parametrize(
+    ("flags", "make"),
+    [
+        (["--method", "nf4"], lambda w: pyfq.quantize_codebook(w, "nf4")),
+        (
+            ["--method", "lloyd", "--bits", "3", "--per-row"],
+            lambda w: pyfq.quantize_codebook(w, "lloyd", 3, granularity=PerRow()),
+        ),
+        (["--rank", "5"], lambda w: dataclasses.replace(pyfq.svd_lowrank(w, 5), error=None)),
+        (
+            ["--method", "bfloat16"],
+            lambda w: pyfq.cast_from(pyfq.cast_to(w, "bfloat16"), "bfloat16"),
+        ),
+    ],
+)
+def test_a_network_that_was_compressed_is_loaded_in_that_form(dense, tmp_path, flags, make):
+    network, path = dense
+    run("compress", path, "-o", tmp_path / "small.safetensors", *flags)
+    large, small = network.layers
+    want = dataclasses.replace(large, weights=make(large.weights))
+    loaded = pyfq.load_network(tmp_path / "small.safetensors")
+    assert type(loaded.layers[0].weights) is type(want.weights)
+    same_network(loaded, dataclasses.replace(network, layers=(want, small)))
+
+
 def test_a_network_that_was_pruned_or_written_dense_is_loaded_as_arrays(dense, tmp_path):
     network, path = dense
     run("compress", path, "-o", tmp_path / "p.safetensors", "--prune-ratio", "0.5")

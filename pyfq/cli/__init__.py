@@ -27,7 +27,7 @@ SubParsers = argparse._SubParsersAction
 
 #: Every command and what ``pyfq --help`` says of it.
 COMMANDS = {
-    "compress": "quantize and prune a checkpoint",
+    "compress": "quantize, factorize, prune or round a checkpoint",
     "decompress": "turn a compressed checkpoint back into a dense one",
     "inspect": "show what a checkpoint holds",
     "train": "train a network on samples in a file",

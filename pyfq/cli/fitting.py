@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pyfq
-from pyfq import plot
 from pyfq.activation import ACTIVATIONS
 from pyfq.cli import UsageError, use_threads
 from pyfq.cli.data import (
@@ -24,7 +23,7 @@ from pyfq.cli.data import (
     read_network,
     read_samples,
 )
-from pyfq.cli.report import refuse_missing_directory
+from pyfq.cli.report import FIGURES, refuse_figure, refuse_missing_directory
 from pyfq.cli.target import refuse_existing_file
 from pyfq.distill import outputs_of
 from pyfq.train import Optimizer, Options
@@ -32,7 +31,6 @@ from pyfq.train import Optimizer, Options
 OPTIMIZERS = ("sgd", "adam", "adamw")
 #: Of samples, if nothing else is said.
 SPLIT = 0.1
-FIGURES = (".png", ".pdf", ".svg")
 # What is appended to --seed, so that the split is not that of the batches or of the weights.
 _OF_SPLIT = 2
 
@@ -205,11 +203,7 @@ def options_of(args: argparse.Namespace, loss: str | None) -> Options:
         raise UsageError(f"-o: expected a .safetensors file, not {args.output}")
     refuse_existing_file(args.output, force=args.force)
     refuse_missing_directory("--json", args.json)
-    refuse_missing_directory("--plot", args.plot)
-    if args.plot is not None:
-        if args.plot.suffix not in FIGURES:
-            raise UsageError(f"--plot: expected {', '.join(FIGURES)}, not {args.plot}")
-        plot.require_matplotlib()
+    refuse_figure(args.plot)
     if args.threads is not None:
         use_threads(args.threads)
     split = args.validation_split

@@ -1,7 +1,8 @@
 """What an interrupted ``pyfq compress`` has done: JSON lines beside its unfinished file.
 
-The first line holds the settings and the identity of the inputs, every further line either the
-report of a tensor, written before the tensor itself, or the name of a finished file.
+The first line holds the settings and the identity of the inputs, every further line what the first
+pass found of a tensor, the report of one, written before the tensor itself, or the name of a
+finished file.
 """
 
 import json
@@ -18,6 +19,8 @@ class Journal:
         The file.
     rows : dict of str to dict
         The report of each tensor that was begun.
+    findings : dict of str to dict
+        What the first pass found of each tensor.
     finished : set of str
         The files that are complete.
     """
@@ -25,6 +28,7 @@ class Journal:
     def __init__(self, path: Path, settings: dict[str, Any], *, resume: bool) -> None:
         self.path = path
         self.rows: dict[str, dict[str, Any]] = {}
+        self.findings: dict[str, dict[str, Any]] = {}
         self.finished: set[str] = set()
         # As it reads when it comes back: tuples become lists.
         settings = json.loads(json.dumps(settings))
@@ -39,6 +43,11 @@ class Journal:
         """Note the report of a tensor that is about to be written."""
         self.rows[row["name"]] = row
         self._append({"row": row})
+
+    def add_finding(self, name: str, finding: dict[str, Any]) -> None:
+        """Note what the first pass found of a tensor."""
+        self.findings[name] = finding
+        self._append({"finding": finding, "name": name})
 
     def add_finished(self, file: str) -> None:
         """Note that a file is complete."""
@@ -71,6 +80,8 @@ class Journal:
         for entry in entries:
             if "row" in entry:
                 self.rows[entry["row"]["name"]] = entry["row"]
+            elif "finding" in entry:
+                self.findings[entry["name"]] = entry["finding"]
             else:
                 self.finished.add(entry["finished"])
         if whole != text:

@@ -12,9 +12,8 @@ import pyfq
 from pyfq import plot
 from pyfq.cli.data import files_of, network_files
 from pyfq.cli.fitting import Task
-from pyfq.cli.report import bytes_text, environment, write_json
+from pyfq.cli.report import bytes_text, environment, write_figure, write_json
 from pyfq.cli.source import digests
-from pyfq.io.atomic import replacing
 from pyfq.train import Options
 
 
@@ -157,9 +156,7 @@ def tell(
     """Draw the losses, write the report, and print it."""
     if args.plot is not None:
         begun = {name: training for name, training in trainings.items() if training.epochs}
-        figure = plot.training_curves(begun, title=args.output.stem)
-        with replacing(args.plot) as file:
-            figure.savefig(file, format=args.plot.suffix[1:])
+        write_figure(plot.training_curves(begun, title=args.output.stem), args.plot)
     if args.json is not None:
         write_json(document, args.json)
     if args.json != "-":

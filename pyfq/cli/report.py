@@ -6,13 +6,21 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import pyfq
+from pyfq import plot
 from pyfq.cli import UsageError
+from pyfq.io.atomic import replacing
 from pyfq.recipes.compress import Compressed, TensorPlan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: The formats of figures.
+FIGURES = (".png", ".pdf", ".svg")
 
 
 def environment() -> dict[str, Any]:
@@ -41,13 +49,14 @@ def planned_row(tensor: TensorPlan) -> dict[str, Any]:
     }
 
 
-def compressed_row(tensor: Compressed) -> dict[str, Any]:
-    """Return what is known of a tensor after it was compressed."""
+def compressed_row(tensor: Compressed, seconds: float) -> dict[str, Any]:
+    """Return what is known of a tensor after it was compressed, in so many seconds."""
     errors = {
         "zeros": tensor.zeros,
         "sqnr_db": tensor.sqnr,
         "cosine": tensor.cosine,
         "max_abs_error": tensor.max_abs,
+        "seconds": seconds,
     }
     return planned_row(tensor.plan) | ({} if tensor.plan.rule is None else errors)
 
@@ -63,7 +72,8 @@ def table_text(
 
     numbers = (
         *numbers,
-        *("bits/weight", "zeros", "SQNR dB", "cosine", "before", "after", "bytes", "cases"),
+        *("bits/weight", "zeros", "SQNR dB", "cosine", "seconds", "before", "after", "bytes"),
+        "cases",
         *("threads", "ms", "Gop/s", "GB/s", "x NumPy"),
         *("accuracy", "agreement", "RMSE", "to the teacher", "parameters", "multiply-adds"),
     )
@@ -88,13 +98,14 @@ def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
         if measured:
             line.append(f"{100 * row['zeros']:.1f} %")
             line += [decibel_text(row["sqnr_db"]), f"{row['cosine']:.6f}"]
+            line.append(f"{row['seconds']:.2f}")
         lines.append([*line, bytes_text(row["bytes_before"]), bytes_text(row["bytes_after"])])
     copied = [row["bytes_before"] for row in rows if row["method"] == "copy"]
     if copied:
         nbytes = bytes_text(sum(copied))
-        blanks = [""] * (4 if measured else 1)
+        blanks = [""] * (5 if measured else 1)
         lines.append([f"{len(copied)} more", "copy", *blanks, nbytes, nbytes])
-    errors = ["zeros", "SQNR dB", "cosine"] if measured else []
+    errors = ["zeros", "SQNR dB", "cosine", "seconds"] if measured else []
     return table_text(lines, ["tensor", "method", "bits/weight", *errors, "before", "after"])
 
 
@@ -117,6 +128,22 @@ def refuse_missing_directory(option: str, path: str | Path | None) -> None:
     """Raise UsageError if the directory of a file to write is missing; ``-`` is stdout."""
     if path not in (None, "-") and not Path(path).parent.is_dir():
         raise UsageError(f"{option}: {Path(path).parent} is not a directory")
+
+
+def refuse_figure(path: Path | None) -> None:
+    """Refuse a figure that could not be written: better before the work than after it."""
+    if path is None:
+        return
+    refuse_missing_directory("--plot", path)
+    if path.suffix not in FIGURES:
+        raise UsageError(f"--plot: expected {', '.join(FIGURES)}, not {path}")
+    plot.require_matplotlib()
+
+
+def write_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure to a file, atomically."""
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:])
 
 
 def write_json(document: Mapping[str, Any], path: str) -> None:

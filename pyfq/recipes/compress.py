@@ -2,20 +2,17 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq.convert import cast_from, cast_to
 from pyfq.distortion import distortion
 from pyfq.io.dtypes import carrier_shape, nbytes_of, word_of
-from pyfq.recipes import layout
+from pyfq.recipes import forms, layout
+from pyfq.recipes.decide import decide, examine, naming, undecided
+from pyfq.recipes.floats import narrow, widen
 from pyfq.recipes.recipe import Recipe, Rule
-
-# What `pyfq.convert` calls the words that NumPy cannot compute with, and their largest numbers.
-_NARROW = {"F16": ("float16", 65504.0), "BF16": ("bfloat16", 255 * 2.0**120)}
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class TensorPlan:
     rule : Rule or None
         The rule that decides; None if the tensor is copied.
     format : str
-        "copy", "dense", or a format of `pyfq.recipes.layout`.
+        "copy", "dense", or a format of `pyfq.recipes.forms` or `pyfq.recipes.layout`.
     parts : dict of str to (str, tuple of int)
         Dtype word and shape of each tensor of the file that it becomes.
     """
@@ -92,6 +89,7 @@ def plan(
     recipe: Recipe,
     *,
     dense: bool = False,
+    decided: Mapping[str, Rule] | None = None,
 ) -> list[TensorPlan]:
     """Return what becomes of each tensor.
 
@@ -104,12 +102,16 @@ def plan(
     recipe : Recipe
         What is to be done.
     dense : bool
-        Whether quantized tensors become floats again, under their own name and dtype.
+        Whether compressed tensors become floats again, under their own name and dtype.
+    decided : mapping of str to Rule, optional
+        The rules of those tensors that `undecided` names, as `decide` returns them.
 
     Raises
     ------
     ValueError
-        If two tensors would have the same name in the file.
+        If two tensors would have the same name in the file; if only the data tells what becomes of
+        one, and it is not in `decided`; if one is to be factorized and would be no smaller or no
+        faster.
 
     Examples
     --------
@@ -123,21 +125,32 @@ def plan(
     owners: dict[str, str] = {}
     for name, word in words.items():
         shape = tuple(shapes[name])
-        rule = recipe.rule_for(name, word, shape)
-        parts: layout.Declaration = {name: (word, shape)}
+        rule = (decided or {}).get(name) or recipe.rule_for(name, word, shape)
         if rule is None or rule.copies:
-            rule, kind = None, "copy"
-        elif dense or rule.quantize is None:
-            kind = "dense"
+            tensor = TensorPlan(name, word, shape, None, "copy", {name: (word, shape)})
         else:
-            kind = layout.format_of(name, shape, rule.quantize)
-            parts = layout.declare(name, word, shape, rule.quantize)
-        for part in parts:
+            tensor = _plan_one(name, word, shape, rule, dense=dense)
+        for part in tensor.parts:
             if part in owners:
                 raise ValueError(f"tensors {owners[part]!r} and {name!r} would both write {part!r}")
             owners[part] = name
-        plans.append(TensorPlan(name, word, shape, rule, kind, parts))
+        plans.append(tensor)
     return plans
+
+
+def _plan_one(
+    name: str, word: str, shape: tuple[int, ...], rule: Rule, *, dense: bool
+) -> TensorPlan:
+    with naming(name):
+        if rule.undecided:
+            raise ValueError("its rule leaves a rank or bits open: `decided` must have it")
+        if rule.lowrank is not None and len(shape) == 2:
+            rule = replace(rule, lowrank=rule.lowrank.for_shape(shape))
+        parts = forms.declare(name, word, shape, rule)
+        forms.refuse_no_gain(word, shape, rule, parts)
+    if dense:
+        return TensorPlan(name, word, shape, rule, forms.DENSE, {name: (word, shape)})
+    return TensorPlan(name, word, shape, rule, forms.format_of(name, word, shape, rule), parts)
 
 
 def compress(
@@ -152,13 +165,14 @@ def compress(
     Parameters
     ----------
     tensors : mapping of str to NDArray
-        The model; a lazy one, such as `pyfq.io.open_checkpoint` returns, is read tensor by tensor.
+        The model; a lazy one, such as `pyfq.io.open_checkpoint` returns, is read tensor by tensor:
+        twice, if the recipe has a budget, or asks for ranks by energy or tolerance.
     recipe : Recipe
         What is to be done.
     words : mapping of str to str, optional
         Dtype word of each tensor, needed where arrays carry bits (BF16 in uint16).
     dense : bool
-        Whether quantized tensors become floats again, under their own name and dtype.
+        Whether compressed tensors become floats again, under their own name and dtype.
 
     Yields
     ------
@@ -168,7 +182,8 @@ def compress(
     Raises
     ------
     ValueError
-        If a tensor cannot be compressed as asked; the message names it and the reason.
+        If a tensor cannot be compressed as asked; the message names it and the reason. If a budget
+        is too small; the message says which would do.
 
     Examples
     --------
@@ -183,7 +198,12 @@ def compress(
     if words is None:
         words = {name: _word_of(name, array) for name, array in tensors.items()}
     shapes = {name: tensors[name].shape for name in tensors}
-    for tensor in plan(words, shapes, recipe, dense=dense):
+    findings = {
+        name: examine(name, words[name], tensors[name], rule, recipe.budget)
+        for name, rule in undecided(words, shapes, recipe).items()
+    }
+    decided = decide(words, shapes, recipe, findings)
+    for tensor in plan(words, shapes, recipe, dense=dense, decided=decided):
         yield compress_tensor(tensor, tensors[tensor.name])
 
 
@@ -198,31 +218,52 @@ def compress_tensor(tensor: TensorPlan, array: NDArray) -> Compressed:
     rule = tensor.rule
     if rule is None:
         return Compressed(tensor, {tensor.name: array})
-    with _naming(tensor.name):
+    with naming(tensor.name):
         # Every `del` here is for the peak of memory: a few times the tensor, not ten times.
-        v = w = _widen(array, tensor.word)
+        v = w = widen(array, tensor.word)
         del array
-        quantized = None
         if rule.prune is not None:
             v = rule.prune.apply(w).weights
-        if rule.quantize is not None:
-            quantized = rule.quantize.apply(v)
-            # Pruned weights are not needed any more, and are ours: so is their memory.
-            v = quantized.dequantize(out=None if v is w else v)
-        if tensor.format == "dense":
-            quantized = None
-            parts = {tensor.name: _narrow(v, tensor.word)}
-            v = _widen(parts[tensor.name], tensor.word, out=v)
+        form = forms.make(v, tensor.word, rule)
+        # Pruned weights are not needed any more, and are ours: so is their memory.
+        v = forms.reals(form, tensor.word, rule, out=None if v is w else v)
+        if tensor.format == forms.DENSE:
+            del form
+            form = narrow(v, tensor.word)
+            v = widen(form, tensor.word, out=v)
         error = distortion(w, v)
         zeros = 1 - np.count_nonzero(v) / v.size
         del w, v
-        if quantized is not None and rule.quantize is not None:
-            parts = layout.encode(tensor.name, quantized, rule.quantize)
+        parts = (
+            {tensor.name: form}
+            if tensor.format == forms.DENSE
+            else forms.encode(tensor.name, tensor.word, form, rule)
+        )
         return Compressed(tensor, parts, zeros, error.sqnr, error.cosine, error.max_abs)
 
 
+def restore_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> forms.Form:
+    """Return a compressed tensor in the form it has: `Quantized`, `Codebook`, `LowRank`, or array.
+
+    Parameters
+    ----------
+    tensor : TensorPlan
+        What became of it.
+    parts : mapping of str to NDArray
+        The arrays that the plan declares.
+
+    Raises
+    ------
+    ValueError
+        A part is missing or has another dtype or shape than declared.
+    """
+    if tensor.rule is None or tensor.format == forms.DENSE:
+        return parts[tensor.name]
+    return forms.decode(tensor.name, tensor.word, tensor.shape, tensor.rule, parts)
+
+
 def decompress_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> NDArray:
-    """Return a quantized tensor as the floats that it stands for, in the dtype it had.
+    """Return a compressed tensor as the floats that it stands for, in the dtype it had.
 
     Parameters
     ----------
@@ -235,42 +276,18 @@ def decompress_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> NDArr
     -------
     NDArray
         The bits of that dtype, as `pyfq.io` carries them: to the bit what `compress` writes with
-        ``dense=True``.
+        ``dense=True``. For factors that holds on one level of `pyfq.isa`: another may add up their
+        product in another order.
 
     Raises
     ------
     ValueError
         A part is missing or has another dtype or shape than declared.
     """
-    if tensor.rule is None or tensor.rule.quantize is None or tensor.format == "dense":
-        return parts[tensor.name]
-    quantized = layout.decode(tensor.name, tensor.shape, tensor.rule.quantize, parts)
-    return _narrow(quantized.dequantize(), tensor.word)
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Let a refusal say which tensor it is about."""
-    try:
-        yield
-    except (TypeError, ValueError) as e:
-        raise ValueError(f"tensor {name!r} cannot be compressed as asked: {e}") from e
-
-
-def _widen(array: NDArray, word: str, out: NDArray | None = None) -> NDArray:
-    """Return a tensor as the float32 or float64 that the kernels take."""
-    if word not in _NARROW:
-        return array
-    return cast_from(array.view(np.uint16), _NARROW[word][0], out=out)
-
-
-def _narrow(values: NDArray, word: str) -> NDArray:
-    """Return floats in the dtype of the word; what is beyond its largest number becomes that."""
-    if word not in _NARROW:
-        return values
-    to, largest = _NARROW[word]
-    bits = cast_to(np.clip(values, -largest, largest, out=values), to)
-    return bits.view(np.float16) if word == "F16" else bits
+    form = restore_tensor(tensor, parts)
+    if tensor.rule is None or tensor.format == forms.DENSE:
+        return form
+    return narrow(forms.reals(form, tensor.word, tensor.rule), tensor.word)
 
 
 def _word_of(name: str, array: NDArray) -> str:

@@ -1,4 +1,4 @@
-"""The names, dtypes and shapes under which a compressed tensor stands in a file.
+"""The names, dtypes and shapes under which codes of `pyfq.quantize` stand in a file.
 
 A quantized tensor ``X`` becomes, in the words of safetensors:
 
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from pyfq.io.dtypes import DTYPES, nbytes_of
 from pyfq.pack import pack, unpack
 from pyfq.quantize import Quantized
-from pyfq.recipes.recipe import Quantize
+from pyfq.recipes.methods import Quantize
 from pyfq.types import PerGroup, PerRow, PerTensor, grid_of
 
 #: Dtype word and shape of the tensors of a file, by name.

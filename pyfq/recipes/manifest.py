@@ -7,8 +7,9 @@ A safetensors file has it in its metadata, an npz file as the bytes of an array,
                               "prune": {"ratio": 0.5, "per": "tensor"},
                               "quantize": {"bits": 4, "scheme": "affine", "group_size": 64, ...}}}}
 
-``dtype`` and ``shape`` are those before compression, ``prune`` and ``quantize`` are the words of a
-recipe. That is all that is needed to read the file back.
+``dtype`` and ``shape`` are those before compression, ``prune``, ``quantize`` and so on are the
+words of a recipe, with the bits and ranks that data decided. That is all that is needed to read the
+file back.
 """
 
 import json
@@ -16,9 +17,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from pyfq.io.dtypes import nbytes_of
-from pyfq.recipes import layout
+from pyfq.recipes import forms, layout
 from pyfq.recipes.compress import TensorPlan
-from pyfq.recipes.recipe import Rule, parse_methods
+from pyfq.recipes.parse import parse_methods
+from pyfq.recipes.recipe import FLOAT_WORDS
 
 #: The name of the entry.
 KEY = "pyfq"
@@ -60,12 +62,14 @@ def _read_tensor(name: str, entry: Any, where: str) -> TensorPlan:
         raise ValueError(f"{where}: expected dtype, shape, format")
     word, shape = entry.get("dtype"), tuple(entry["shape"])
     nbytes_of(word, shape)
-    prune, quantize = parse_methods(entry, where)
+    rule = parse_methods(entry, where, (name,))
     parts: layout.Declaration = {name: (word, shape)}
-    kind = "dense"
-    if quantize is not None and entry.get("format") != kind:
-        kind = layout.format_of(name, shape, quantize)
-        parts = layout.declare(name, word, shape, quantize)
+    kind = forms.DENSE
+    if entry.get("format") != kind:
+        if rule.undecided or rule.copies or word not in FLOAT_WORDS:
+            raise ValueError(f"{where}: expected methods, and nothing undecided")
+        kind = forms.format_of(name, word, shape, rule)
+        parts = forms.declare(name, word, shape, rule)
     if entry.get("format") != kind:
         raise ValueError(f"{where}: expected format {kind!r}, not {entry.get('format')!r}")
-    return TensorPlan(name, word, shape, Rule((name,), prune, quantize), kind, parts)
+    return TensorPlan(name, word, shape, rule, kind, parts)

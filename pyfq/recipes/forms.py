@@ -1,0 +1,268 @@
+"""The forms that a rule gives a tensor, and the names under which they stand in a file.
+
+Codes of `pyfq.quantize` are told of in `pyfq.recipes.layout`. Of the others, a tensor ``X`` becomes
+
+| format | name | dtype | shape | holds |
+|---|---|---|---|---|
+| ``cast`` | ``X`` | that of the precision | that of X | its floats, rounded |
+| ``codebook`` | ``X_packed`` | U8 | ``(..., ceil(cols * bits / 8))`` | codes, packed |
+| | ``X_levels`` | F32 or F64 | ``(1, levels)``, ``(rows, levels)`` | the table, or one a row |
+| | ``X_scale`` | F32 or F64 | ``(1,)``, ``(..., 1)``, ``(..., groups)`` | what multiplies levels |
+| ``lowrank`` | ``X_u`` | that of the precision, or of X | ``(rows, rank)`` | left factor |
+| | ``X_v`` | the same | ``(rank, cols)`` | right factor |
+| | ``X_residual_...`` | | | codes of what their product lacks, format ``pyfq-packed`` |
+
+Quantized factors are ``X_u_packed``, ``X_u_scale`` and so on, also of format ``pyfq-packed``. Codes
+from 0; reals F64 for an F64 tensor, else F32. These are names and shapes of `pyfq.Codebook` and
+`pyfq.LowRank`, and of the parts of weights in the file of a network.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfq._check import refuse_not_finite
+from pyfq.codebook import Codebook
+from pyfq.io.dtypes import DTYPES, nbytes_of
+from pyfq.lowrank import LowRank, break_even_rank
+from pyfq.quantize import Quantized
+from pyfq.recipes import layout
+from pyfq.recipes.floats import computed_in, store, widen
+from pyfq.recipes.layout import Declaration
+from pyfq.recipes.methods import PRECISIONS, QuantizeCodebook
+from pyfq.recipes.recipe import Rule
+from pyfq.types import PerRow, grid_of
+
+#: What weights become; an array holds floats in the dtype they are stored in.
+Form = Quantized | Codebook | LowRank | NDArray
+
+CAST, CODEBOOK, LOWRANK, DENSE = "cast", "codebook", "lowrank", "dense"
+
+
+def format_of(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> str:
+    """Return the format in which a tensor is written that a rule does not copy."""
+    if rule.lowrank is not None:
+        return LOWRANK
+    if rule.codebook is not None:
+        return CODEBOOK
+    if rule.quantize is not None:
+        return layout.format_of(name, shape, rule.quantize)
+    return CAST if _stored_as(word, rule) != word else DENSE
+
+
+def declare(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> Declaration:
+    """Return what a tensor becomes whose rule leaves nothing undecided, the widest dtype first.
+
+    Raises
+    ------
+    ValueError
+        If it is to be factorized and is no matrix, or its rank is not known.
+    """
+    if rule.lowrank is not None:
+        return _declare_lowrank(name, word, shape, rule)
+    if rule.codebook is not None:
+        return _declare_codebook(name, word, shape, rule.codebook)
+    if rule.quantize is not None:
+        return layout.declare(name, word, shape, rule.quantize)
+    return {name: (_stored_as(word, rule), shape)}
+
+
+def make(w: NDArray, word: str, rule: Rule) -> Form:
+    """Return the form of a tensor, as `widen` gives it and after pruning."""
+    if rule.lowrank is not None:
+        return _factorize(w, word, rule)
+    if rule.codebook is not None:
+        return rule.codebook.apply(w)
+    if rule.quantize is not None:
+        return rule.quantize.apply(w)
+    refuse_not_finite({"w": w})
+    return store(w, _stored_as(word, rule))
+
+
+def reals(form: Form, word: str, rule: Rule, out: NDArray | None = None) -> NDArray:
+    """Return the float32 or float64 that a form stands for, where it can in `out`."""
+    if isinstance(form, LowRank):
+        return form.toarray()
+    if isinstance(form, Quantized | Codebook):
+        return form.dequantize(out=out)
+    if word == "F64":  # what is narrower arrives as float32
+        out = None
+    return widen(form, _stored_as(word, rule), out).astype(computed_in(word), copy=False)
+
+
+def encode(name: str, word: str, form: Form, rule: Rule) -> dict[str, NDArray]:
+    """Return the arrays that `declare` declared."""
+    if isinstance(form, LowRank):
+        return _encode_lowrank(name, word, form, rule)
+    if isinstance(form, Codebook):
+        parts = {f"{name}_packed": form.packed, f"{name}_levels": form.levels}
+        scale = form.scale
+        return parts if scale is None else parts | {f"{name}_scale": np.atleast_1d(scale)}
+    if isinstance(form, Quantized):
+        return layout.encode(name, form, rule.quantize)
+    return {name: form}
+
+
+def decode(
+    name: str, word: str, shape: tuple[int, ...], rule: Rule, parts: Mapping[str, NDArray]
+) -> Form:
+    """Return the form that `encode` took apart.
+
+    Raises
+    ------
+    ValueError
+        A part is missing, has another dtype or shape than declared, or holds what it cannot.
+    """
+    if rule.quantize is not None and rule.lowrank is None:
+        return layout.decode(name, shape, rule.quantize, parts)
+    _refuse_other(name, declare(name, word, shape, rule), parts)
+    if rule.lowrank is not None:
+        return _decode_lowrank(name, word, shape, rule, parts)
+    if rule.codebook is not None:
+        return _decode_codebook(name, shape, rule.codebook, parts)
+    return parts[name]
+
+
+def refuse_no_gain(word: str, shape: tuple[int, ...], rule: Rule, declared: Declaration) -> None:
+    """Raise ValueError if factors would take more time or bytes than the matrix does."""
+    if rule.lowrank is None:
+        return
+    (rows, cols), rank = shape, rule.lowrank.rank
+    most = break_even_rank(rows, cols)
+    if rank > most:
+        advice = f"the largest rank that saves is {most}" if most else "no rank saves any"
+        raise ValueError(
+            f"lowrank of rank {rank} would be no smaller and no faster: factors of "
+            f"{rank * (rows + cols)} entries, as many multiplications an input, for a matrix of "
+            f"{rows} x {cols} = {rows * cols}; {advice}"
+        )
+    before = nbytes_of(word, shape)
+    after = sum(nbytes_of(*part) for part in declared.values())
+    if after >= before:
+        raise ValueError(
+            f"lowrank of rank {rank} would be no smaller: {after} bytes with all of its parts, for "
+            f"a matrix of {before}"
+        )
+
+
+def _stored_as(word: str, rule: Rule) -> str:
+    """Return the word in which floats of a tensor, or its factors, are stored."""
+    return word if rule.precision is None else PRECISIONS[rule.precision]
+
+
+def _real(word: str) -> str:
+    return "F64" if word == "F64" else "F32"
+
+
+def _declare_codebook(
+    name: str, word: str, shape: tuple[int, ...], codebook: QuantizeCodebook
+) -> Declaration:
+    real, cols = _real(word), shape[-1] if shape else 1
+    by_row = codebook.fits and isinstance(codebook.granularity, PerRow)
+    tables = math.prod(shape[:-1]) if by_row else 1
+    parts: Declaration = {f"{name}_levels": (real, (tables, codebook.count))}
+    if codebook.scaled:
+        scale_shape = grid_of(shape, codebook.granularity).parameter_shape or (1,)
+        parts[f"{name}_scale"] = (real, scale_shape)
+    packed_shape = (*shape[:-1], -(-cols * codebook.width // 8))
+    return parts | {f"{name}_packed": ("U8", packed_shape)}
+
+
+def _decode_codebook(
+    name: str, shape: tuple[int, ...], codebook: QuantizeCodebook, parts: Mapping[str, NDArray]
+) -> Codebook:
+    scale = None
+    if codebook.scaled:
+        parameter_shape = grid_of(shape, codebook.granularity).parameter_shape
+        scale = parts[f"{name}_scale"].reshape(parameter_shape)
+    levels = parts[f"{name}_levels"]
+    for part, reals_ in ((f"{name}_levels", levels), (f"{name}_scale", scale)):
+        if reals_ is not None and not np.isfinite(reals_).all():
+            raise ValueError(f"tensor {part!r}: expected finite numbers")
+    packed = parts[f"{name}_packed"]
+    return Codebook(packed, shape, codebook.width, codebook.granularity, levels, scale)
+
+
+def _factor_shapes(shape: tuple[int, ...], rule: Rule) -> dict[str, tuple[int, int]]:
+    if len(shape) != 2:
+        raise ValueError(
+            f"lowrank is of matrices, not of shape {shape}: ndim = 2 in the rule leaves others out"
+        )
+    rank = rule.lowrank.for_shape(shape).rank
+    if rank is None:
+        raise ValueError("lowrank: the rank is not known")
+    return {"u": (shape[0], rank), "v": (rank, shape[1])}
+
+
+def _declare_lowrank(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> Declaration:
+    parts: Declaration = {}
+    for factor, its_shape in _factor_shapes(shape, rule).items():
+        if rule.quantize is None:
+            parts[f"{name}_{factor}"] = (_stored_as(word, rule), its_shape)
+        else:
+            parts |= layout.declare(f"{name}_{factor}", word, its_shape, rule.quantize)
+    residual = rule.lowrank.residual
+    if residual is not None:
+        parts |= layout.declare(f"{name}_residual", word, shape, residual)
+    return dict(sorted(parts.items(), key=lambda part: -DTYPES[part[1][0]].bits))
+
+
+def _factorize(w: NDArray, word: str, rule: Rule) -> LowRank:
+    """Return factors rounded or quantized as they are stored, and the residual of those."""
+    low = rule.lowrank.apply(w)
+    factors = {}
+    for name, factor in (("u", low.u), ("v", low.v)):
+        if rule.quantize is None:
+            stored = _stored_as(word, rule)
+            factors[name] = widen(store(factor, stored), stored).astype(w.dtype, copy=False)
+        else:
+            factors[name] = rule.quantize.apply(factor)
+    low = LowRank(**factors)
+    if rule.lowrank.residual is None:
+        return low
+    lacking = w - low.toarray()
+    return LowRank(**factors, residual=rule.lowrank.residual.apply(lacking))
+
+
+def _encode_lowrank(name: str, word: str, low: LowRank, rule: Rule) -> dict[str, NDArray]:
+    parts: dict[str, NDArray] = {}
+    for factor, array in ((f"{name}_u", low.u), (f"{name}_v", low.v)):
+        if isinstance(array, Quantized):
+            parts |= layout.encode(factor, array, rule.quantize)
+        else:
+            parts[factor] = store(array, _stored_as(word, rule))
+    if low.residual is not None:
+        parts |= layout.encode(f"{name}_residual", low.residual, rule.lowrank.residual)
+    return parts
+
+
+def _decode_lowrank(
+    name: str, word: str, shape: tuple[int, ...], rule: Rule, parts: Mapping[str, NDArray]
+) -> LowRank:
+    stored, factors = _stored_as(word, rule), {}
+    for factor, its_shape in _factor_shapes(shape, rule).items():
+        part = f"{name}_{factor}"
+        if rule.quantize is None:
+            # A reader of a file may give arrays of its byte order, or that nobody owns.
+            array = widen(np.ascontiguousarray(parts[part]), stored)
+            factors[factor] = array.astype(computed_in(word), copy=False)
+        else:
+            factors[factor] = layout.decode(part, its_shape, rule.quantize, parts)
+    residual = rule.lowrank.residual
+    if residual is not None:
+        residual = layout.decode(f"{name}_residual", shape, residual, parts)
+    return LowRank(**factors, residual=residual)
+
+
+def _refuse_other(name: str, declared: Declaration, parts: Mapping[str, NDArray]) -> None:
+    for part, (word, shape) in declared.items():
+        if part not in parts:
+            raise ValueError(f"tensor {part!r} of {name!r} is missing")
+        found = parts[part]
+        if found.shape != shape or found.dtype != DTYPES[word].carrier:
+            raise ValueError(
+                f"tensor {part!r}: expected {word} {list(shape)}, "
+                f"not {found.dtype} {list(found.shape)}"
+            )

@@ -1,0 +1,84 @@
+"""Recipes applied to the layers of a network in memory."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from pyfq.io.dtypes import word_of
+from pyfq.network import Network
+from pyfq.recipes import forms
+from pyfq.recipes.compress import plan
+from pyfq.recipes.decide import decide, examine, naming, undecided
+from pyfq.recipes.recipe import Recipe
+
+
+def compress_network(network: Network, recipe: Recipe) -> Network:
+    """Return the network with the weights of its layers as a recipe says.
+
+    Weights are called ``layers.0.weight``, ``layers.1.weight`` and so on. They become what
+    `pyfq.quantize`, `pyfq.quantize_codebook` and `pyfq.svd_lowrank` return, or pruned arrays; those
+    that no rule matches stay, and so do biases.
+
+    Parameters
+    ----------
+    network : Network
+        The network. Weights that a rule matches are arrays.
+    recipe : Recipe
+        What is to be done.
+
+    Returns
+    -------
+    Network
+        The network, which computes with the compressed weights.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If weights cannot be compressed as asked; the message names them and the reason. A
+        precision is of files, and a residual of `linear`: layers of a network have neither.
+
+    Examples
+    --------
+    >>> from pyfq import Network
+    >>> from pyfq.recipes import Factorize, Quantize, Rule
+    >>> recipe = Recipe(
+    ...     (
+    ...         Rule(("layers.0.*",), lowrank=Factorize(ratio=0.25)),
+    ...         Rule(("*",), quantize=Quantize(8)),
+    ...     )
+    ... )
+    >>> small = compress_network(Network.create((64, 32, 10)), recipe)
+    >>> [type(layer.weights).__name__ for layer in small.layers]
+    ['LowRank', 'Quantized']
+    """
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe, not {type(recipe).__name__}")
+    weights = {f"layers.{i}.weight": layer.weights for i, layer in enumerate(network.layers)}
+    words = {name: word_of(w.dtype) for name, w in weights.items() if isinstance(w, np.ndarray)}
+    for name, w in weights.items():
+        rule = recipe.rule_for(name, words.get(name, "F32"), w.shape)
+        with naming(name):
+            if rule is not None and not rule.copies and name not in words:
+                raise ValueError(f"weights must be an array, not {type(w).__name__}")
+            if rule is not None and rule.precision is not None:
+                raise ValueError(f"precision {rule.precision!r} is of files, not of networks")
+    shapes = {name: weights[name].shape for name in words}
+    findings = {
+        name: examine(name, words[name], weights[name], rule, recipe.budget)
+        for name, rule in undecided(words, shapes, recipe).items()
+    }
+    decided = decide(words, shapes, recipe, findings)
+    layers = list(network.layers)
+    for tensor in plan(words, shapes, recipe, decided=decided):
+        rule, w = tensor.rule, weights[tensor.name]
+        if rule is None:
+            continue
+        i = int(tensor.name.split(".")[1])
+        with naming(tensor.name):
+            v = w if rule.prune is None else rule.prune.apply(w).weights
+            layers[i] = replace(layers[i], weights=forms.make(v, tensor.word, rule))
+    return replace(network, layers=tuple(layers))
