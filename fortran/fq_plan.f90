@@ -7,7 +7,7 @@ module fq_plan
   !> What multiplies by the weights of a layer.
   integer(i64), parameter, public :: FORM_ROWS = 1, FORM_PANELS = 2, FORM_CODES = 3, &
     FORM_NIBBLES = 4, FORM_CODE_PANELS = 5, FORM_CSR = 6, FORM_STREAM = 7, FORM_PAIRS = 8, &
-    FORM_PAIR_CODES = 9
+    FORM_PAIR_CODES = 9, FORM_HALF = 10
 
   !> A layer: where an array starts is in bytes from the first, a multiple of 64; -1 if there is
   !> none.  In NumPy an array of int64.
@@ -29,7 +29,7 @@ module fq_plan
     integer(i64) :: group_size  !! weights of a group
     integer(i64) :: groups      !! groups of a row
     integer(i64) :: stride      !! codes of a row, steps, columns of a block, or bytes of a run
-    integer(i64) :: extent      !! panels; codes from group to group; 1: halves of bytes
+    integer(i64) :: extent      !! panels; codes from group to group; 1: halves of bytes; a format
   end type planned_layer
 
   !> What is done to inputs and outputs: `(x - input_mean)/input_scale`, `output_scale*y +

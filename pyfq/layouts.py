@@ -10,6 +10,7 @@ from . import _native
 from ._memory import aligned_empty
 from .activation import Activation, activate
 from .matmul import PACKED, TRANSPOSED, epilogue, multiply, pack_panels
+from .mixed import FORMATS, Half
 from .quantize import Quantized, parameters_by_row
 from .sparse import Sparse, linear_sparse
 from .threads import get_num_threads
@@ -18,6 +19,8 @@ from .threads import get_num_threads
 CODE_STEPS = 64
 # Rows of a panel of `fortran/kernels/fq_nibbles.inc`, and words of a step.
 PANEL_ROWS, WORDS = 128, 32
+# Bits of 128 in float16: from there on `fortran/kernels/fq_mixed.inc` does not take it.
+MOST_FLOAT16 = np.uint16(0x5800)
 
 
 class Layout(Protocol):
@@ -53,6 +56,13 @@ class Rows:
         k = self.w.shape[1]
         multiply(_flat(x), False, self.w, TRANSPOSED, k, bias, activation, out)
 
+    def accumulate(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write the layer's results, summed in float64."""
+        k = self.w.shape[1]
+        multiply(_flat(x), False, self.w, TRANSPOSED, k, bias, activation, out, True)
+
 
 @dataclass(frozen=True, eq=False)
 class Nonzeros:
@@ -76,6 +86,43 @@ class Panels:
     def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         multiply(_flat(x), False, self.panels, PACKED, self.k, bias, activation, out)
+
+    def accumulate(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write the layer's results, summed in float64."""
+        multiply(_flat(x), False, self.panels, PACKED, self.k, bias, activation, out, True)
+
+
+@dataclass(frozen=True, eq=False)
+class HalfPanels:
+    """Panels of 2-byte floats, two steps of k a word, which widen as they are multiplied."""
+
+    words: NDArray[np.int32]
+    format: int
+
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
+        """Write the layer's results; see `Layout`."""
+        self._multiply(x, False, bias, activation, out)
+
+    def accumulate(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write the layer's results, summed in float64."""
+        self._multiply(x, True, bias, activation, out)
+
+    def _multiply(
+        self, x: NDArray, wide: bool, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        _native.call(
+            "multiply_half",
+            "f32",
+            _flat(x),
+            self.format,
+            self.words,
+            wide,
+            *epilogue(bias, activation, out),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +239,21 @@ class Factors:
 def as_panels(w: NDArray) -> Panels:
     """Return the panels of an array."""
     return Panels(pack_panels(w, True), w.shape[1])
+
+
+def as_half_panels(w: Half) -> HalfPanels | Panels:
+    """Return the panels of 2-byte weights; of floats where their kernel has no room for exponents.
+
+    It raises the exponents of float16, so that none is a denormal, up to those below 128.
+    """
+    n, k = w.shape
+    if w.format == "float16" and ((w.bits & np.uint16(0x7FFF)) >= MOST_FLOAT16).any():
+        return as_panels(w.dequantize())
+    lanes = _native.lib.fq_panels_shape_f32(n, k)[1]
+    words = aligned_empty((-(-n // lanes), -(-k // 2), lanes), np.int32)
+    number = FORMATS[w.format][0]
+    _native.call("pack_half", "f32", w.bits.view(np.int16), number, words, get_num_threads())
+    return HalfPanels(words, number)
 
 
 def as_codes(w: Quantized, *, copied: bool) -> Codes:

@@ -15,6 +15,7 @@ from .io.dtypes import word_of
 from .io.errors import shown
 from .io.strict_json import parse_object
 from .lowrank import LowRank
+from .mixed import Half
 from .network import Dense, Network, Weights
 from .plan import ENDS
 from .quantize import Quantized
@@ -48,6 +49,8 @@ _PARTS = {
     "nm": ("values", "positions", "scale"),
     "rows": ("values", "rows", "scale"),
 }
+# What safetensors calls the formats of 2 bytes.
+_HALVES = {"bfloat16": "BF16", "float16": "F16"}
 # What codes are, by signed, with zero points, with minima, in the words of a recipe.
 _SCHEMES = {
     (True, False, False): "symmetric",
@@ -56,18 +59,20 @@ _SCHEMES = {
 }
 
 
-def tensors_of(network: Network) -> tuple[dict[str, NDArray], dict[str, str]]:
-    """Return the tensors and the metadata of the file of a network.
+def tensors_of(network: Network) -> tuple[dict[str, NDArray], dict[str, str], dict[str, str]]:
+    """Return the tensors and the metadata of the file of a network, and the dtypes of bits.
 
     Raises
     ------
     TypeError
         Its classes are neither strings nor numbers that the format has a dtype for.
     """
-    tensors, layers, compressed = {}, [], []
+    tensors, layers, compressed, words = {}, [], [], {}
     for i, layer in enumerate(network.layers):
         arrays, about, plan = _parts_of(f"layers.{i}.weight", layer.weights)
         tensors |= arrays
+        if isinstance(layer.weights, Half):
+            words[f"layers.{i}.weight"] = _HALVES[layer.weights.format]
         if layer.bias is not None:
             tensors[f"layers.{i}.bias"] = layer.bias
         activation = _activation_words(layer.activation)
@@ -86,7 +91,7 @@ def tensors_of(network: Network) -> tuple[dict[str, NDArray], dict[str, str]]:
     metadata = {KEY: json.dumps(entry, ensure_ascii=False, separators=(",", ":"))}
     if compressed:
         metadata[MANIFEST] = write_manifest(compressed, _build.VERSION)
-    return tensors | ends | classes, metadata
+    return tensors | ends | classes, metadata, words
 
 
 def network_in(checkpoint: Checkpoint) -> Network:
@@ -164,6 +169,9 @@ def _parts_of(
             if not isinstance(w.u, np.ndarray) or not isinstance(w.v, np.ndarray):
                 raise TypeError(f"{name}: factors must be arrays to be saved, not quantized")
             about = {"format": "lowrank", "error": None if w.error is None else float(w.error)}
+        case Half():  # an array too, whose dtype in the file says what it is
+            bits = w.bits if w.format == "bfloat16" else w.bits.view(np.float16)
+            return {name: bits}, {"format": "array"}, None
         case Codebook():
             about = {
                 "format": "codebook",
@@ -255,11 +263,13 @@ class _Stored:
             raise ValueError(f"tensor {name!r} must have shape {shape}, not {array.shape}")
         return array
 
-    def weights(self, name: str, shape: tuple[int, int]) -> NDArray | Quantized:
-        """Return weights as an array, or quantized if they were."""
+    def weights(self, name: str, shape: tuple[int, int]) -> NDArray | Half | Quantized:
+        """Return weights as an array, of 2 bytes if they are, or quantized if they were."""
         plan = self._quantized(name)
         if plan is None:
-            return self.array(name, shape)
+            array, word = self.array(name, shape), self.checkpoint.dtypes[name]
+            formats = [format for format, its_word in _HALVES.items() if its_word == word]
+            return Half(array.view(np.uint16), formats[0]) if formats else array
         if plan.shape != shape:
             raise ValueError(f"tensor {name!r} must have shape {shape}, not {plan.shape}")
         return layout.decode(name, shape, plan.rule.quantize, self._read(plan.parts))

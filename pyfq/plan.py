@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from . import _native
 from ._memory import LINE, aligned_empty
 from .activation import Activation, as_activation
-from .layouts import CodePanels, Codes, Layout, Nibbles, Nonzeros, Panels, Rows
+from .layouts import CodePanels, Codes, HalfPanels, Layout, Nibbles, Nonzeros, Panels, Rows
 from .sparse import describe_sparse
 
 # From 1, in the order of the constants FORM_.
 FORMS = (
     "rows", "panels", "codes", "nibbles", "code_panels", "csr", "stream", "pairs", "pair_codes",
+    "half",
 )  # fmt: skip
 # The components of `planned_layer`, those that are arrays, and those of `planned_ends`.
 FIELDS = (
@@ -103,6 +104,8 @@ def _describe(layout: Layout, batch: int) -> dict[str, Any]:
             return {"form": "rows", "weights": w, "stride": len(w)}
         case Panels(panels=panels):
             return {"form": "panels", "weights": panels, "stride": len(panels)}
+        case HalfPanels(words, number):
+            return {"form": "half", "weights": words, "stride": words.shape[1], "extent": number}
         case Codes(codes, group_size, stride, scale, zero_point, minimum):
             return {
                 "form": "codes", "weights": codes, "scale": scale,
