@@ -426,8 +426,8 @@ def test_numbers_that_no_network_has_are_refused(tmp_path, parts):
         ("layers.3.weight_scale", 0, "expected finite numbers other than 0"),
     ):
         refuse(path, (tensors | {name: tensors[name] * value}, entry, metadata), match)
-    half = tensors | {"layers.2.weight": tensors["layers.2.weight"].astype(np.float16)}
-    refuse(path, (half, entry, metadata), "layers.2: weights must be float32 or float64")
+    whole = tensors | {"layers.2.weight": tensors["layers.2.weight"].astype(np.int16)}
+    refuse(path, (whole, entry, metadata), "layers.2: weights must be float32 or float64")
     refuse(path, (tensors, "{", metadata), "entry 'pyfq_network': expected JSON")
     refuse(path, (tensors, "[]", metadata), "entry 'pyfq_network': expected a JSON object")
     refuse(path, (tensors, entry, {"pyfq": "{}"}), "entry 'pyfq': expected JSON with tensors")
