@@ -7,7 +7,7 @@ module fq_plan
   !> What multiplies by the weights of a layer.
   integer(i64), parameter, public :: FORM_ROWS = 1, FORM_PANELS = 2, FORM_CODES = 3, &
     FORM_NIBBLES = 4, FORM_CODE_PANELS = 5, FORM_CSR = 6, FORM_STREAM = 7, FORM_PAIRS = 8, &
-    FORM_PAIR_CODES = 9, FORM_HALF = 10
+    FORM_PAIR_CODES = 9, FORM_HALF = 10, FORM_LEVELS = 11
 
   !> A layer: where an array starts is in bytes from the first, a multiple of 64; -1 if there is
   !> none.  In NumPy an array of int64.
@@ -21,7 +21,7 @@ module fq_plan
     integer(i64) :: rows        !! rows of weights that are stored
     integer(i64) :: coded       !! 1: inputs become codes first, for FORM_CSR and FORM_STREAM
     integer(i64) :: weights     !! where values or codes are
-    integer(i64) :: first       !! where `indptr`, starts, positions or sums of codes are
+    integer(i64) :: first       !! where `indptr`, starts, positions, sums of codes or levels are
     integer(i64) :: second      !! where column indices are
     integer(i64) :: scale       !! where scales are
     integer(i64) :: zero_point  !! where zero points are

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from . import _native
 from ._memory import aligned_empty
 from .activation import Activation, activate
+from .codebook import Codebook, levels_by_row
 from .matmul import PACKED, TRANSPOSED, epilogue, multiply, pack_panels
 from .mixed import FORMATS, Half
 from .quantize import Quantized, parameters_by_row
@@ -209,6 +210,29 @@ class CodePanels:
 
 
 @dataclass(frozen=True, eq=False)
+class LevelPanels:
+    """Panels of codes of a table, those of two rows a byte, and the levels of each such byte."""
+
+    codes: NDArray[np.int8]
+    group_size: int
+    pairs: NDArray
+    scale: NDArray
+
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
+        """Write the layer's results; see `Layout`."""
+        _native.call(
+            "matmul_levels",
+            _native.KIND[x.dtype],
+            self.group_size,
+            _flat(x),
+            self.codes,
+            self.pairs,
+            self.scale,
+            *epilogue(bias, activation, out),
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Factors:
     """Two matrices whose product the weights are, the right one first, and what is added to it."""
 
@@ -301,6 +325,25 @@ def as_code_panels(w: Quantized) -> CodePanels | Panels:
     least = None if w.minimum is None else _by_panel(minimum, panels, lanes, scale.dtype)
     steps = _by_panel(scale, panels, lanes, scale.dtype)
     return CodePanels(packed, halves, group_size, steps, zeros, least)
+
+
+def as_level_panels(w: Codebook) -> LevelPanels | Panels:
+    """Return the panels of weights of one table of at most 16 levels, of floats if it has more."""
+    levels, scale, group_size = levels_by_row(w)
+    if w.bits > 4 or len(levels) > 1:
+        return as_panels(w.dequantize())
+    n, k = w.shape
+    lanes = getattr(_native.lib, f"fq_panels_shape_{_native.KIND[w.dtype]}")(n, k)[1]
+    panels = -(-n // lanes)
+    codes = np.zeros((panels * lanes, k), np.uint8)
+    codes[:n] = w.codes
+    packed = aligned_empty((panels, k, lanes // 2), np.int8)
+    both = codes[::2] | codes[1::2] << 4  # the first row of two in the lower half
+    packed[...] = both.view(np.int8).reshape(panels, lanes // 2, k).swapaxes(1, 2)
+    table = np.zeros(16, w.dtype)
+    table[: levels.shape[1]] = levels[0]
+    pairs = np.stack([np.tile(table, 16), np.repeat(table, 16)], axis=1)
+    return LevelPanels(packed, group_size, pairs, _by_panel(scale, panels, lanes, w.dtype))
 
 
 def as_nibbles(w: Quantized) -> Nibbles:

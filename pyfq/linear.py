@@ -21,6 +21,7 @@ from .layouts import (
     as_code_panels,
     as_codes,
     as_half_panels,
+    as_level_panels,
     as_nibbles,
     as_panels,
     nbytes_of,
@@ -86,8 +87,8 @@ def prepare(
     Parameters
     ----------
     w : (out_features, in_features) float32 or float64 array, Half, Quantized, Codebook or LowRank
-        Weights; they are copied. Those of 2 bytes stay so, quantized ones stay codes, factors stay
-        factors, those of a codebook become floats.
+        Weights; they are copied. Those of 2 bytes stay so, codes stay codes, factors stay factors;
+        those of a codebook of more than 16 levels, or of a table a row, become floats.
     activation_bits : int or None
         As `linear` takes it, which then needs it no more.
     batch : int
@@ -161,8 +162,8 @@ def linear(
         Activations; one axis is one row.
     w : (out_features, in_features) array of x's dtype, or another form of weights
         Half, Quantized, Codebook, Sparse, LowRank or Prepared. Weights of many calls should be
-        prepared: those of 2 bytes, and codes of 1 to 7 bits or in groups, are unpacked in each call
-        if they are not.
+        prepared: those of 2 bytes, of a codebook, and codes of 1 to 7 bits or in groups, are
+        unpacked in each call if they are not.
     bias : (out_features,) array of x's dtype, optional
         Added to each row.
     activation : str, ("leaky_relu", slope) or None
@@ -284,10 +285,10 @@ def _layout(
 ) -> Layout:
     if isinstance(w, LowRank):
         return _factors(w, lambda part: _layout(part, None, batch))
-    if isinstance(w, Codebook):
-        w = w.dequantize()
     if not activation_bits and w.shape[0] <= MOST_DOTS:
-        return Rows(w.dequantize() if isinstance(w, Half | Quantized) else w)
+        return Rows(w.dequantize() if isinstance(w, Half | Quantized | Codebook) else w)
+    if isinstance(w, Codebook):
+        return as_level_panels(w) if w.size else as_panels(w.dequantize())
     if isinstance(w, Half):
         return as_half_panels(w) if w.size else as_panels(w.dequantize())
     if not isinstance(w, Quantized):

@@ -10,13 +10,23 @@ from numpy.typing import NDArray
 from . import _native
 from ._memory import LINE, aligned_empty
 from .activation import Activation, as_activation
-from .layouts import CodePanels, Codes, HalfPanels, Layout, Nibbles, Nonzeros, Panels, Rows
+from .layouts import (
+    CodePanels,
+    Codes,
+    HalfPanels,
+    Layout,
+    LevelPanels,
+    Nibbles,
+    Nonzeros,
+    Panels,
+    Rows,
+)
 from .sparse import describe_sparse
 
 # From 1, in the order of the constants FORM_.
 FORMS = (
     "rows", "panels", "codes", "nibbles", "code_panels", "csr", "stream", "pairs", "pair_codes",
-    "half",
+    "half", "levels",
 )  # fmt: skip
 # The components of `planned_layer`, those that are arrays, and those of `planned_ends`.
 FIELDS = (
@@ -106,6 +116,11 @@ def _describe(layout: Layout, batch: int) -> dict[str, Any]:
             return {"form": "panels", "weights": panels, "stride": len(panels)}
         case HalfPanels(words, number):
             return {"form": "half", "weights": words, "stride": words.shape[1], "extent": number}
+        case LevelPanels(codes, group_size, pairs, scale):
+            return {
+                "form": "levels", "weights": codes, "first": pairs, "scale": scale,
+                "group_size": group_size, "groups": scale.shape[1],
+            }  # fmt: skip
         case Codes(codes, group_size, stride, scale, zero_point, minimum):
             return {
                 "form": "codes", "weights": codes, "scale": scale,
