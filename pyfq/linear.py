@@ -244,14 +244,16 @@ def linear(
 
 
 def _refuse_codes(w: Any) -> None:
-    """Refuse weights whose products are not those of floats one by one."""
-    its_kind = w.layout if isinstance(w, Prepared) else w
-    if isinstance(its_kind, Quantized | Codebook | Sparse | LowRank) or (
-        isinstance(w, Prepared) and not isinstance(w.layout, Rows | Panels | HalfPanels)
-    ):
+    """Refuse weights that sums in float64 are not for."""
+    if isinstance(w, Prepared):
+        what = None if isinstance(w.layout, Rows | Panels | HalfPanels) else "prepared codes"
+    else:
+        coded = isinstance(w, Quantized | Codebook | Sparse | LowRank)
+        what = type(w).__name__ if coded else None
+    if what:
         raise ValueError(
-            f"accumulation='float64' needs weights that are an array or Half, not "
-            f"{type(its_kind).__name__}: pass w.dequantize() or w.toarray()"
+            f"accumulation='float64' needs weights that are an array or Half, not {what}: pass the "
+            f"array that they stand for"
         )
 
 
@@ -312,7 +314,9 @@ def _as_matrix(w: Any) -> tuple[int, int]:
     return w.shape
 
 
-def as_activation_bits(bits: int | None, w: Any) -> int | None:
+def as_activation_bits(
+    bits: int | None, w: NDArray | Half | Quantized | Codebook | Sparse | LowRank
+) -> int | None:
     """Return `bits`, 8 or None, as they go with the weights."""
     if bits is None:
         return None

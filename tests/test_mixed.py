@@ -271,7 +271,7 @@ X = np.ones((3, 8), np.float32)
         ),
         (
             ValueError,
-            "needs weights that are an array or Half, not CodePanels",
+            "needs weights that are an array or Half, not prepared codes",
             lambda: linear(
                 X, prepare(pyfq.quantize(np.ones((9, 8), "f4"))), accumulation="float64"
             ),
