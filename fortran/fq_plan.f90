@@ -8,7 +8,7 @@ module fq_plan
   !> or none is.
   integer(i64), parameter, public :: FORM_ROWS = 1, FORM_PANELS = 2, FORM_CODES = 3, &
     FORM_NIBBLES = 4, FORM_CODE_PANELS = 5, FORM_CSR = 6, FORM_STREAM = 7, FORM_PAIRS = 8, &
-    FORM_PAIR_CODES = 9, FORM_STATIC = 10
+    FORM_PAIR_CODES = 9, FORM_STATIC = 10, FORM_HALF = 11, FORM_LEVELS = 12
 
   !> A layer: where an array starts is in bytes from the first, a multiple of 64; -1 if there is
   !> none.  In NumPy an array of int64.
@@ -22,7 +22,7 @@ module fq_plan
     integer(i64) :: rows        !! rows of weights that are stored
     integer(i64) :: coded       !! 1: inputs become codes first, for FORM_CSR and FORM_STREAM
     integer(i64) :: weights     !! where values or codes are
-    integer(i64) :: first       !! where `indptr`, starts, positions or sums of codes are
+    integer(i64) :: first       !! where `indptr`, starts, positions, sums of codes or levels are
     integer(i64) :: second      !! where column indices are; of FORM_STATIC the step of inputs
     integer(i64) :: scale       !! where scales are
     integer(i64) :: zero_point  !! where zero points are
@@ -30,8 +30,8 @@ module fq_plan
     integer(i64) :: group_size  !! weights of a group
     integer(i64) :: groups      !! groups of a row
     integer(i64) :: stride      !! codes of a row, steps, columns of a block, or bytes of a run
-    integer(i64) :: extent      !! panels; codes from group to group; 1: halves of bytes; of
-                                !! FORM_STATIC the code of 0 of inputs, -1 if they are signed
+    integer(i64) :: extent      !! panels; codes from group to group; 1: halves of bytes; a format;
+                                !! of FORM_STATIC the code of 0 of inputs, -1 if they are signed
   end type planned_layer
 
   !> What is done to inputs and outputs: `(x - input_mean)/input_scale`, `output_scale*y +

@@ -20,6 +20,7 @@ from .linear import Prepared, linear, prepare
 from .losses import soften
 from .lowrank import LowRank, break_even_rank, svd_lowrank
 from .matmul import matmul
+from .mixed import Half, to_half
 from .network import Dense, Network
 from .observer import Observer
 from .onnx_graph import from_onnx, to_onnx
@@ -57,6 +58,7 @@ __all__ = [
     "FakeQuantize",
     "Fastest",
     "FqError",
+    "Half",
     "Hint",
     "LayerTrial",
     "LowRank",
@@ -117,6 +119,7 @@ __all__ = [
     "show_config",
     "soften",
     "svd_lowrank",
+    "to_half",
     "to_npz",
     "to_onnx",
     "to_sparse",

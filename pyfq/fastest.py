@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import _native
 from ._check import FLOATS, as_count, as_input
 from .linear import Prepared, as_activation_bits, linear, prepare
+from .mixed import Half
 from .prune import Pruned
 from .quantize import Quantized
 from .sparse import Sparse, to_sparse
@@ -33,8 +34,8 @@ class Fastest:
     Attributes
     ----------
     form : str
-        Name of the fastest form: "array", "prepared", "csr", "nm", "rows", "quantized".
-    weights : NDArray, Quantized, Sparse or Prepared
+        Name of the fastest form: "array", "prepared", "csr", "nm", "rows", "half", "quantized".
+    weights : NDArray, Half, Quantized, Sparse or Prepared
         The weights in that form, for `linear`.
     reason : str
         The comparison in words.
@@ -43,13 +44,16 @@ class Fastest:
     """
 
     form: str
-    weights: NDArray | Quantized | Sparse | Prepared
+    weights: NDArray | Half | Quantized | Sparse | Prepared
     reason: str
     seconds: dict[str, float]
 
 
 def fastest(
-    w: NDArray | Pruned | Quantized | Sparse, batch: int = 1, *, activation_bits: int | None = None
+    w: NDArray | Half | Pruned | Quantized | Sparse,
+    batch: int = 1,
+    *,
+    activation_bits: int | None = None,
 ) -> Fastest:
     """Measure the forms that a layer's weights can take, and return the fastest.
 
@@ -59,7 +63,7 @@ def fastest(
 
     Parameters
     ----------
-    w : (out_features, in_features) array, Pruned, Quantized or Sparse
+    w : (out_features, in_features) array, Half, Pruned, Quantized or Sparse
         Weights. Of pruned ones, also the sparse formats that hold them are tried.
     batch : int
         Rows of activations of a call, at least 1.
@@ -93,7 +97,7 @@ def fastest(
     """
     batch = as_count(batch, "batch", 1)
     w = w.weights if isinstance(w, Pruned) else w
-    if not isinstance(w, Quantized | Sparse):
+    if not isinstance(w, Half | Quantized | Sparse):
         w = as_input(w, "w", FLOATS)
     if len(w.shape) != 2 or not w.size:
         raise ValueError(f"w must have 2 axes and entries, but its shape is {w.shape}")
@@ -109,9 +113,9 @@ def fastest(
 def _forms(w: Any, batch: int, activation_bits: int | None) -> dict[str, Callable[[], Any]]:
     """Return what makes each form of the weights, by name; the form given comes first."""
     as_activation_bits(activation_bits, w)
-    if isinstance(w, Quantized):
+    if isinstance(w, Half | Quantized):
         return {
-            "quantized": lambda: w,
+            "half" if isinstance(w, Half) else "quantized": lambda: w,
             "prepared": lambda: prepare(w, activation_bits=activation_bits, batch=batch),
         }
     dense = w if isinstance(w, np.ndarray) else w.toarray()
@@ -140,6 +144,8 @@ def _sparse_forms(w: Any, dense: NDArray) -> dict[str, Sparse]:
 def _identity(w: Any) -> tuple:
     if isinstance(w, Quantized):
         return "quantized", w.shape, w.scale.dtype, w.bits, w.signed, w.granularity
+    if isinstance(w, Half):
+        return "half", w.shape, w.format
     density = np.count_nonzero(w) / w.size if isinstance(w, np.ndarray) else w.density
     return type(w).__name__, w.shape, w.dtype, round(density, 2)
 

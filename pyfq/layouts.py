@@ -10,7 +10,9 @@ from . import _native
 from ._check import as_number, refuse_not_finite
 from ._memory import aligned_empty
 from .activation import Activation, activate
+from .codebook import Codebook, levels_by_row
 from .matmul import PACKED, TRANSPOSED, epilogue, multiply, pack_panels
+from .mixed import FORMATS, Half
 from .quantize import Quantized, parameters_by_row
 from .sparse import Sparse, linear_sparse
 from .threads import get_num_threads
@@ -23,6 +25,8 @@ TILE_STEP = 12
 MOST_INPUTS = 33025
 # Rows of a panel of `fortran/kernels/fq_nibbles.inc`, and words of a step.
 PANEL_ROWS, WORDS = 128, 32
+# Bits of 128 in float16: from there on `fortran/kernels/fq_mixed.inc` does not take it.
+MOST_FLOAT16 = np.uint16(0x5800)
 
 
 class Layout(Protocol):
@@ -58,6 +62,13 @@ class Rows:
         k = self.w.shape[1]
         multiply(_flat(x), False, self.w, TRANSPOSED, k, bias, activation, out)
 
+    def accumulate(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write the layer's results, summed in float64."""
+        k = self.w.shape[1]
+        multiply(_flat(x), False, self.w, TRANSPOSED, k, bias, activation, out, True)
+
 
 @dataclass(frozen=True, eq=False)
 class Nonzeros:
@@ -81,6 +92,43 @@ class Panels:
     def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         multiply(_flat(x), False, self.panels, PACKED, self.k, bias, activation, out)
+
+    def accumulate(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write the layer's results, summed in float64."""
+        multiply(_flat(x), False, self.panels, PACKED, self.k, bias, activation, out, True)
+
+
+@dataclass(frozen=True, eq=False)
+class HalfPanels:
+    """Panels of 2-byte floats, two steps of k a word, which widen as they are multiplied."""
+
+    words: NDArray[np.int32]
+    format: int
+
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
+        """Write the layer's results; see `Layout`."""
+        self._multiply(x, False, bias, activation, out)
+
+    def accumulate(
+        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        """Write the layer's results, summed in float64."""
+        self._multiply(x, True, bias, activation, out)
+
+    def _multiply(
+        self, x: NDArray, wide: bool, bias: NDArray | None, activation: Activation, out: NDArray
+    ) -> None:
+        _native.call(
+            "multiply_half",
+            "f32",
+            _flat(x),
+            self.format,
+            self.words,
+            wide,
+            *epilogue(bias, activation, out),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +243,29 @@ class CodePanels:
 
 
 @dataclass(frozen=True, eq=False)
+class LevelPanels:
+    """Panels of codes of a table, those of two rows a byte, and the levels of each such byte."""
+
+    codes: NDArray[np.int8]
+    group_size: int
+    pairs: NDArray
+    scale: NDArray
+
+    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
+        """Write the layer's results; see `Layout`."""
+        _native.call(
+            "matmul_levels",
+            _native.KIND[x.dtype],
+            self.group_size,
+            _flat(x),
+            self.codes,
+            self.pairs,
+            self.scale,
+            *epilogue(bias, activation, out),
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Factors:
     """Two matrices whose product the weights are, the right one first, and what is added to it."""
 
@@ -294,6 +365,21 @@ def _padded_steps(k: int) -> int:
     return row + CODE_STEPS * (row % 512 == 0)
 
 
+def as_half_panels(w: Half) -> HalfPanels | Panels:
+    """Return the panels of 2-byte weights; of floats where their kernel has no room for exponents.
+
+    It raises the exponents of float16, so that none is a denormal, up to those below 128.
+    """
+    n, k = w.shape
+    if w.format == "float16" and ((w.bits & np.uint16(0x7FFF)) >= MOST_FLOAT16).any():
+        return as_panels(w.dequantize())
+    lanes = _native.lib.fq_panels_shape_f32(n, k)[1]
+    words = aligned_empty((-(-n // lanes), -(-k // 2), lanes), np.int32)
+    number = FORMATS[w.format][0]
+    _native.call("pack_half", "f32", w.bits.view(np.int16), number, words, get_num_threads())
+    return HalfPanels(words, number)
+
+
 def as_codes(w: Quantized, *, copied: bool) -> Codes:
     """Return the codes of quantized weights by rows; copied where that multiplies faster."""
     n, k = w.shape
@@ -332,6 +418,25 @@ def as_code_panels(w: Quantized) -> CodePanels | Panels:
     least = None if w.minimum is None else _by_panel(minimum, panels, lanes, scale.dtype)
     steps = _by_panel(scale, panels, lanes, scale.dtype)
     return CodePanels(packed, halves, group_size, steps, zeros, least)
+
+
+def as_level_panels(w: Codebook) -> LevelPanels | Panels:
+    """Return the panels of weights of one table of at most 16 levels, of floats if it has more."""
+    levels, scale, group_size = levels_by_row(w)
+    if w.bits > 4 or len(levels) > 1:
+        return as_panels(w.dequantize())
+    n, k = w.shape
+    lanes = getattr(_native.lib, f"fq_panels_shape_{_native.KIND[w.dtype]}")(n, k)[1]
+    panels = -(-n // lanes)
+    codes = np.zeros((panels * lanes, k), np.uint8)
+    codes[:n] = w.codes
+    packed = aligned_empty((panels, k, lanes // 2), np.int8)
+    both = codes[::2] | codes[1::2] << 4  # the first row of two in the lower half
+    packed[...] = both.view(np.int8).reshape(panels, lanes // 2, k).swapaxes(1, 2)
+    table = np.zeros(16, w.dtype)
+    table[: levels.shape[1]] = levels[0]
+    pairs = np.stack([np.tile(table, 16), np.repeat(table, 16)], axis=1)
+    return LevelPanels(packed, group_size, pairs, _by_panel(scale, panels, lanes, w.dtype))
 
 
 def as_nibbles(w: Quantized) -> Nibbles:

@@ -13,11 +13,15 @@ from .activation import Activation
 from .codebook import Codebook
 from .layouts import (
     Factors,
+    HalfPanels,
     Layout,
     Nonzeros,
+    Panels,
     Rows,
     as_code_panels,
     as_codes,
+    as_half_panels,
+    as_level_panels,
     as_nibbles,
     as_panels,
     nbytes_of,
@@ -25,6 +29,7 @@ from .layouts import (
 )
 from .lowrank import LowRank
 from .matmul import as_bias, fill
+from .mixed import Accumulation, Half, as_accumulation
 from .quantize import Quantized
 from .sparse import Sparse
 
@@ -72,7 +77,7 @@ class Prepared:
 
 
 def prepare(
-    w: NDArray | Quantized | Codebook | LowRank,
+    w: NDArray | Half | Quantized | Codebook | LowRank,
     *,
     activation_bits: int | None = None,
     batch: int = 1,
@@ -81,10 +86,9 @@ def prepare(
 
     Parameters
     ----------
-    w : (out_features, in_features) float32 or float64 array, Quantized, Codebook or
-        LowRank
-        Weights; they are copied. Quantized ones stay codes, factors stay factors, those of a
-        codebook become floats.
+    w : (out_features, in_features) float32 or float64 array, Half, Quantized, Codebook or LowRank
+        Weights; they are copied. Those of 2 bytes stay so, codes stay codes, factors stay factors;
+        those of a codebook of more than 16 levels, or of a table a row, become floats.
     activation_bits : int or None
         As `linear` takes it, which then needs it no more.
     batch : int
@@ -115,7 +119,7 @@ def prepare(
     """
     activation_bits = as_activation_bits(activation_bits, w)
     batch = as_count(batch, "batch", 1)
-    if not isinstance(w, Quantized | Codebook | LowRank):
+    if not isinstance(w, Half | Quantized | Codebook | LowRank):
         w = as_input(w, "w", FLOATS)
     _as_matrix(w)
     return Prepared(w.shape, _dtype_of(w), activation_bits, _layout(w, activation_bits, batch))
@@ -123,18 +127,20 @@ def prepare(
 
 def linear(
     x: NDArray,
-    w: NDArray | Quantized | Codebook | Sparse | LowRank | Prepared,
+    w: NDArray | Half | Quantized | Codebook | Sparse | LowRank | Prepared,
     bias: NDArray | None = None,
     *,
     activation: Activation = None,
     activation_bits: int | None = None,
+    accumulation: Accumulation = None,
     out: NDArray | None = None,
 ) -> NDArray:
     r"""Apply a layer: ``activation(x @ w.T + bias)``, for weights in any form.
 
-    Arrays and prepared arrays are multiplied as `matmul` does, within its bound. Quantized weights
-    are, without `activation_bits`, the reals they stand for, and those of a codebook always: the
-    result is that of ``linear(x, w.dequantize(), ...)`` to the bit. `LowRank` weights are two
+    Arrays and prepared arrays are multiplied as `matmul` does, within its bound. Weights of 2 bytes
+    are the float32 ones they are equal to, quantized weights are, without `activation_bits`, the
+    reals they stand for, and those of a codebook always: the result is that of ``linear(x,
+    w.dequantize(), ...)`` to the bit, and prepared that of it prepared. `LowRank` weights are two
     layers, ``v`` and then ``u``, and the product by a residual is added before the activation.
 
     With ``activation_bits=8`` each row of x is quantized, symmetric with its largest magnitude at
@@ -155,14 +161,18 @@ def linear(
     x : (..., in_features) float32 or float64
         Activations; one axis is one row.
     w : (out_features, in_features) array of x's dtype, or another form of weights
-        Quantized, Codebook, Sparse, LowRank or Prepared. Weights of many calls should be prepared;
-        codes of 1 to 7 bits, or in groups, are unpacked in each call if they are not.
+        Half, Quantized, Codebook, Sparse, LowRank or Prepared. Weights of many calls should be
+        prepared: those of 2 bytes, of a codebook, and codes of 1 to 7 bits or in groups, are
+        unpacked in each call if they are not.
     bias : (out_features,) array of x's dtype, optional
         Added to each row.
     activation : str, ("leaky_relu", slope) or None
         Applied to the sums, as `activate` does, with the same bits.
     activation_bits : int or None
         8 quantizes x, for weights of at most 8 bits; None does not. Prepared weights know.
+    accumulation : "float64" or None
+        What products of float32 are summed in, as `matmul` takes it and within its bound; for
+        arrays and `Half`, prepared or not.
     out : (..., out_features) array of x's dtype, optional
         Where to write; must not overlap an input.
 
@@ -179,7 +189,7 @@ def linear(
         If arrays do not fit each other, one is not C-contiguous or has the wrong shape, or `out`
         overlaps an input; if x is quantized and holds NaN or Inf; if `activation_bits` is neither
         None nor 8, does not go with the weights, or is not what they are prepared for; if there is
-        no such activation.
+        no such activation, or no such accumulation for the weights.
 
     See Also
     --------
@@ -202,6 +212,9 @@ def linear(
     >>> linear(x, quantize(w, 8), activation_bits=8).round(2)
     array([[0.24, 2.99]])
     """
+    wide = as_accumulation(accumulation)
+    if wide:
+        _refuse_codes(w)
     if not isinstance(w, Prepared):
         w = _for_one_call(w, activation_bits)
     elif activation_bits not in (None, w.activation_bits):
@@ -223,17 +236,32 @@ def linear(
         out = as_output(out, "out", dtype, (*shape[:-1], n), *inputs)
     y = out if len(shape) == 2 else out.reshape(math.prod(shape[:-1]), n)
     if out.size and k:
-        w.layout.apply(x, bias, activation, y)
+        apply = w.layout.accumulate if wide else w.layout.apply
+        apply(x, bias, activation, y)
     else:
         fill(y, bias, activation)
     return out
 
 
+def _refuse_codes(w: Any) -> None:
+    """Refuse weights that sums in float64 are not for."""
+    if isinstance(w, Prepared):
+        what = None if isinstance(w.layout, Rows | Panels | HalfPanels) else "prepared codes"
+    else:
+        coded = isinstance(w, Quantized | Codebook | Sparse | LowRank)
+        what = type(w).__name__ if coded else None
+    if what:
+        raise ValueError(
+            f"accumulation='float64' needs weights that are an array or Half, not {what}: pass the "
+            f"array that they stand for"
+        )
+
+
 def _for_one_call(
-    w: NDArray | Quantized | Codebook | Sparse | LowRank, activation_bits: int | None
+    w: NDArray | Half | Quantized | Codebook | Sparse | LowRank, activation_bits: int | None
 ) -> Prepared:
     """Return weights as they are; the codes of quantized ones, or the reals they stand for."""
-    if not isinstance(w, Quantized | Codebook | Sparse | LowRank):
+    if not isinstance(w, Half | Quantized | Codebook | Sparse | LowRank):
         w = as_input(w, "w", FLOATS)
     bits = as_activation_bits(activation_bits, w)
     shape, dtype = _as_matrix(w), _dtype_of(w)
@@ -242,7 +270,7 @@ def _for_one_call(
     if isinstance(w, LowRank):
         factors = _factors(w, lambda part: _for_one_call(part, None).layout)
         return Prepared(shape, dtype, bits, factors)
-    if not isinstance(w, Quantized | Codebook):
+    if not isinstance(w, Half | Quantized | Codebook):
         return Prepared(shape, dtype, bits, Rows(w))
     if bits and w.size:
         return Prepared(shape, dtype, bits, as_codes(w, copied=False))
@@ -255,14 +283,16 @@ def _factors(w: LowRank, layout_of: Callable[[NDArray | Quantized], Layout]) -> 
 
 
 def _layout(
-    w: NDArray | Quantized | Codebook | LowRank, activation_bits: int | None, batch: int
+    w: NDArray | Half | Quantized | Codebook | LowRank, activation_bits: int | None, batch: int
 ) -> Layout:
     if isinstance(w, LowRank):
         return _factors(w, lambda part: _layout(part, None, batch))
-    if isinstance(w, Codebook):
-        w = w.dequantize()
     if not activation_bits and w.shape[0] <= MOST_DOTS:
-        return Rows(w.dequantize() if isinstance(w, Quantized) else w)
+        return Rows(w.dequantize() if isinstance(w, Half | Quantized | Codebook) else w)
+    if isinstance(w, Codebook):
+        return as_level_panels(w) if w.size else as_panels(w.dequantize())
+    if isinstance(w, Half):
+        return as_half_panels(w) if w.size else as_panels(w.dequantize())
     if not isinstance(w, Quantized):
         return as_panels(w)
     if not activation_bits:
@@ -274,7 +304,7 @@ def _layout(
     return as_codes(w, copied=True)
 
 
-def _dtype_of(w: NDArray | Quantized | Codebook | Sparse | LowRank) -> np.dtype:
+def _dtype_of(w: NDArray | Half | Quantized | Codebook | Sparse | LowRank) -> np.dtype:
     return w.scale.dtype if isinstance(w, Quantized) else w.dtype
 
 
@@ -284,7 +314,9 @@ def _as_matrix(w: Any) -> tuple[int, int]:
     return w.shape
 
 
-def as_activation_bits(bits: int | None, w: NDArray | Quantized | Sparse | LowRank) -> int | None:
+def as_activation_bits(
+    bits: int | None, w: NDArray | Half | Quantized | Codebook | Sparse | LowRank
+) -> int | None:
     """Return `bits`, 8 or None, as they go with the weights."""
     if bits is None:
         return None

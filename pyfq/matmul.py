@@ -7,6 +7,7 @@ from . import _native
 from ._check import FLOATS, as_input, as_output
 from ._memory import aligned_empty
 from .activation import Activation, activate, as_activation
+from .mixed import Accumulation, as_accumulation
 from .threads import get_num_threads
 
 # How the right matrix is given: the numbers of `fortran/kernels/fq_matmul.inc`.
@@ -21,6 +22,7 @@ def matmul(
     transpose_b: bool = False,
     bias: NDArray | None = None,
     activation: Activation = None,
+    accumulation: Accumulation = None,
     out: NDArray | None = None,
 ) -> NDArray:
     r"""Multiply matrices of floats: ``activation(op(a) op(b) + bias)``.
@@ -36,6 +38,12 @@ def matmul(
     the other rows and columns, but for this: products of 1 to 3 columns, and of 1 to 3 rows with b
     given as its transpose, are summed in other orders.
 
+    With ``accumulation="float64"`` products of float32 are exact, they and the bias are summed in
+    float64, and the sum is rounded once, before the activation. With :math:`\varepsilon_{64} =
+    2^{-52}` it is within :math:`\frac12 \varepsilon |y| + (k + 1)\,\varepsilon_{64}\,(|
+    \mathrm{op}(a)|\,|\mathrm{op}(b)| + |\beta|)_{ij}` of the true y: in almost all cases the
+    nearest float32.
+
     Parameters
     ----------
     a : (..., m, k) float32 or float64, or (..., k, m) if `transpose_a`
@@ -48,6 +56,8 @@ def matmul(
         Added to each row of the product.
     activation : str, ("leaky_relu", slope) or None
         Applied to the sums while they are in cache, as `activate` does, with the same bits.
+    accumulation : "float64" or None
+        What products of float32 are summed in; None: float32. Those of float64 always are.
     out : (..., m, n) array of a's dtype, optional
         Where to write; must not overlap an input.
 
@@ -63,7 +73,7 @@ def matmul(
         If an argument has the wrong type or dtype.
     ValueError
         If matrices do not fit each other, an array is not C-contiguous or has the wrong shape,
-        `out` overlaps an input, or there is no such activation.
+        `out` overlaps an input, or there is no such activation or accumulation.
 
     See Also
     --------
@@ -72,7 +82,8 @@ def matmul(
     References
     ----------
     Goto & van de Geijn 2008, Anatomy of high-performance matrix multiplication, ACM Trans. Math.
-    Softw. 34(3); Van Zee & van de Geijn 2015, BLIS, ACM Trans. Math. Softw. 41(3); ONNX Gemm.
+    Softw. 34(3); Van Zee & van de Geijn 2015, BLIS, ACM Trans. Math. Softw. 41(3); ONNX Gemm;
+    BLAS DSDOT; `accumulation_type` of StableHLO's dot_general.
 
     Examples
     --------
@@ -85,6 +96,7 @@ def matmul(
     array([[ 0., 24.],
            [19., 54.]])
     """
+    wide = as_accumulation(accumulation)
     a = as_input(a, "a", FLOATS)
     b = as_input(b, "b", (a.dtype.type,))
     if a.ndim < 2:
@@ -107,10 +119,10 @@ def matmul(
     form = TRANSPOSED if transpose_b else PLAIN
     if transpose_a and a.ndim > 2:
         for each, y in zip(a.reshape(-1, k, m), out.reshape(-1, m, n), strict=True):
-            multiply(each, True, b, form, k, bias, activation, y)
+            multiply(each, True, b, form, k, bias, activation, y, wide)
     else:
         rows = a if a.ndim == 2 else a.reshape(-1, k)
-        multiply(rows, transpose_a, b, form, k, bias, activation, out.reshape(-1, n))
+        multiply(rows, transpose_a, b, form, k, bias, activation, out.reshape(-1, n), wide)
     return out
 
 
@@ -123,13 +135,14 @@ def multiply(
     bias: NDArray | None,
     activation: Activation,
     out: NDArray,
+    wide: bool = False,
 ) -> None:
-    """Write ``activation(op(a) op(b) + bias)`` of arguments known to fit."""
+    """Write ``activation(op(a) op(b) + bias)`` of arguments known to fit; `wide`: in float64."""
     if k == 0:
         fill(out, bias, activation)
         return
     _native.call(
-        "matmul",
+        "multiply_wide" if wide and a.dtype == np.float32 else "matmul",
         _native.KIND[a.dtype],
         k,
         a,

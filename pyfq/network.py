@@ -20,13 +20,14 @@ from .errors import NOT_FINITE, FqError
 from .layouts import Layout, Nonzeros, as_static_codes, as_x_scale
 from .linear import MOST_LANE_ROWS, prepare
 from .lowrank import LowRank
+from .mixed import Half
 from .observer import Method
 from .plan import ENDS, Plan, plan_layers
 from .quantize import Quantized
 from .sparse import FEW_DENSE, FEW_SAMPLES, Sparse
 from .threads import get_num_threads
 
-Weights = NDArray | Quantized | Codebook | Sparse | LowRank
+Weights = NDArray | Half | Quantized | Codebook | Sparse | LowRank
 Initialization = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
 
 # Numbers of samples from which another layout of some weights is the better one.
@@ -39,7 +40,7 @@ class Dense:
 
     Parameters
     ----------
-    weights : (out_features, in_features) array, Quantized, Codebook, Sparse or LowRank
+    weights : (out_features, in_features) array, Half, Quantized, Codebook, Sparse or LowRank
         float32 or float64, finite; an array is copied. The parts of other forms must not change;
         `LowRank` ones have no residual.
     bias : (out_features,) array of the weights' dtype, optional
@@ -79,7 +80,7 @@ class Dense:
         """Refuse what is no layer."""
         if isinstance(self.weights, LowRank):
             object.__setattr__(self, "weights", _frozen_factors(self.weights))
-        elif not isinstance(self.weights, Quantized | Codebook | Sparse):
+        elif not isinstance(self.weights, Half | Quantized | Codebook | Sparse):
             object.__setattr__(self, "weights", _frozen(self.weights, "weights", FLOATS))
         if len(self.shape) != 2 or 0 in self.shape:
             raise ValueError(
@@ -122,7 +123,7 @@ class Dense:
     def toarray(self) -> NDArray:
         """Return the weights as an array."""
         match self.weights:
-            case Quantized() | Codebook() as w:
+            case Half() | Quantized() | Codebook() as w:
                 return w.dequantize()
             case Sparse() | LowRank() as w:
                 return w.toarray()

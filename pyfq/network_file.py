@@ -15,6 +15,7 @@ from .io.dtypes import word_of
 from .io.errors import shown
 from .io.strict_json import parse_object
 from .lowrank import LowRank
+from .mixed import Half
 from .network import Dense, Network, Weights
 from .plan import ENDS
 from .quantize import Quantized
@@ -49,6 +50,8 @@ _PARTS = {
     "nm": ("values", "positions", "scale"),
     "rows": ("values", "rows", "scale"),
 }
+# What safetensors calls the formats of 2 bytes.
+_HALVES = {"bfloat16": "BF16", "float16": "F16"}
 # What codes are, by signed, with zero points, with minima, in the words of a recipe.
 _SCHEMES = {
     (True, False, False): "symmetric",
@@ -57,18 +60,20 @@ _SCHEMES = {
 }
 
 
-def tensors_of(network: Network) -> tuple[dict[str, NDArray], dict[str, str]]:
-    """Return the tensors and the metadata of the file of a network.
+def tensors_of(network: Network) -> tuple[dict[str, NDArray], dict[str, str], dict[str, str]]:
+    """Return the tensors and the metadata of the file of a network, and the dtypes of bits.
 
     Raises
     ------
     TypeError
         Its classes are neither strings nor numbers that the format has a dtype for.
     """
-    tensors, layers, compressed = {}, [], []
+    tensors, layers, compressed, words = {}, [], [], {}
     for i, layer in enumerate(network.layers):
         arrays, about, plan = _parts_of(f"layers.{i}.weight", layer.weights)
         tensors |= arrays
+        if isinstance(layer.weights, Half):
+            words[f"layers.{i}.weight"] = _HALVES[layer.weights.format]
         if layer.bias is not None:
             tensors[f"layers.{i}.bias"] = layer.bias
         activation = _activation_words(layer.activation)
@@ -90,7 +95,7 @@ def tensors_of(network: Network) -> tuple[dict[str, NDArray], dict[str, str]]:
     metadata = {KEY: json.dumps(entry, ensure_ascii=False, separators=(",", ":"))}
     if compressed:
         metadata[MANIFEST] = write_manifest(compressed, _build.VERSION)
-    return tensors | ends | classes, metadata
+    return tensors | ends | classes, metadata, words
 
 
 def network_in(checkpoint: Checkpoint) -> Network:
@@ -168,6 +173,9 @@ def _parts_of(
             if not isinstance(w.u, np.ndarray) or not isinstance(w.v, np.ndarray):
                 raise TypeError(f"{name}: factors must be arrays to be saved, not quantized")
             about = {"format": "lowrank", "error": None if w.error is None else float(w.error)}
+        case Half():  # an array too, whose dtype in the file says what it is
+            bits = w.bits if w.format == "bfloat16" else w.bits.view(np.float16)
+            return {name: bits}, {"format": "array"}, None
         case Codebook():
             about = {
                 "format": "codebook",
@@ -264,13 +272,24 @@ class _Stored:
         return array
 
     def weights(self, name: str, shape: tuple[int, int]) -> Weights:
-        """Return weights as an array, or in the form that a recipe gave them."""
+        """Return weights as an array, of 2 bytes if they are, or in the form a recipe gave them."""
         plan = self._compressed(name)
         if plan is None or plan.format == CAST:
-            return self.array(name, shape)
+            return self._half(name, shape, plan) or self.array(name, shape)
         if plan.shape != shape:
             raise ValueError(f"tensor {name!r} must have shape {shape}, not {plan.shape}")
         return restore_tensor(plan, self._read(plan.parts))
+
+    def _half(self, name: str, shape: tuple[int, int], plan: TensorPlan | None) -> Half | None:
+        """Return weights that are stored in 2 bytes; None if they are not, or were float64."""
+        word = self.checkpoint.dtypes.get(name)
+        formats = [format for format, its_word in _HALVES.items() if its_word == word]
+        if not formats or (plan is not None and plan.word == "F64"):
+            return None
+        array = self._read([name])[name]
+        if array.shape != shape:
+            raise ValueError(f"tensor {name!r} must have shape {shape}, not {array.shape}")
+        return Half(array.view(np.uint16), formats[0])
 
     def _compressed(self, name: str) -> TensorPlan | None:
         plan = self.plans.get(name)

@@ -10,13 +10,24 @@ from numpy.typing import NDArray
 from . import _native
 from ._memory import LINE, aligned_empty
 from .activation import Activation, as_activation
-from .layouts import CodePanels, Codes, Layout, Nibbles, Nonzeros, Panels, Rows, StaticCodes
+from .layouts import (
+    CodePanels,
+    Codes,
+    HalfPanels,
+    Layout,
+    LevelPanels,
+    Nibbles,
+    Nonzeros,
+    Panels,
+    Rows,
+    StaticCodes,
+)
 from .sparse import describe_sparse
 
 # From 1, in the order of the constants FORM_.
 FORMS = (
     "rows", "panels", "codes", "nibbles", "code_panels", "csr", "stream", "pairs", "pair_codes",
-    "static",
+    "static", "half", "levels",
 )  # fmt: skip
 # The components of `planned_layer`, those that are arrays, and those of `planned_ends`.
 FIELDS = (
@@ -106,6 +117,13 @@ def _describe(layout: Layout | StaticCodes, batch: int) -> dict[str, Any]:
             return {"form": "rows", "weights": w, "stride": len(w)}
         case Panels(panels=panels):
             return {"form": "panels", "weights": panels, "stride": len(panels)}
+        case HalfPanels(words, number):
+            return {"form": "half", "weights": words, "stride": words.shape[1], "extent": number}
+        case LevelPanels(codes, group_size, pairs, scale):
+            return {
+                "form": "levels", "weights": codes, "first": pairs, "scale": scale,
+                "group_size": group_size, "groups": scale.shape[1],
+            }  # fmt: skip
         case Codes(codes, group_size, stride, scale, zero_point, minimum):
             return {
                 "form": "codes", "weights": codes, "scale": scale,

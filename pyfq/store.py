@@ -11,8 +11,8 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
     """Write a network to a safetensors file, atomically.
 
     Weights are written in the form they have: arrays under their names in ``network.parameters``,
-    `Quantized` ones as ``pyfq compress`` writes them, `Sparse` ones as their parts. ``pyfq
-    inspect``, ``compress`` and ``decompress`` take the file.
+    those of 2 bytes as well, as BF16 or F16, `Quantized` ones as ``pyfq compress`` writes them,
+    `Sparse` ones as their parts. ``pyfq inspect``, ``compress`` and ``decompress`` take the file.
 
     Parameters
     ----------
@@ -59,7 +59,8 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, not {path.name!r}")
-    write_safetensors(path, *tensors_of(network))
+    tensors, metadata, words = tensors_of(network)
+    write_safetensors(path, tensors, metadata, dtypes=words)
 
 
 def load_network(path: str | os.PathLike[str]) -> Network:

@@ -246,6 +246,33 @@ def test_weights_of_errors_draw_levels():
     assert abs(weighed[1] - 1.5) < 1e-3
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 513, 70), (1, 1100, 7), (2, 130, 33), (30, 700, 65)])
+def test_prepared_codes_are_the_reals_they_stand_for(dtype, m, k, n):
+    rng = np.random.default_rng(0)
+    w, x, bias = (rng.standard_normal(s).astype(dtype) for s in ((n, k), (m, k), n))
+    of_three = np.array([-0.5, 0.1, 2], dtype)
+    held = []
+    for q in (
+        quantize_codebook(w),
+        quantize_codebook(w, "fp4", granularity=PerGroup(50)),
+        quantize_codebook(w, "log2", 2, granularity=PerRow()),
+        quantize_codebook(w, of_three, granularity=PerTensor()),
+        quantize_codebook(w, "lloyd", 5, granularity=PerTensor()),
+        quantize_codebook(w, "lloyd", 3, granularity=PerRow()),
+    ):
+        network = Network([Dense(q, bias, "softmax")])
+        for where in everywhere():
+            reals = pyfq.prepare(q.dequantize())
+            for activation in ("relu", "softmax"):
+                want = pyfq.linear(x, reals, bias, activation=activation)
+                got = pyfq.linear(x, pyfq.prepare(q), bias, activation=activation)
+                same(got, want, where)
+            same(network.forward(x), want, where)
+        held.append(pyfq.prepare(q).nbytes / w.nbytes)
+    assert max(held[:4]) < 1 < min(held[4:])
+
+
 def test_layers_and_networks_take_codebooks(tmp_path):
     rng = np.random.default_rng(0)
     w = rng.standard_normal((40, 70)).astype(np.float32)

@@ -53,6 +53,19 @@ def test_products_are_the_instructions_their_comments_name(variant):
         assert len(found) >= 8, f"{instruction} with {register} in {isa}"  # those of a tile
 
 
+def test_weights_of_2_bytes_widen_in_whole_registers(variant):
+    isa, code = variant
+    register = EXPECTED[isa][1]
+    text = (ROOT / "fortran/kernels/fq_half_tile.inc").read_text()
+    for instruction, found in (
+        ("vpslld", rf"\tv?pslld +\$0x10,.*%{register}"),
+        ("vpandd", rf"\tv?pandd? .*%{register}"),
+    ):
+        assert f"! {instruction}\n" in text
+        assert len(re.findall(found, code)) >= 8, f"{instruction} in {isa}"  # of two tiles
+    assert re.search(rf"\tv?cvtps2pd .*%{register}", code), isa
+
+
 def test_squares_are_transposed_by_interleaving_vectors(variant):
     isa, code = variant
     text = (ROOT / "fortran/kernels/fq_integer.inc").read_text()

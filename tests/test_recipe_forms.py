@@ -387,9 +387,20 @@ def test_compress_network_makes_weights_of_every_form(dtype):
         assert after.bias is before.bias
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_compress_network_to_two_bytes(precision):
+    dense = network()
+    small = compress_network(dense, Recipe((rule(precision=precision),)))
+    for before, after in zip(dense.layers, small.layers, strict=True):
+        same(after.weights.bits, pyfq.to_half(before.weights, precision).bits, precision)
+
+
 def test_compress_network_refuses():
-    with pytest.raises(ValueError, match=r"'layers.0.weight' .* precision 'bfloat16' is of files"):
-        compress_network(network(), Recipe((rule(precision="bfloat16"),)))
+    with pytest.raises(ValueError, match=r"'layers.0.weight' .* precision 'float64' is of files"):
+        compress_network(network(), Recipe((rule(precision="float64"),)))
+    factors = rule(lowrank=Factorize(2), precision="float16")
+    with pytest.raises(ValueError, match="precision 'float16' of lowrank is of files"):
+        compress_network(network(), Recipe((factors,)))
     recipe = Recipe((rule(lowrank=Factorize(2, residual=Quantize(2))),))
     with pytest.raises(ValueError, match=r"'layers.0.weight' .* must have no residual"):
         compress_network(network(), recipe)

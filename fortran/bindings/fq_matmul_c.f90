@@ -2,8 +2,8 @@
 !> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
 module fq_matmul_c_real32
   use fq_kinds, only: i8, i32, i64, wp => sp
-  use fq_matmul_real32, only: LANES, matmul_blocked, matmul_codes, pack_codes, pack_panels, &
-    packed_vectors
+  use fq_matmul_real32, only: LANES, matmul_blocked, matmul_codes, matmul_levels, pack_codes, &
+    pack_panels, packed_vectors
   implicit none (type, external)
   private
   character(*), parameter :: f = '_f32'
@@ -13,8 +13,8 @@ end module fq_matmul_c_real32
 !> The same for float64.
 module fq_matmul_c_real64
   use fq_kinds, only: i8, i32, i64, wp => dp
-  use fq_matmul_real64, only: LANES, matmul_blocked, matmul_codes, pack_codes, pack_panels, &
-    packed_vectors
+  use fq_matmul_real64, only: LANES, matmul_blocked, matmul_codes, matmul_levels, pack_codes, &
+    pack_panels, packed_vectors
   implicit none (type, external)
   private
   character(*), parameter :: f = '_f64'

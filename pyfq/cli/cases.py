@@ -311,6 +311,47 @@ def _skipping_case(
     return replace(compared(name, "linear", call), run=lambda: call(skipping))
 
 
+def mixed_cases() -> list[Case]:
+    """Layers of 2-byte weights, and sums in float64: nearer to the exact ones than float32 is."""
+    row, ones = np.array([[2.0**30, 1, -(2.0**30)]], np.float32), np.ones((2, 3), np.float32)
+    cases = [
+        Case(
+            "known",
+            lambda: pyfq.linear(row, ones, accumulation="float64"),
+            lambda: np.ones((1, 2), np.float32),
+        )
+    ]
+    w = weights(np.float32)
+    left, w, bias = w[:97].copy(), w[100:].copy(), w[0, :51].copy()
+    w[::3] *= 1e-6  # denormals of float16
+    for name in ("bfloat16", "float16"):
+        half = pyfq.to_half(w, name)
+        cases.append(Case(f"to {name}", lambda h=half: h.bits, partial(reference.to_half, w, name)))
+        for rows in (1, 7, 97):
+            x = left[:rows].copy()
+            what = f"{name} {rows} rows"
+            cases += [
+                _half_case(what, x, half, bias, None),
+                _half_case(f"{what}, sums in float64", x, half, bias, "float64"),
+            ]
+    return cases
+
+
+def _half_case(name: str, x: NDArray, half: pyfq.Half, bias: NDArray, accumulation: Any) -> Case:
+    def expected() -> Near:
+        y = reference.linear_half(x, half.bits, half.format, bias)
+        size = np.abs(x) @ np.abs(half.dequantize()).T + np.abs(bias)
+        steps = half.shape[1] + 1
+        if accumulation is None:
+            return Near(y, steps * np.finfo(np.float32).eps * size)
+        return Near(y, np.finfo(np.float32).eps * np.abs(y) + steps * 2.0**-51 * size)
+
+    def run() -> NDArray:
+        return pyfq.linear(x, pyfq.prepare(half), bias, accumulation=accumulation)
+
+    return Case(name, run, expected)
+
+
 def codebook_cases() -> list[Case]:
     """Codes of tables, their scales, and back."""
     cases = []
@@ -507,6 +548,7 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "linear": linear_cases,
     "sparse": sparse_cases,
     "integer": integer_cases,
+    "mixed": mixed_cases,
     "codebook": codebook_cases,
     "lowrank": lowrank_cases,
     "network": network_cases,

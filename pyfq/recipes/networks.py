@@ -5,19 +5,20 @@ from dataclasses import replace
 import numpy as np
 
 from pyfq.io.dtypes import word_of
+from pyfq.mixed import FORMATS, Half
 from pyfq.network import Network
 from pyfq.recipes import forms
 from pyfq.recipes.compress import plan
 from pyfq.recipes.decide import decide, examine, naming, undecided
-from pyfq.recipes.recipe import Recipe
+from pyfq.recipes.recipe import Recipe, Rule
 
 
 def compress_network(network: Network, recipe: Recipe) -> Network:
     """Return the network with the weights of its layers as a recipe says.
 
     Weights are called ``layers.0.weight``, ``layers.1.weight`` and so on. They become what
-    `pyfq.quantize`, `pyfq.quantize_codebook` and `pyfq.svd_lowrank` return, or pruned arrays; those
-    that no rule matches stay, and so do biases.
+    `pyfq.quantize`, `pyfq.quantize_codebook`, `pyfq.svd_lowrank` and `pyfq.to_half` return, or
+    pruned arrays; those that no rule matches stay, and so do biases.
 
     Parameters
     ----------
@@ -36,8 +37,8 @@ def compress_network(network: Network, recipe: Recipe) -> Network:
     TypeError
         If an argument has the wrong type.
     ValueError
-        If weights cannot be compressed as asked; the message names them and the reason. A
-        precision is of files, and a residual of `linear`: layers of a network have neither.
+        If weights cannot be compressed as asked; the message names them and the reason. Layers of
+        a network have no residual, no factors of 2 bytes, and one dtype otherwise.
 
     Examples
     --------
@@ -65,7 +66,7 @@ def compress_network(network: Network, recipe: Recipe) -> Network:
             if rule is not None and not rule.copies and name not in words:
                 raise ValueError(f"weights must be an array, not {type(w).__name__}")
             if rule is not None and rule.precision is not None:
-                raise ValueError(f"precision {rule.precision!r} is of files, not of networks")
+                _refuse_precision(rule)
     shapes = {name: weights[name].shape for name in words}
     findings = {
         name: examine(name, words[name], weights[name], rule, recipe.budget)
@@ -80,5 +81,15 @@ def compress_network(network: Network, recipe: Recipe) -> Network:
         i = int(tensor.name.split(".")[1])
         with naming(tensor.name):
             v = w if rule.prune is None else rule.prune.apply(w).weights
-            layers[i] = replace(layers[i], weights=forms.make(v, tensor.word, rule))
+            made = forms.make(v, tensor.word, rule)
+            if rule.precision is not None:
+                made = Half(made.view(np.uint16), rule.precision)
+            layers[i] = replace(layers[i], weights=made)
     return replace(network, layers=tuple(layers))
+
+
+def _refuse_precision(rule: Rule) -> None:
+    if rule.precision not in FORMATS:
+        raise ValueError(f"precision {rule.precision!r} is of files: a network has one dtype")
+    if rule.lowrank is not None:
+        raise ValueError(f"precision {rule.precision!r} of lowrank is of files, not of networks")

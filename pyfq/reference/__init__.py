@@ -12,6 +12,7 @@ from .integer import matmul_integer, quantized_matmul
 from .linear import linear
 from .lowrank import svd_lowrank
 from .matmul import matmul
+from .mixed import linear_half, to_half
 from .network import forward_network
 from .observer import count_bins
 from .pack import pack, unpack
@@ -41,6 +42,7 @@ __all__ = [
     "fit_codebook",
     "forward_network",
     "linear",
+    "linear_half",
     "linear_sparse",
     "matmul",
     "matmul_integer",
@@ -57,6 +59,7 @@ __all__ = [
     "quantized_matmul",
     "select_kth",
     "svd_lowrank",
+    "to_half",
     "to_sparse",
     "train_epoch",
     "unpack",

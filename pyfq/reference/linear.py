@@ -4,6 +4,7 @@ import numpy as np
 
 from ..types import grid_of
 from .activation import activate
+from .convert import cast_from
 from .matmul import matmul
 from .pack import unpack
 from .quantize import dequantize, quantize
@@ -20,6 +21,8 @@ def linear(x, w, bias=None, *, activation=None, activation_bits=None):
         y = linear(linear(x, w.v), w.u)
         y = y if w.residual is None else y + linear(x, w.residual)
         return activate(y if bias is None else y + bias, activation)
+    if isinstance(w.bits, np.ndarray):  # of 2 bytes
+        return linear(x, cast_from(w.bits, w.format), bias, activation=activation)
     codes = unpack(w.packed, w.bits, w.shape[1], signed=w.signed)
     if activation_bits is None:
         reals = dequantize(codes, w.scale, w.zero_point, w.minimum, granularity=w.granularity)

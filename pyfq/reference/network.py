@@ -20,7 +20,7 @@ def forward_network(x, network):
                 continue
             if getattr(w, "scale", None) is None or getattr(w, "bits", 8) > 8:
                 bits = None  # inputs become codes only where weights are codes
-            multiply = linear_sparse if hasattr(w, "format") else linear
+            multiply = linear_sparse if hasattr(w, "positions") else linear
             x = multiply(x, w, layer.bias, activation=layer.activation, activation_bits=bits)
         if network.output_mean is not None:
             x = network.output_scale * x + network.output_mean
