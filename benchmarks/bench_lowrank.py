@@ -28,8 +28,9 @@ def cases(quick: bool) -> list[Case]:
 
 
 def case(m: int, n: int, rank: int) -> Case:
-    # Products with the matrix, 5 times by its transpose and itself, and two more.
-    flops = 12 * 2 * m * n * (rank + OVERSAMPLING)
+    # Products with the matrix: of each block by it and its transpose, and of the left factor.
+    blocks, vectors = 6 if rank < 0.1 * min(m, n) else 4, -(-(rank + OVERSAMPLING) // 2)
+    flops = 2 * m * n * (2 * blocks * vectors + rank)
     return Case(
         f"{m} x {n} rank {rank}", partial(factors, m, n, rank), moved=4 * (m * n + rank * (m + n)),
         elements=m * n, flops=flops, unit="float32", targets=FASTER,

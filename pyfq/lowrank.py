@@ -26,8 +26,11 @@ FIRST_RANK = 16
 MODERATE = 60
 # Rows of a matrix that OpenBLAS takes on one thread.
 UNSHARED = 32
-# How often a matrix is squared before its trace bounds its largest eigenvalue.
-SQUARINGS = 5
+# Vectors of a block at least, where there is room: rounding may hide what a few of them would find.
+LEAST_BLOCK = 16
+# Passes that make a block of a basis orthogonal to the blocks before it, at most; two are enough
+# but where a block is mostly rounding.
+PASSES = 4
 EPS = float(np.finfo(np.float64).eps)
 # Ratio of squares of pivots below which a Cholesky factor is not trusted.
 ILL = 64 * EPS
@@ -233,9 +236,11 @@ def svd_lowrank(
     oversampling : int
         Of the randomized method, at least 0: columns of the random matrix beyond the rank.
     power_iterations : int, optional
-        Of the randomized method, at least 0: multiplications by :math:`A^T A`, shifted, which bring
-        the result nearer to the best. By default 5 if the rank is below a tenth of the smaller
-        extent of w, else 3.
+        Of the randomized method, at least 0: multiplications by :math:`A A^T`, which bring the
+        result nearer to the best; it is taken from all of them together (block Krylov). By default
+        5 if the rank is below a tenth of the smaller extent of w, else 3, of half as many vectors,
+        but 16: of more singular values than that which are equal to the last bit, some may be
+        missed.
     x : (..., in_features) float32 or float64, optional
         Inputs X of the layer. At most one of `x`, `gram` and `scale` may be given.
     gram : (in_features, in_features) float32 or float64, optional
@@ -275,8 +280,8 @@ def svd_lowrank(
     ----------
     Eckart & Young 1936, The approximation of one matrix by another of lower rank, Psychometrika 1;
     Halko, Martinsson & Tropp 2011, Finding structure with randomness, arXiv 0909.4061, algorithms
-    4.4 and 5.1; Wang et al. 2024, SVD-LLM, arXiv 2403.07378; Yuan et al. 2023, ASVD, arXiv
-    2312.05821; Feng et al. 2024, Faster randomized SVD with dynamic shifts, arXiv 2404.09276;
+    4.1 and 5.1; Wang et al. 2024, SVD-LLM, arXiv 2403.07378; Yuan et al. 2023, ASVD, arXiv
+    2312.05821; Musco & Musco 2015, Randomized block Krylov methods, arXiv 1504.05477;
     Yamazaki et al. 2015, Mixed-precision Cholesky QR factorization, SIAM J. Sci. Comput. 37(3).
 
     Examples
@@ -457,11 +462,13 @@ def _randomized(
     total = float(np.einsum("ij,ij->", a, a, dtype=np.float64))
     trial = min(FIRST_RANK, most) if rank is None else rank
     while True:
-        iterations = power_iterations
-        if iterations is None:
+        count = min(trial + oversampling, most)
+        if power_iterations is None:
+            block = min(count, max(-(-count // 2), LEAST_BLOCK))
             iterations = 5 if trial < 0.1 * most else 3
-        rows = _range_of(a, min(trial + oversampling, most), iterations, seed)
-        left, s = _rotated(rows, a)
+        else:
+            block, iterations = count, power_iterations
+        left, s = _rotated(*_krylov_basis(a, block, iterations, seed))
         beyond = max(total - float(s @ s), 0.0)
         if rank is not None or trial == most:
             return left, s, beyond
@@ -470,26 +477,58 @@ def _randomized(
         trial = min(2 * trial, most)
 
 
-def _range_of(a: NDArray, count: int, iterations: int, seed: int) -> NDArray:
-    """Return rows, an orthonormal basis of what `a` maps random vectors and their images to."""
-    random = np.random.default_rng(seed).standard_normal((count, a.shape[1]), a.dtype)
-    left, _ = _orthonormal(matmul(random, a, transpose_b=True))
-    right = shifted = None
-    for _ in range(iterations):
-        image = matmul(left, a)
-        if shifted is not None:
-            image -= matmul(shifted, right)
-        right, _ = _orthonormal(image)
-        left, inverse = _orthonormal(matmul(right, a, transpose_b=True))
-        shifted = None if inverse is None else _shift(inverse).astype(a.dtype)
-    return _orthonormal(left)[0]  # again: now to the last bit
+def _krylov_basis(a: NDArray, block: int, iterations: int, seed: int) -> tuple[NDArray, NDArray]:
+    """Return rows, orthonormal, and their images under `a`.
+
+    They are a basis of what `a` maps `block` random vectors to, and of its images under powers of
+    ``a @ a.T`` up to `iterations`, as far as there is room.
+    """
+    count = min((iterations + 1) * block, min(a.shape))
+    basis, images = np.empty((count, len(a)), a.dtype), np.empty((count, a.shape[1]), a.dtype)
+    generator = np.random.default_rng(seed)
+
+    def fresh(rows: int, images: bool) -> NDArray:
+        random = generator.standard_normal((rows, a.shape[images]), a.dtype)
+        return matmul(random, a, transpose_b=True) if images else random
+
+    rows = fresh(block, True)
+    for start in range(0, count, block):
+        stop = min(start + block, count)
+        basis[start:stop] = _orthonormal_to(basis[:start], rows[: stop - start], fresh)
+        matmul(basis[start:stop], a, out=images[start:stop])
+        if stop < count:
+            rows = matmul(images[start:stop], a, transpose_b=True)
+    return basis, images
 
 
-def _orthonormal(y: NDArray) -> tuple[NDArray, NDArray[np.float64] | None]:
-    """Return an orthonormal basis of the rows of `y`, and what y must be multiplied by to give it.
+def _orthonormal_to(
+    basis: NDArray, rows: NDArray, fresh: Callable[[int, bool], NDArray]
+) -> NDArray:
+    """Return an orthonormal basis of some rows, orthogonal to those of `basis`.
 
-    The second, the inverse of the Cholesky factor of ``y @ y.T``, takes a fraction of the time of
-    reflections; what is too ill-conditioned for it, even in float64, is left to those.
+    Twice is enough, but where rows are so near to each other, or to `basis`, that what is left of
+    them is mostly rounding: `fresh` ones take their place, images if there may be others.
+    """
+    enough = math.sqrt(np.finfo(rows.dtype).eps)
+    for i in range(PASSES):
+        before = np.linalg.norm(rows, axis=1).max()
+        rows = rows - matmul(matmul(rows, basis, transpose_b=True), basis)
+        weak = np.linalg.norm(rows, axis=1) <= enough * before
+        if weak.any():
+            rows[weak] = fresh(int(weak.sum()), i == 0)
+        rows, least = _orthonormal(rows)
+        if least > enough * before and not weak.any():
+            break
+    rows -= matmul(matmul(rows, basis, transpose_b=True), basis)
+    return _orthonormal_again(rows)
+
+
+def _orthonormal(y: NDArray) -> tuple[NDArray, float]:
+    """Return an orthonormal basis of the rows of `y`, and the least distance of one to the others.
+
+    The inverse of the Cholesky factor of ``y @ y.T``, which y is multiplied by, takes a fraction of
+    the time of reflections; what is too ill-conditioned for it, even in float64, is left to those,
+    and its least distance called 0.
     """
     wide = y.astype(np.float64)
     try:
@@ -498,8 +537,15 @@ def _orthonormal(y: NDArray) -> tuple[NDArray, NDArray[np.float64] | None]:
         inverse = np.zeros((len(y), len(y)))
     pivots = np.diag(inverse)
     if not pivots.min() ** 2 > ILL * pivots.max() ** 2:
-        return np.ascontiguousarray(np.linalg.qr(y.T)[0].T), None
-    return matmul(inverse.astype(y.dtype), y), inverse
+        return np.ascontiguousarray(np.linalg.qr(y.T)[0].T), 0.0
+    return matmul(inverse.astype(y.dtype), y), 1 / float(pivots.max())
+
+
+def _orthonormal_again(y: NDArray) -> NDArray:
+    """Return an orthonormal basis of rows that nearly are one: of the inverse root two terms."""
+    wide = y.astype(np.float64)
+    off = matmul(wide, wide, transpose_b=True) - np.eye(len(y))
+    return y - matmul((off / 2).astype(y.dtype), y)
 
 
 def _inverse_factor(gram: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -521,30 +567,16 @@ def _inverse_factor(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     return inverse
 
 
-def _shift(inverse: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return `inverse`, of the factor of a Gram matrix, times half the least eigenvalue of that.
-
-    With so much taken off, A^T A has the same eigenvectors, but those that are wanted stand out
-    more. The eigenvalue is taken a little too small, from the trace of a power of the inverse.
-    """
-    power = matmul(inverse, inverse, transpose_b=True)
-    trace = np.trace(power)
-    power /= trace
-    for _ in range(SQUARINGS):
-        power = matmul(power, power)
-    return inverse / (2 * trace * np.trace(power) ** 0.5**SQUARINGS)
-
-
-def _rotated(rows: NDArray, a: NDArray) -> tuple[NDArray, NDArray[np.float64]]:
-    """Return left singular vectors, as rows, and values of ``rows.T @ rows @ a``."""
-    image = matmul(rows, a).astype(np.float64)
-    if a.dtype == np.float32:  # whose digits are in the squares, too
+def _rotated(rows: NDArray, images: NDArray) -> tuple[NDArray, NDArray[np.float64]]:
+    """Return left singular vectors, as rows, and values of ``rows.T @ images``."""
+    image = images.astype(np.float64)
+    if rows.dtype == np.float32:  # whose digits are in the squares, too
         squares, rotation = np.linalg.eigh(matmul(image, image, transpose_b=True))
         squares, rotation = np.maximum(squares[::-1], 0), rotation[:, ::-1]
         s = np.sqrt(squares)
     else:
         rotation, s, _ = np.linalg.svd(np.linalg.qr(image.T, mode="r").T)
-    return matmul(np.ascontiguousarray(rotation.T.astype(a.dtype)), rows), s
+    return matmul(np.ascontiguousarray(rotation.T.astype(rows.dtype)), rows), s
 
 
 def _left_out(s: NDArray[np.float64], beyond: float) -> NDArray[np.float64]:

@@ -27,9 +27,10 @@ def svd_lowrank(
     if method == "randomized":
         dtype = w.dtype if gram is None and scale is None else np.float64
         columns = min(rank + oversampling, *w.shape)
-        random = np.random.default_rng(seed).standard_normal((columns, w.shape[1]), dtype)
         if power_iterations is None:
+            columns = min(columns, max(-(-columns // 2), 16))
             power_iterations = 5 if rank < 0.1 * min(w.shape) else 3
+        random = np.random.default_rng(seed).standard_normal((columns, w.shape[1]), dtype)
         basis = find_range(a, random.T, power_iterations)
         projected = basis @ (basis.T @ a)
     left, s, _ = np.linalg.svd(projected, full_matrices=False)
@@ -44,15 +45,13 @@ def svd_lowrank(
 
 
 def find_range(a, random, power_iterations):
-    """Return a basis of the range of `a`: Halko et al. 2011, 4.4, with shifts."""
-    left = np.linalg.qr(a @ random)[0]
-    right = factor = None
+    """Return a basis of ``a @ random`` and its images under powers of ``a @ a.T``."""
+    block = np.linalg.qr(a @ random)[0]
+    basis = block
     for _ in range(power_iterations):
-        image = a.T @ left
-        if right is not None:  # of (a.T @ a - shift * I) @ right, whose range is the same
-            s = np.linalg.svd(factor, compute_uv=False)
-            shift = s[-1] ** 2 / np.sum((s[-1] / s) ** 64) ** (1 / 32) / 2
-            image -= shift * right @ np.linalg.pinv(factor)
-        right = np.linalg.qr(image)[0]
-        left, factor = np.linalg.qr(a @ right)
-    return left
+        room = min(a.shape) - basis.shape[1]
+        block = (a @ (a.T @ block))[:, :room]
+        for _ in range(2):
+            block = np.linalg.qr(block - basis @ (basis.T @ block))[0]
+        basis = np.hstack([basis, block])
+    return basis
