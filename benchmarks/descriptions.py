@@ -1,6 +1,6 @@
 """Print the sentences of scikit-learn's descriptions of its data sets, one a line.
 
-They are English that was looked at when nothing was chosen: ``sentences.py --text`` takes them.
+No method or setting was chosen by them; ``sentences.py --text`` takes what this prints.
 """
 
 import re
