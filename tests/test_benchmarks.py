@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,20 @@ def test_benchmarks_run_without_torch(tmp_path, monkeypatch):
     assert {case["topic"] for case in result["cases"]} == {"convert"}
     assert {c["threads"] for case in result["cases"] for c in case["contenders"]} == {1, None}
     assert "not installed" in printed.partition("\nconvert\n")[2]
+
+
+def test_benchmarks_of_sentences_take_prose(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from descriptions import sentences_of
+
+    prose = "The measured widths are given in\nmillimetres, of petals and of sepals."
+    table = "Missing | values of this table are described as none at all."
+    link = "See the archive at https://example.org for everything about it."
+    assert sentences_of(f"{prose} Short one.\n\n{table}\n\n{link}") == [prose.replace("\n", " ")]
+
+
+def test_extras_want_one_torch():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = extras["optional-dependencies"]
+    pinned = [x for x in extras["oracles"] if x.startswith("torch==")]
+    assert extras["encoder"][:1] == pinned

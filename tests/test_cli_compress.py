@@ -264,6 +264,10 @@ def test_no_bar_and_no_remarks_in_a_pipe(source, tmp_path, capsys):
         (["--method", "lowrank", "--seed", "3"], "--seed goes with --svd randomized"),
         (["--method", "lowrank", "--prune-ratio", "0.5"], "lowrank and prune do not go together"),
         (["--method", "float16", "--recipe", "r.toml"], "--recipe says it all"),
+        (["--bits", "4", "--scale-bits", "8"], "--scale-bits goes with --method nf4, fp4, log2"),
+        (["--method", "mse", "--calibration", "mse"], "--calibration goes with --method nf4, fp4"),
+        (["--method", "lloyd", "--per-row", "--calibration", "mse"], "has none but for PerGroup"),
+        (["--scale-bits", "8", "--recipe", "r.toml"], "--recipe says it all"),
         (["--target-bits", "4", "--bits", "4"], "leave out --bits"),
         (["--target-bits", "4", "--choices", "2;3"], "--choices: expected numbers like"),
         (["--target-bits", "4", "--choices", "2,17"], "choices[1] must be 1 ... 16, not 17"),
@@ -530,6 +534,22 @@ def test_a_recipe_of_every_method(source, tmp_path, capsys):
     assert "-> a.weight_residual_packed" in out
     assert run("compress", source, "-o", tmp_path / "o.npz", "--recipe", recipe) == 1
     assert "npz cannot hold BF16" in capsys.readouterr().err
+
+
+def test_tables_with_scales_in_codes_and_bits_of_a_budget(source, tmp_path, capsys):
+    packed, dense, back = (tmp_path / f"{name}.safetensors" for name in ("q", "d", "b"))
+    flags = ["--method", "lloyd", "--calibration", "mse", "--scale-bits", "8"]
+    flags += ["--target-bits", "4.5", "--choices", "3,4,5"]
+    assert run("compress", source, "-o", packed, *flags, "--json", "-") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["budget"]["used"] <= 4.5
+    rows = {row["name"]: row for row in report["tensors"]}
+    assert rows["a.weight"]["method"].endswith(" bits per 64 mse, scales of 8 bits")
+    assert run("compress", source, "-o", dense, *flags, "--dense") == 0
+    assert run("decompress", packed, "-o", back) == 0
+    same(tensors_of(back), tensors_of(dense))
+    assert "a.weight_scale_packed" in tensors_of(packed)
+    assert "a.weight_scale" not in tensors_of(packed)
 
 
 def test_dry_run_chooses_bits_and_writes_nothing(source, tmp_path, capsys):

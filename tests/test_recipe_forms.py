@@ -56,6 +56,14 @@ RULES = {
     "lloyd tensor": rule(codebook=QuantizeCodebook("lloyd", 1, PerTensor())),
     "levels": rule(codebook=QuantizeCodebook((-1.0, 0.0, 0.25, 1.0, 1.5), granularity=PerGroup(7))),
     "pruned": rule(prune=Prune("nm", (2, 4)), codebook=QuantizeCodebook("nf4")),
+    "mse": rule(codebook=QuantizeCodebook("log2", 3, PerRow(), calibration="mse")),
+    "double": rule(codebook=QuantizeCodebook("nf4", calibration="mse", scale_bits=8)),
+    "double lloyd": rule(
+        codebook=QuantizeCodebook(
+            "lloyd", 3, PerGroup(2), "quantile", calibration="mse", scale_bits=5
+        )
+    ),
+    "double tensor": rule(codebook=QuantizeCodebook("fp4", None, PerTensor(), scale_bits=16)),
     "rank": rule(lowrank=Factorize(3)),
     "ratio": rule(lowrank=Factorize(ratio=0.5), precision="bfloat16"),
     "random": rule(lowrank=Factorize(4, method="randomized", seed=7), precision="float16"),
@@ -93,7 +101,13 @@ def test_dense_is_what_decompress_returns(how, word):
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (3, 4, 10), (6, 13)])
-@pytest.mark.parametrize("how", ["nf4", "fp4", "log2", "lloyd", "lloyd row", "bfloat16"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("nf4", "fp4", "log2", "lloyd", "lloyd row", "bfloat16"),
+        *("mse", "double", "double lloyd", "double tensor"),
+    ],
+)
 def test_codebooks_and_precision_are_of_any_shape(how, shape):
     w = weights(shape)
     (tensor,) = compress({"w": w}, Recipe((RULES[how],)))
@@ -113,6 +127,35 @@ def test_codebook_parts_are_those_of_quantize_codebook():
     np.testing.assert_array_equal(tensor.parts["w_levels"], q.levels, strict=True)
     np.testing.assert_array_equal(tensor.parts["w_scale"], q.scale, strict=True)
     assert tensor.plan.bits_per_weight == 4 + 32 / 64 + 16 * 32 / w.size
+
+
+def test_scales_in_codes_are_those_of_quantize_codebook():
+    w = weights((24, 40))  # 480 scales: two blocks, of 256 and 224
+    (tensor,) = compress({"w": w}, Recipe((RULES["double lloyd"],)))
+    how = {"calibration": "mse", "scale_bits": 5, "initialization": "quantile"}
+    q = pyfq.quantize_codebook(w, "lloyd", 3, granularity=PerGroup(2), **how)
+    parts = {name: x.shape for name, x in tensor.parts.items()}
+    assert parts == {
+        "w_packed": (24, 15),
+        "w_levels": (1, 8),
+        "w_scale_packed": (300,),
+        "w_scale_scale": (2,),
+        "w_scale_minimum": (2,),
+    }
+    assert tensor.plan.nbytes_after == q.nbytes == 24 * 15 + 32 + 300 + 16
+    restored = restore_tensor(tensor.plan, tensor.parts)
+    for name in ("packed", "levels", "scale"):
+        np.testing.assert_array_equal(getattr(restored, name), getattr(q, name), strict=True)
+    np.testing.assert_array_equal(restored.dequantize(), q.dequantize(), strict=True)
+
+
+def test_a_budget_counts_scales_in_codes():
+    w = weights((64, 128))
+    asking = rule(codebook=QuantizeCodebook("lloyd", "budget", scale_bits=8))
+    for trial in examine("w", "F32", w, asking, Budget(4, (2, 5))).trials:
+        q = pyfq.quantize_codebook(w, "lloyd", trial.bits, scale_bits=8)
+        assert trial.nbytes == q.nbytes
+        assert trial.error == pytest.approx(10 ** (-q.error(w).sqnr / 10), rel=1e-12)
 
 
 def test_factors_are_those_of_svd_lowrank():
@@ -226,7 +269,7 @@ OF_BUDGET = (
 
 @pytest.mark.parametrize("bits", [4.6, 5.5, 8.0])
 @pytest.mark.parametrize("sensitivity", [(), (("c*", 0.01), ("*", 2.0))])
-@pytest.mark.parametrize("error", ["relative", "squared"])
+@pytest.mark.parametrize("error", ["relative", "absolute"])
 def test_budget_has_the_least_error_of_all_choices(bits, error, sensitivity):
     choices = (2, 3, 4, 8, 16)
     recipe = Recipe(OF_BUDGET, Budget(bits, choices, error, sensitivity))
@@ -270,7 +313,7 @@ def test_budget_measures_after_pruning():
     )
     squared = ((w.astype(np.float64) - dense.parts["w"]) ** 2).sum()
     total = (w.astype(np.float64) ** 2).sum()
-    for error, expected in (("relative", squared / total), ("squared", squared)):
+    for error, expected in (("relative", squared / total), ("absolute", squared)):
         budget = Budget(4, (2, 8), error, (("w", 10.0),))
         finding = examine("w", "F32", w, asking, budget)
         assert finding.trials[1].error == pytest.approx(10 * expected, rel=1e-9)
@@ -282,6 +325,7 @@ def test_budget_measures_after_pruning():
         *(rule(quantize=Quantize("budget", scheme)) for scheme in SCHEMES),
         rule(codebook=QuantizeCodebook("log2", "budget")),
         rule(codebook=QuantizeCodebook("lloyd", "budget")),
+        rule(codebook=QuantizeCodebook("lloyd", "budget", calibration="mse", scale_bits=8)),
     ],
 )
 def test_a_tensor_of_zeros_has_no_error_at_any_width(asking):
@@ -314,6 +358,8 @@ def test_a_budget_that_is_too_small_says_what_would_do():
         ("nf4", "w_levels", np.inf, "'w_levels': expected finite numbers"),
         ("nf4", "w_scale", np.nan, "'w_scale': expected finite numbers"),
         ("fp4", "w_packed", 255, r"packed must hold codes 0 \.\.\. 14"),
+        ("double", "w_scale_scale", np.inf, "'w_scale_scale': expected finite numbers"),
+        ("double", "w_scale_minimum", np.nan, "'w_scale_minimum': expected finite numbers"),
         ("rank", "w_u", np.nan, "u must be finite"),
         ("factors", "w_u_scale", 0, "'w_u_scale': expected finite numbers other than 0"),
         ("both", "w_residual_shape", 3, r"'w_residual_shape': expected \(24, 40\)"),
@@ -331,7 +377,7 @@ def test_damaged_parts_are_refused(how, part, value, message):
         decompress_tensor(tensor.plan, parts)
 
 
-@pytest.mark.parametrize("how", ["nf4", "rank", "bfloat16"])
+@pytest.mark.parametrize("how", ["nf4", "double", "rank", "bfloat16"])
 def test_parts_of_another_shape_are_refused(how):
     (tensor,) = compress({"w": weights((24, 40))}, Recipe((RULES[how],)))
     parts = {name: array[:1] for name, array in tensor.parts.items()}

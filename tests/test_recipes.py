@@ -53,10 +53,11 @@ def test_recipe_settings_are_a_recipe():
             Rule(("i*",), codebook=QuantizeCodebook((-1.0, 0.0, 2.0), granularity=PerRow())),
             Rule(("j*",), Prune("ratio", 0.5), codebook=QuantizeCodebook("lloyd", 3, seed=4)),
             Rule(("k*",), codebook=QuantizeCodebook("fp4", granularity=PerTensor())),
+            Rule(("k2*",), codebook=QuantizeCodebook("nf4", calibration="mse", scale_bits=6)),
             Rule(("l*",), precision="bfloat16"),
             Rule(("*",), quantize=Quantize("budget")),
         ),
-        Budget(4.5, (2, 4), "squared", (("j*", 2.0),)),
+        Budget(4.5, (2, 4), "absolute", (("j*", 2.0),)),
     )
     assert parse_recipe(recipe.settings()) == recipe
 
@@ -129,6 +130,12 @@ def test_recipes_in_the_docs_are_recipes():
         ({"match": "*", "codebook": {"level": "nf4"}}, "did you mean 'levels'"),
         ({"match": "*", "codebook": {"bits": "budget"}}, "must not be 'budget' for levels 'nf4'"),
         ({"match": "*", "codebook": 4}, "expected a table"),
+        ({"match": "*", "codebook": {"calibration": "hqq"}}, "codebook: calibration must be one"),
+        ({"match": "*", "codebook": {"scale_bits": 17}}, r"scale_bits must be 1 \.\.\. 16, not 17"),
+        (
+            {"match": "*", "codebook": {"levels": "lloyd", "per": "row", "scale_bits": 8}},
+            "codebook: scale_bits is of scales: a table of codebook 'lloyd' has none",
+        ),
         ({"match": "*", "lowrank": {}}, "lowrank: one of rank, ratio, energy, tolerance must be"),
         ({"match": "*", "lowrank": {"ratio": 0.5, "energy": 0.5}}, "not ratio and energy"),
         ({"match": "*", "lowrank": {"rank": 0}}, "lowrank: rank must be at least 1, not 0"),
@@ -173,7 +180,7 @@ def test_parse_recipe_names_rule_and_reason(rule, message):
         ({"bits_per_weight": 4, "sensitivity": 3}, "sensitivity must be a table of globs"),
         ({"bits_per_weight": 4, "sensitivity": {"*": -1}}, r"sensitivity of '\*' must be 0"),
         ({"bits_per_weight": 4, "bits": 3}, "unknown key 'bits'"),
-        ({"bits_per_weight": 4, "error": "mse"}, "error must be one of 'relative', 'squared'"),
+        ({"bits_per_weight": 4, "error": "mse"}, "error must be one of 'relative', 'absolute'"),
     ],
 )
 def test_parse_recipe_refuses_a_budget(budget, message):

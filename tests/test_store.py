@@ -42,6 +42,8 @@ def same_weights(a, b):
             left, right = getattr(a, field.name), getattr(b, field.name)
             if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
                 identical(left, right)
+            elif isinstance(left, Quantized):
+                same_weights(left, right)
             else:
                 assert left == right, field.name
 
@@ -252,6 +254,14 @@ def test_a_network_that_was_compressed_is_loaded_quantized(dense, tmp_path, flag
         (
             ["--method", "lloyd", "--bits", "3", "--per-row"],
             lambda w: pyfq.quantize_codebook(w, "lloyd", 3, granularity=PerRow()),
+        ),
+        (
+            ["--method", "nf4", "--per-tensor", "--calibration", "mse"],
+            lambda w: pyfq.quantize_codebook(w, granularity=PerTensor(), calibration="mse"),
+        ),
+        (
+            ["--method", "lloyd", "--bits", "3", "--calibration", "mse", "--scale-bits", "8"],
+            lambda w: pyfq.quantize_codebook(w, "lloyd", 3, calibration="mse", scale_bits=8),
         ),
         (["--rank", "5"], lambda w: dataclasses.replace(pyfq.svd_lowrank(w, 5), error=None)),
         (["--method", "bfloat16"], lambda w: pyfq.to_half(w, "bfloat16")),

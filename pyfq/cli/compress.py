@@ -66,7 +66,8 @@ methods:
   rtn                          codes of --bits (8), rounded to nearest, one scale a group
   mse, percentile, aciq, hqq   the same with scales found otherwise: pyfq.quantize, calibration
   nf4, fp4                     codes of 4 bits for the levels of a table, as bitsandbytes has them
-  log2, lloyd                  codes of --bits (4) for powers of two, or for levels fitted
+  log2, lloyd                  codes of --bits (4) for powers of two, or for levels fitted; of these
+                               four, --calibration mse and --scale-bits 8 give better and fewer bits
   lowrank                      two thin factors, by --rank ...; quantized too with --bits
   bfloat16, float16            floats of 2 bytes
 
@@ -75,6 +76,8 @@ examples:
   pyfq compress ./all-MiniLM-L6-v2 -o q4 --bits 4 --scheme affine --group-size 64
   pyfq compress ./all-MiniLM-L6-v2 -o nf4 --method nf4 --plot error.png
   pyfq compress ./all-MiniLM-L6-v2 -o mixed --target-bits 4.25 --scheme affine
+  pyfq compress ./all-MiniLM-L6-v2 -o best --target-bits 4.25 --method lloyd --calibration mse \\
+      --scale-bits 8                       the least loss at this size
   pyfq compress model.safetensors -o thin --rank-energy 0.99 --svd randomized
   pyfq compress model.safetensors -o thin --method lowrank --bits 8 --exclude '*embeddings*'
   pyfq compress model.safetensors -o half --method bfloat16 --min-size 1
@@ -96,7 +99,8 @@ a recipe (the first rule that matches a name decides; no method: copied):
 
   [[rule]]
   match = "*embeddings*"
-  codebook = {{ levels = "lloyd", bits = 3 }} # or "nf4", "fp4", "log2", [-1.0, 0.0, 1.0]
+  codebook = {{ levels = "lloyd", bits = 3, calibration = "mse", scale_bits = 8 }}
+                                           # levels also "nf4", "fp4", "log2", [-1.0, 0.0, 1.0]
 
   [[rule]]
   match = "*"

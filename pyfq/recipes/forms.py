@@ -8,6 +8,9 @@ Codes of `pyfq.quantize` are told of in `pyfq.recipes.layout`. Of the others, a 
 | ``codebook`` | ``X_packed`` | U8 | ``(..., ceil(cols * bits / 8))`` | codes, packed |
 | | ``X_levels`` | F32 or F64 | ``(1, levels)``, ``(rows, levels)`` | the table, or one a row |
 | | ``X_scale`` | F32 or F64 | ``(1,)``, ``(..., 1)``, ``(..., groups)`` | what multiplies levels |
+| | ``X_scale_packed`` | U8 | ``(ceil(scales * scale_bits / 8),)`` | in its place, codes of scales |
+| | ``X_scale_scale`` | F32 or F64 | ``(ceil(scales / 256),)`` | step between these |
+| | ``X_scale_minimum`` | F32 or F64 | ``(ceil(scales / 256),)`` | value of the lowest |
 | ``lowrank`` | ``X_u`` | that of the precision, or of X | ``(rows, rank)`` | left factor |
 | | ``X_v`` | the same | ``(rank, cols)`` | right factor |
 | | ``X_residual_...`` | | | codes of what their product lacks, format ``pyfq-packed`` |
@@ -24,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfq._check import refuse_not_finite
-from pyfq.codebook import Codebook
+from pyfq.codebook import CODEBOOK_PARTS, SCALE_BLOCK, Codebook, codebook_of, codebook_parts
 from pyfq.io.dtypes import DTYPES, nbytes_of
 from pyfq.lowrank import LowRank, break_even_rank
 from pyfq.quantize import Quantized
@@ -33,7 +36,7 @@ from pyfq.recipes.floats import computed_in, store, widen
 from pyfq.recipes.layout import Declaration
 from pyfq.recipes.methods import PRECISIONS, QuantizeCodebook
 from pyfq.recipes.recipe import Rule
-from pyfq.types import PerRow, grid_of
+from pyfq.types import PerGroup, PerRow, grid_of
 
 #: What weights become; an array holds floats in the dtype they are stored in.
 Form = Quantized | Codebook | LowRank | NDArray
@@ -97,9 +100,7 @@ def encode(name: str, word: str, form: Form, rule: Rule) -> dict[str, NDArray]:
     if isinstance(form, LowRank):
         return _encode_lowrank(name, word, form, rule)
     if isinstance(form, Codebook):
-        parts = {f"{name}_packed": form.packed, f"{name}_levels": form.levels}
-        scale = form.scale
-        return parts if scale is None else parts | {f"{name}_scale": np.atleast_1d(scale)}
+        return {f"{name}_{part}": array for part, array in codebook_parts(form).items()}
     if isinstance(form, Quantized):
         return layout.encode(name, form, rule.quantize)
     return {name: form}
@@ -163,26 +164,31 @@ def _declare_codebook(
     by_row = codebook.fits and isinstance(codebook.granularity, PerRow)
     tables = math.prod(shape[:-1]) if by_row else 1
     parts: Declaration = {f"{name}_levels": (real, (tables, codebook.count))}
-    if codebook.scaled:
-        scale_shape = grid_of(shape, codebook.granularity).parameter_shape or (1,)
-        parts[f"{name}_scale"] = (real, scale_shape)
-    packed_shape = (*shape[:-1], -(-cols * codebook.width // 8))
-    return parts | {f"{name}_packed": ("U8", packed_shape)}
+    packed = {f"{name}_packed": ("U8", (*shape[:-1], -(-cols * codebook.width // 8)))}
+    if not codebook.scaled:
+        return parts | packed
+    scale_shape = grid_of(shape, codebook.granularity).parameter_shape or (1,)
+    if codebook.scale_bits is None:
+        return parts | {f"{name}_scale": (real, scale_shape)} | packed
+    scales = math.prod(scale_shape)
+    block_shape = grid_of((scales,), PerGroup(SCALE_BLOCK)).parameter_shape
+    parts |= {f"{name}_scale_{part}": (real, block_shape) for part in ("scale", "minimum")}
+    scale_codes = ("U8", (-(-scales * codebook.scale_bits // 8),))
+    return parts | packed | {f"{name}_scale_packed": scale_codes}
 
 
 def _decode_codebook(
     name: str, shape: tuple[int, ...], codebook: QuantizeCodebook, parts: Mapping[str, NDArray]
 ) -> Codebook:
-    scale = None
-    if codebook.scaled:
-        parameter_shape = grid_of(shape, codebook.granularity).parameter_shape
-        scale = parts[f"{name}_scale"].reshape(parameter_shape)
-    levels = parts[f"{name}_levels"]
-    for part, reals_ in ((f"{name}_levels", levels), (f"{name}_scale", scale)):
-        if reals_ is not None and not np.isfinite(reals_).all():
-            raise ValueError(f"tensor {part!r}: expected finite numbers")
-    packed = parts[f"{name}_packed"]
-    return Codebook(packed, shape, codebook.width, codebook.granularity, levels, scale)
+    own = {}
+    for part in CODEBOOK_PARTS:
+        array = parts.get(f"{name}_{part}")
+        if array is None:
+            continue
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"tensor '{name}_{part}': expected finite numbers")
+        own[part] = array
+    return codebook_of(own, shape, codebook.width, codebook.granularity, codebook.scale_bits)
 
 
 def _factor_shapes(shape: tuple[int, ...], rule: Rule) -> dict[str, tuple[int, int]]:

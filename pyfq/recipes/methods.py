@@ -175,7 +175,7 @@ class QuantizeCodebook:
     bits : int or "budget", optional
         Bits of a code: 4 if not given, for "log2" 2 ... 8, for "lloyd" 1 ... 8, or as many as the
         budget of the recipe gives the tensor. Of numbers as many as they need, and not to be given.
-    granularity, initialization, seed, iterations
+    granularity, initialization, seed, iterations, calibration, scale_bits
         Its arguments.
 
     Raises
@@ -187,6 +187,8 @@ class QuantizeCodebook:
     --------
     >>> print(QuantizeCodebook("lloyd", 3, PerRow()))
     lloyd 3 bits per row
+    >>> print(QuantizeCodebook("nf4", calibration="mse", scale_bits=8))
+    nf4 per 64 mse, scales of 8 bits
     >>> QuantizeCodebook((-1.0, 0.0, 1.0)).width
     2
     """
@@ -197,6 +199,8 @@ class QuantizeCodebook:
     initialization: Initialization = "kmeans++"
     seed: int = 0
     iterations: int = 300
+    calibration: Literal["absmax", "mse"] = "absmax"
+    scale_bits: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the function would refuse."""
@@ -221,6 +225,8 @@ class QuantizeCodebook:
             table,
             self.width,
             granularity=self.granularity,
+            calibration=self.calibration,
+            scale_bits=self.scale_bits,
             initialization=self.initialization,
             seed=self.seed,
             iterations=self.iterations,
@@ -260,6 +266,10 @@ class QuantizeCodebook:
         if self.bits is not None:
             settings["bits"] = self.bits
         settings |= _granularity_settings(self.granularity)
+        if self.calibration != "absmax":
+            settings["calibration"] = self.calibration
+        if self.scale_bits is not None:
+            settings["scale_bits"] = self.scale_bits
         if self.fits:
             settings |= {"initialization": self.initialization, "seed": self.seed}
             settings["iterations"] = self.iterations
@@ -270,7 +280,10 @@ class QuantizeCodebook:
         words = self.levels if isinstance(self.levels, str) else f"{len(self.levels)} levels"
         if self.levels in ("log2", "lloyd"):
             words += " bits of the budget" if self.bits == BUDGET else f" {self.width} bits"
-        return f"{words} {_granularity_words(self.granularity)}"
+        words += f" {_granularity_words(self.granularity)}"
+        if self.calibration != "absmax":
+            words += f" {self.calibration}"
+        return words if self.scale_bits is None else f"{words}, scales of {self.scale_bits} bits"
 
 
 @dataclass(frozen=True)

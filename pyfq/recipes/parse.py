@@ -16,7 +16,7 @@
 
     [[rule]]
     match = "*output*"
-    codebook = "nf4"                          # or { levels = "lloyd", bits = 3, per = "row" }
+    codebook = "nf4"                          # or { levels = "lloyd", bits = 3, scale_bits = 8 }
 
     [[rule]]
     match = "*"
@@ -28,7 +28,7 @@
     [budget]
     bits_per_weight = 6.0                     # of all that is not copied, scales counted
     choices = [2, 3, 4, 8]                    # what bits = "budget" can be
-    error = "relative"                        # to the squares of a tensor; or "squared"
+    error = "relative"                        # to the squares of a tensor; or "absolute"
     sensitivity = { "*query*" = 4.0 }         # what an error counts, where it is not 1
 """
 
@@ -61,7 +61,10 @@ _PRUNE_KEYS = (*PRUNERS, "nm", "per", "group_size")
 _QUANTIZE_KEYS = (
     "bits", "scheme", "per", "group_size", "rounding", "range", "scale", "seed", "calibration",
 )  # fmt: skip
-_CODEBOOK_KEYS = ("levels", "bits", "per", "group_size", "initialization", "seed", "iterations")
+_CODEBOOK_KEYS = (
+    "levels", "bits", "per", "group_size", "calibration", "scale_bits", "initialization", "seed",
+    "iterations",
+)  # fmt: skip
 _LOWRANK_KEYS = (*RANKS, "method", "seed", "residual")
 _BUDGET_KEYS = ("bits_per_weight", "choices", "error", "sensitivity")
 

@@ -173,10 +173,10 @@ class Budget:
         weights. Those whose rule has bits "budget" get what the others leave.
     choices : tuple of int
         Widths to choose from, each once, 1 ... 16; codebooks have those up to 8.
-    error : "relative" or "squared"
-        What is least, summed over tensors: :math:`\sum (w - \hat w)^2 / \sum w^2`, which is the
-        relative error of the outputs of a layer whose inputs are independent, whatever its size; or
-        :math:`\sum (w - \hat w)^2`, as `pyfq.allocate_bits` has it.
+    error : "relative" or "absolute"
+        What is least, summed over tensors, as `pyfq.allocate_bits` has it:
+        :math:`\sum (w - \hat w)^2 / \sum w^2`, which is the relative error of the outputs of a
+        layer whose inputs are independent, whatever its size; or :math:`\sum (w - \hat w)^2`.
     sensitivity : tuple of (str, float)
         Globs, and what the error of the tensors counts whose name one matches, the first of
         several; 1 for the others.
@@ -195,7 +195,7 @@ class Budget:
 
     bits_per_weight: float
     choices: tuple[int, ...] = CHOICES
-    error: Literal["relative", "squared"] = "relative"
+    error: Literal["relative", "absolute"] = "relative"
     sensitivity: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
@@ -207,7 +207,7 @@ class Budget:
             as_count(bits, f"choices[{i}]", 1, 16)
         if not self.choices or len(set(self.choices)) < len(self.choices):
             raise ValueError(f"choices must be widths, each once, not {self.choices!r}")
-        as_choice(self.error, "error", ("relative", "squared"))
+        as_choice(self.error, "error", ("relative", "absolute"))
         if not isinstance(self.sensitivity, tuple):
             raise TypeError(f"sensitivity must be a tuple of pairs, not {self.sensitivity!r}")
         for glob, factor in self.sensitivity:
