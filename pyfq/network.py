@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from . import _native
 from ._check import FLOATS, as_choice, as_count, as_input, as_output, refuse_not_finite
 from .activation import Activation, as_activation
-from .calibrate import input_codes
+from .static_codes import input_codes
 from .clipping import Signs
 from .codebook import Codebook
 from .errors import NOT_FINITE, FqError
