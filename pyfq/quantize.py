@@ -244,8 +244,7 @@ def quantize(
     zero_point : int or array of integers, optional
         Code of 0 for a given scale and scheme affine, within the codes; 0 if not given.
     calibration : str
-        Where scale, zero point and minimum come from; the formulas are in the reference of
-        :doc:`calibrate </reference/calibrate>`.
+        Where scale, zero point and minimum come from.
 
         - ``"minmax"``: the range, as above;
         - ``"mse"``: that of 80 clipped ranges whose codes have the least squared error;
@@ -298,13 +297,13 @@ def quantize(
     >>> quantize(w, 8, scheme="affine", granularity=PerTensor()).zero_point
     array(109, dtype=uint8)
     >>> rng = np.random.default_rng(0)
-    >>> w = rng.standard_normal((64, 256), np.float32)
-    >>> how = {"scheme": "minmax", "granularity": PerGroup(64)}
-    >>> for calibration in ("minmax", "mse", "als"):
-    ...     print(round(quantize(w, 2, calibration=calibration, **how).error(w).sqnr, 1), "dB")
+    >>> w = rng.standard_normal((256, 64), np.float32)
+    >>> for word in ("minmax", "mse", "als"):
+    ...     q = quantize(w, 2, scheme="minmax", calibration=word)
+    ...     print(round(q.error(w).sqnr, 1), "dB")
     6.9 dB
-    9.3 dB
     9.6 dB
+    9.8 dB
     """
     w = as_input(w, "w", FLOATS)
     bits = as_count(bits, "bits", 1, 16)

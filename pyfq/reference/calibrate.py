@@ -250,7 +250,7 @@ def to_minus_0_3(a):
     fraction = np.finfo(a.dtype).nmant
     last = bits(8 * a.dtype.itemsize - 1 - fraction)
     lift, one = real(2.0**fraction), int(np.ones(1, a.dtype).view(bits)[0] >> last)
-    offset = lift + real(13 * one // 10 - 55 * 2 ** (fraction - int(last)) // 1000)
+    offset = lift + real(int(1.3 * one - 0.055 * 2.0 ** (fraction - int(last))))
     x = np.maximum(a, real(1e-9))
     logarithm = (x.view(bits) >> last).astype(a.dtype)
     y = (((logarithm * real(-0.3) + offset) - lift).astype(bits) << last).view(a.dtype)
