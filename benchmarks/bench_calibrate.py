@@ -21,8 +21,7 @@ def cases(quick: bool) -> list[Case]:
     group = PerGroup(64)
     return [
         *(_calibrating(word, layer, 4, group) for word in CALIBRATIONS[1:]),
-        _calibrating("mse", layer, 4, PerRow()),
-        _calibrating("als", layer, 4, PerRow()),
+        *(_calibrating(word, layer, 4, PerRow()) for word in CALIBRATIONS[1:]),
         _calibrating("als", layer, 4, PerTensor()),
         _calibrating("als", layer, 2, group),
         _calibrating("als", table, 4, group, ", embeddings"),
@@ -64,11 +63,11 @@ def calibrating(
     if calibration == "mse":
         contenders["numpy 80 clips"] = lambda: clips_in_numpy(w, bits, granularity)
     if calibration == "hqq" and hqq:
-        t = torch.from_numpy(w)
+        t, size = torch.from_numpy(w), 64 if granularity == PerGroup(64) else shape[1]
         contenders["hqq Quantizer"] = PerThreads(
             lambda _: (
                 lambda: hqq.Quantizer.quantize(
-                    t, bits, group_size=64, axis=1, device="cpu", compute_dtype=torch.float32
+                    t, bits, group_size=size, axis=1, device="cpu", compute_dtype=torch.float32
                 )
             )
         )
