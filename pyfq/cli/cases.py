@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 import pyfq
 from pyfq import PerColumn, PerGroup, PerRow, PerTensor, reference
 from pyfq.activation import ACTIVATIONS
+from pyfq.calibrate import CALIBRATIONS
 from pyfq.prune import Pruned
 from pyfq.quantize import ROUNDINGS, SCHEMES, Quantized
 
@@ -115,6 +116,23 @@ def quantize_cases() -> list[Case]:
             call = _with(w, 5, rounding=rounding, seed=seed)
             cases.append(_pair(f"{rounding} {label}", "quantize", call))
         cases.append(_fixed_point_case(w, label))
+    return cases
+
+
+def calibrate_cases() -> list[Case]:
+    """Scales that lose less than those of the range."""
+    five = np.array([[-50.0, 0, 1, 3, 100]])
+    how = {"scheme": "minmax", "calibration": "percentile", "percentile": 60}
+    codes = np.array([[0, 0, 1, 3, 3]], np.uint8)
+    known = Case("known", lambda: pyfq.quantize(five, 2, **how).codes, lambda: codes)
+    cases = [known]
+    for w, label in _of_both_dtypes():
+        for calibration in CALIBRATIONS[1:]:
+            for scheme in SCHEMES[calibration == "hqq" :]:
+                call = _with(w, 3, scheme=scheme, calibration=calibration, granularity=PerGroup(60))
+                cases.append(_pair(f"{calibration} {scheme} {label}", "quantize", call))
+            call = _with(w, 8, scheme="minmax", calibration=calibration, granularity=PerTensor())
+            cases.append(_pair(f"{calibration} of a tensor {label}", "quantize", call))
     return cases
 
 
@@ -539,6 +557,7 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "select": select_cases,
     "prune": prune_cases,
     "quantize": quantize_cases,
+    "calibrate": calibrate_cases,
     "distortion": distortion_cases,
     "pack": pack_cases,
     "convert": convert_cases,

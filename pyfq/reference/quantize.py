@@ -3,7 +3,9 @@
 import numpy as np
 
 from ..types import PerRow, grid_of
+from .calibrate import block_sum, calibrate, near_one
 from .grouping import each_group, reduce_groups, spread
+from .step import find_step, step_of
 
 
 def quantize(
@@ -16,6 +18,8 @@ def quantize(
     range="narrow",
     scale=None,
     zero_point=None,
+    calibration="minmax",
+    percentile=99.9,
     seed=None,
     reciprocal=False,
 ):
@@ -26,22 +30,50 @@ def quantize(
     shape = grid_of(w.shape, granularity).parameter_shape
     unsigned = np.uint8 if bits <= 8 else np.uint16
     minimum = None
+
+    def encode(scale, zero_point, minimum):
+        zeros = np.zeros(shape, np.int64) if zero_point is None else zero_point.astype(np.int64)
+        zeros = spread(zeros, w.shape, granularity)
+        x = _ratio(w, scale, minimum, granularity, reciprocal)
+        ends = ((end - zeros).astype(w.dtype) for end in (low, high))
+        codes = _round(np.clip(x, *ends), rounding, seed)
+        return (codes.astype(np.int64) + zeros).astype(_code_dtype(bits, signed))
+
     if scale is None or isinstance(scale, str):
         scale, zero_point, minimum = _parameters(w, scheme, granularity, low, high, scale)
+        if calibration != "minmax" and w.size:
+            plain = scale, zero_point, minimum
+            found = calibrate(w, bits, calibration, scheme, granularity, low, high, percentile)
+            found = [None if old is None else new for new, old in zip(found, plain, strict=True)]
+            if calibration in ("mse", "als"):
+                found = _better(w, granularity, encode, plain, found)
+            scale, zero_point, minimum = found
     else:
         scale = np.full(shape, scale, w.dtype)
         zero_point = None if signed else np.full(shape, 0 if zero_point is None else zero_point)
-    zeros = spread(
-        np.zeros(shape, np.int64) if zero_point is None else zero_point.astype(np.int64),
-        w.shape,
-        granularity,
-    )
-    x = _ratio(w, scale, minimum, granularity, reciprocal)
-    codes = _round(
-        np.clip(x, (low - zeros).astype(w.dtype), (high - zeros).astype(w.dtype)), rounding, seed
-    )
-    codes = (codes.astype(np.int64) + zeros).astype(_code_dtype(bits, signed))
+    codes = encode(scale, zero_point, minimum)
     return codes, scale, None if zero_point is None else zero_point.astype(unsigned), minimum
+
+
+def _better(w, granularity, encode, plain, found):
+    """Return the parameters found where their squares of errors are less than the plain ones'."""
+    least, most = (reduce_groups(ufunc, w, granularity) for ufunc in (np.minimum, np.maximum))
+    _, unit = near_one(least, np.maximum(-least, most))
+    unit = spread(unit, w.shape, granularity).astype(np.float64)
+    usable = found[0] > 0
+    found = [
+        None if old is None else np.where(usable, new, old)
+        for new, old in zip(found, plain, strict=True)
+    ]
+    errors = []
+    for parameters in (plain, found):
+        v = dequantize(encode(*parameters), *parameters, granularity=granularity)
+        error = w.astype(np.float64) * unit - v.astype(np.float64) * unit
+        errors.append(each_group(error, granularity, lambda x: block_sum((x * x)[None])[0]))
+    return [
+        None if old is None else np.where(errors[1] < errors[0], new, old)
+        for new, old in zip(found, plain, strict=True)
+    ]
 
 
 def dequantize(codes, scale, zero_point=None, minimum=None, *, granularity=PerRow()):
@@ -69,6 +101,8 @@ def fake_quantize(
     range="narrow",
     scale=None,
     zero_point=None,
+    calibration="minmax",
+    percentile=99.9,
     seed=None,
     reciprocal=False,
 ):
@@ -82,6 +116,8 @@ def fake_quantize(
         range=range,
         scale=scale,
         zero_point=zero_point,
+        calibration=calibration,
+        percentile=percentile,
         seed=seed,
         reciprocal=reciprocal,
     )
@@ -127,35 +163,14 @@ def _parameters(w, scheme, granularity, low, high, convention):
         return one, zero if scheme == "affine" else None, zero if scheme == "minmax" else None
     least = reduce_groups(np.minimum, w, granularity) + 0
     most = reduce_groups(np.maximum, w, granularity) + 0
-    levels = w.dtype.type(high - low)
-    if scheme == "symmetric":
-        peak = np.maximum(-least, most)
-        if convention == "absmax_half":
-            return _step(peak, levels / 2), None, None
-        if convention == "signed_max":
-            first = each_group(w, granularity, lambda group: group[np.abs(group).argmax()])
-            step = _step(peak, w.dtype.type(-low))
-            return np.where(first > 0, -step, step), None, None
-        return _step(peak, w.dtype.type(high)), None, None
-    if scheme == "affine":
-        least, most = np.minimum(least, 0), np.maximum(most, 0)
-    with np.errstate(over="ignore"):
-        extent = most - least
-        scale = np.where(
-            np.isinf(extent),
-            np.minimum(most / levels - least / levels, np.finfo(w.dtype).max),
-            _step(extent, levels),
-        )
-    if scheme == "affine":
-        return scale, np.minimum(np.rint(-least / scale), levels), None
-    return scale, None, least
-
-
-def _step(spread, levels):
-    """Divide; 1 for no spread; among the denormals not so small that codes fall short."""
-    step = np.where(spread > 0, spread / levels, spread.dtype.type(1))
-    short = (step < np.finfo(step.dtype).tiny) & (np.minimum(step, 1) * levels < spread)
-    return np.where(short, np.nextafter(np.minimum(step, 1), np.inf, dtype=step.dtype), step)
+    if convention in (None, "absmax"):
+        return find_step(least, most, scheme, low, high)
+    peak = np.maximum(-least, most)
+    if convention == "absmax_half":
+        return step_of(peak, w.dtype.type(high - low) / 2), None, None
+    first = each_group(w, granularity, lambda group: group[np.abs(group).argmax()])
+    step = step_of(peak, w.dtype.type(-low))
+    return np.where(first > 0, -step, step), None, None
 
 
 def _halving(scale):
