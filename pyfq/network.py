@@ -13,7 +13,6 @@ from numpy.typing import DTypeLike, NDArray
 from . import _native
 from ._check import FLOATS, as_choice, as_count, as_input, as_output, refuse_not_finite
 from .activation import Activation, as_activation
-from .static_codes import input_codes
 from .clipping import Signs
 from .codebook import Codebook
 from .errors import NOT_FINITE, FqError
@@ -25,6 +24,7 @@ from .observer import Method
 from .plan import ENDS, Plan, plan_layers
 from .quantize import Quantized
 from .sparse import FEW_DENSE, FEW_SAMPLES, Sparse
+from .static_codes import input_codes
 from .threads import get_num_threads
 
 Weights = NDArray | Half | Quantized | Codebook | Sparse | LowRank

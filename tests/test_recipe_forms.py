@@ -468,3 +468,17 @@ def test_methods_refuse():
         QuantizeCodebook([0.0, 1.0])
     with pytest.raises(TypeError, match="rank must be an integer"):
         Factorize(2.0)
+
+
+@pytest.mark.parametrize("calibration", ["minmax", "mse", "als", "percentile", "aciq", "hqq"])
+def test_scales_are_calibrated_as_quantize_does(calibration):
+    w = np.random.default_rng(0).standard_normal((8, 200)).astype(np.float32)
+    how = {"scheme": "minmax", "granularity": PerGroup(50), "calibration": calibration}
+    want = pyfq.quantize(w, 3, **how)
+    found = Quantize(3, **how).apply(w)
+    np.testing.assert_array_equal(found.packed, want.packed)
+    np.testing.assert_array_equal(found.scale, want.scale)
+    recipe = Recipe((rule(quantize=Quantize(3, **how)),))
+    [tensor] = compress({"w": w}, recipe)
+    back = decompress_tensor(tensor.plan, tensor.parts)
+    np.testing.assert_array_equal(back, want.dequantize())

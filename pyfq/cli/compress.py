@@ -64,7 +64,8 @@ what is compressed:
 
 methods:
   rtn                          codes of --bits (8), rounded to nearest, one scale a group
-  mse, percentile, aciq, hqq   the same with scales found otherwise: pyfq.quantize, calibration
+  mse, als, hqq, aciq,         the same with scales that lose less than those of the range: see
+  percentile                   pyfq.quantize, calibration; als is the best of few bits
   nf4, fp4                     codes of 4 bits for the levels of a table, as bitsandbytes has them
   log2, lloyd                  codes of --bits (4) for powers of two, or for levels fitted; of these
                                four, --calibration mse and --scale-bits 8 give better and fewer bits

@@ -26,7 +26,7 @@ from pyfq.types import PerGroup, PerRow, PerTensor
 #: Matrices of fewer entries are copied, unless a recipe says otherwise.
 MIN_SIZE = 4096
 
-_ROUNDED = ("rtn", "mse", "percentile", "aciq", "hqq")
+_ROUNDED = ("rtn", "mse", "als", "percentile", "aciq", "hqq")
 _CODES = ("--bits", "--scheme", "--group-size", "--per-row", "--per-tensor", "--rounding", "--seed")
 _SHARES = ("--group-size", "--per-row", "--per-tensor")
 _TABLE = (*_SHARES, "--calibration", "--scale-bits")
@@ -60,7 +60,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--bits", metavar="N", type=int, help="bits of a code, 1 ... 16 (8; of log2, lloyd 4)"
     )
-    group.add_argument("--scheme", choices=SCHEMES, help="(symmetric; of hqq affine)")
+    group.add_argument("--scheme", choices=SCHEMES, help="(symmetric; of hqq minmax)")
     share = group.add_mutually_exclusive_group()
     share.add_argument(
         "--group-size",
@@ -235,7 +235,7 @@ def _quantize(args: argparse.Namespace, method: str) -> Quantize:
     of_svd = args.svd == "randomized" and args.rounding != "stochastic"
     return Quantize(
         BUDGET if args.target_bits is not None else bits,
-        args.scheme or ("affine" if method == "hqq" else "symmetric"),
+        args.scheme or ("minmax" if method == "hqq" else "symmetric"),
         _share(args, GROUPS),
         args.rounding or "half_even",
         seed=None if of_svd else args.seed,

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfq._check import as_choice, as_count
+from pyfq.calibrate import Calibration
 from pyfq.codebook import Codebook, Initialization, quantize_codebook
 from pyfq.lowrank import LowRank, Method, rank_of_ratio, svd_lowrank
 from pyfq.prune import Pruned, prune_nm, prune_percentile, prune_ratio, prune_threshold
 from pyfq.quantize import Quantized, Rounding, Scheme, quantize
 from pyfq.types import Granularity, PerGroup, PerRow, PerTensor
 
-Calibration = Literal["minmax", "mse", "percentile", "aciq", "hqq"]
 Levels = str | tuple[float, ...]
 
 PRUNERS = {"ratio": prune_ratio, "percentile": prune_percentile, "threshold": prune_threshold}
@@ -134,7 +134,6 @@ class Quantize:
 
     def apply(self, w: NDArray) -> Quantized:
         """Quantize one array."""
-        calibrated = {} if self.calibration == "minmax" else {"calibration": self.calibration}
         return quantize(
             w,
             self.bits,
@@ -144,7 +143,7 @@ class Quantize:
             range=self.range,
             scale=self.scale,
             seed=self.seed,
-            **calibrated,
+            calibration=self.calibration,
         )
 
     def settings(self) -> dict[str, Any]:
