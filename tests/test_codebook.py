@@ -95,6 +95,28 @@ def test_scales_of_least_error_are_the_same_everywhere(dtype, granularity, codeb
         same(q.packed, first.packed, where)
 
 
+@given(
+    dtype=dtypes,
+    count=st.integers(2, 256),
+    cols=st.sampled_from([1, 15, 70, 600]),
+    granularity=granularities,
+    exponent=st.sampled_from([-40, -30, 0, 18, 30]),
+)
+def test_tables_of_any_number_and_size_of_levels_match_reference(
+    dtype, count, cols, granularity, exponent
+):
+    rng = np.random.default_rng(count)
+    w = rng.standard_normal((3, cols)).astype(dtype)
+    levels = np.unique(rng.standard_normal(count).astype(dtype) * dtype(float(f"1e{exponent}")))
+    if len(levels) < 2:
+        return
+    q = quantize_codebook(w, levels, granularity=granularity, calibration="mse")
+    scale = reference.calibrate_codebook(w, levels, granularity=granularity)
+    same(q.scale, scale, "scale")
+    codes, _ = reference.quantize_codebook(w, q.levels, granularity=granularity, scale=scale)
+    same(q.codes, codes, "codes")
+
+
 @given(w=weights(), granularity=granularities)
 def test_scales_of_least_error_never_lose_to_the_largest_magnitude(w, granularity):
     if w.size and np.abs(w).max() < np.sqrt(np.finfo(w.dtype).max) / 1e3:

@@ -7,6 +7,7 @@ from .distortion import lane_sum
 from .grouping import each_group, spread
 
 FACTORS = (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3)
+RUN = 512
 
 
 def quantize_codebook(w, levels, *, granularity, scale=None):
@@ -52,24 +53,31 @@ def calibrate_codebook(w, levels, *, granularity):
 
 def _best_scale(w, levels):
     peak = np.abs(w).max() if w.any() else w.dtype.type(1)
-    gain, factor = 0.0, w.dtype.type(0)
-    for start in FACTORS:
-        along, square = _correlate(w, peak, w.dtype.type(start), levels)
-        if along > 0 and square > 0 and along * along / square > gain:
-            gain, factor = along * along / square, w.dtype.type(along / square)
-    for _ in range(2):
-        along, square = _correlate(w, peak, factor, levels) if factor > 0 else (0.0, 0.0)
-        if not (along > 0 and square > 0):
-            break
-        factor = w.dtype.type(along / square)
+    middles = levels[:-1] / 2 + levels[1:] / 2
+    gain, scale = 0.0, w.dtype.type(0)
     with np.errstate(over="ignore", under="ignore"):
-        scale = factor * peak
+        for factor in FACTORS:
+            along, square = _correlate(w / peak, levels, middles * w.dtype.type(factor))
+            if along > 0 and square > 0 and along * along / square > gain:
+                gain, scale = along * along / square, w.dtype.type(along / square) * peak
+        for _ in range(2):
+            along, square = _correlate(w / scale, levels, middles) if scale > 0 else (0.0, 0.0)
+            if not (along > 0 and square > 0):
+                break
+            scale = w.dtype.type(float(scale) * (along / square))
     most = np.finfo(w.dtype).max / max(w.dtype.type(1), np.abs(levels).max())
     return scale if 0 < scale <= most else peak
 
 
-def _correlate(w, peak, factor, levels):
-    """Return the sums of ``x * level`` and ``level**2``, with the levels nearest to x / factor."""
-    x, middles = w / peak, levels[:-1] / 2 + levels[1:] / 2
-    nearest = levels[np.sum(x[:, None] > middles * factor, axis=-1)].astype(np.float64)
-    return float(lane_sum(x * nearest)), float(lane_sum(nearest * nearest))
+def _correlate(x, levels, bounds):
+    """Return the sums of ``x * level`` and ``level**2``, with the levels between the bounds."""
+    nearest = levels[np.sum(x[:, None] > bounds, axis=-1)].astype(np.float64)
+    return _run_sum(x * nearest), _run_sum(nearest * nearest)
+
+
+def _run_sum(x):
+    """Sum runs of 512 in lanes, and these sums one after the other."""
+    total = 0.0
+    for start in range(0, x.size, RUN):
+        total += float(lane_sum(x[start : start + RUN]))
+    return total
