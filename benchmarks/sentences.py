@@ -249,6 +249,7 @@ def draw(rows: list[Row], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    rows = [row for row in rows if row.bits_per_weight < 6]
     kinds = {"one width": "o", "mixed widths": "s", "hqq, bitsandbytes": "x"}
     for kind, marker in kinds.items():
         some = [row for row in rows if kind_of(row.method) == kind]
