@@ -319,7 +319,11 @@ def svd_lowrank(
         decompose = partial(
             _randomized, seed=seed, oversampling=oversampling, power_iterations=power_iterations
         )
-    low = _approximate(w, dtype, root, rank, allowed, decompose)
+    # A basis is found of the shorter side, where it takes less.
+    tall = method == "randomized" and root is None and w.shape[0] > w.shape[1]
+    matrix = np.ascontiguousarray(w.T) if tall else w
+    low = _approximate(matrix, dtype, root, rank, allowed, decompose)
+    low = _turned(low) if tall else low
     return low if residual is None else _with_residual(low, w, residual, root)
 
 
@@ -588,6 +592,16 @@ def _least_rank(left_out: NDArray[np.float64], allowed: float) -> int:
     """Return the least rank that leaves out no larger part, or the largest."""
     enough = np.flatnonzero(left_out <= allowed * left_out[0] * (1 + 1e-12))
     return max(1, int(enough[0]) if enough.size else len(left_out) - 1)
+
+
+def _turned(low: LowRank) -> LowRank:
+    """Return the same of the transpose, with the signs of `_factors`."""
+    u = low.v.T
+    largest = np.take_along_axis(u, np.abs(u).argmax(axis=0)[None], axis=0)
+    sign = np.where(largest < 0, -1, 1).astype(u.dtype)
+    return LowRank(
+        np.ascontiguousarray(u * sign), np.ascontiguousarray((low.u * sign).T), low.error
+    )
 
 
 def _factors(w: NDArray, left: NDArray) -> tuple[NDArray, NDArray]:

@@ -16,6 +16,12 @@ def svd_lowrank(
     scale=None,
 ):
     """Return u, v and the relative error: ``u @ v`` is nearest to w in the norm of S."""
+    plain = x is None and gram is None and scale is None
+    if method == "randomized" and plain and w.shape[0] > w.shape[1]:
+        how = {"method": method, "seed": seed, "oversampling": oversampling}
+        v, u, error = svd_lowrank(w.T, rank, power_iterations=power_iterations, **how)
+        sign = np.where(u[np.arange(rank), np.abs(u).argmax(axis=1)] < 0, -1, 1)
+        return u.T * sign, (v * sign).T, error
     root = np.eye(w.shape[1]) if scale is None else np.diag(scale.astype(np.float64))
     if x is not None:
         gram = x.T.astype(np.float64) @ x
