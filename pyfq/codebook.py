@@ -33,6 +33,8 @@ CALIBRATIONS = ("absmax", "mse")
 SCALE_BLOCK = 256
 # What a codebook is stored as: the last three in place of scales that are codes.
 CODEBOOK_PARTS = ("packed", "levels", "scale", "scale_packed", "scale_scale", "scale_minimum")
+# Powers of 2 among which the largest value of a fit may be as it is: sums of squares are in range.
+MODERATE = 400
 # Sorted values that k-means++ draws from at most: their quantiles stand for more.
 DRAWN_FROM = 65_536
 
@@ -310,6 +312,7 @@ def quantize_codebook(
     if weights is not None and not fits:
         raise ValueError(f"weights is of codebook 'lloyd', not {codebook!r}")
     as_choice(initialization, "initialization", ("kmeans++", "linear", "quantile"))
+    seed, iterations = as_count(seed, "seed", 0), as_count(iterations, "iterations", 1)
     searches = as_choice(calibration, "calibration", CALIBRATIONS) == 1
     grid = grid_of(w.shape, granularity)
     scaled = not fits or isinstance(granularity, PerGroup)
@@ -319,7 +322,6 @@ def quantize_codebook(
         weights = _as_weights(weights, w)
         values = w / _spread(_peaks(w, grid), w.shape, grid) if scaled else w
         by_row = isinstance(granularity, PerRow)
-        seed, iterations = as_count(seed, "seed", 0), as_count(iterations, "iterations", 1)
         levels = _fit(values, weights, by_row, 2**bits, seed, initialization, iterations)
     scale = scale_codes = None
     if searches or scale_bits is not None or (scaled and isinstance(granularity, PerTensor)):
@@ -446,12 +448,16 @@ def _fit(
         order = np.argsort(values, axis=1, kind="stable")
         values = np.take_along_axis(values, order, axis=1)
         weights = np.take_along_axis(weights.reshape(values.shape), order, axis=1)
+    _, exponents = np.frexp(np.abs(values[:, [0, -1]]).max(axis=1, keepdims=True))
+    exponents[np.abs(exponents) <= MODERATE] = 0
+    if exponents.any():
+        values = np.ldexp(values, -exponents)
     levels = _start(values, count, seed, initialization)
     _native.call(
         "fit_codebook", _native.KIND[values.dtype], values, weights, weights.size > 1, iterations,
         levels, get_num_threads(),
     )  # fmt: skip
-    return np.sort(levels, axis=1)
+    return np.sort(np.ldexp(levels, exponents), axis=1)
 
 
 def _start(values: NDArray, count: int, seed: int, initialization: str) -> NDArray:
