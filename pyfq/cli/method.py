@@ -57,6 +57,15 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"what becomes of matrices: {', '.join(METHODS)} (rtn)",
     )
+    _add_quantization(parser)
+    _add_scales_of_tables(parser)
+    _add_budget(parser)
+    _add_lowrank(parser)
+    _add_pruning(parser)
+    _add_selection(parser)
+
+
+def _add_quantization(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("quantization, of tensors or of factors of low rank")
     group.add_argument(
         "--bits", metavar="N", type=int, help="bits of a code, 1 ... 16 (8; of log2, lloyd 4)"
@@ -82,6 +91,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seed", metavar="N", type=int, help="of what is drawn at random")
 
+
+def _add_scales_of_tables(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("scales of tables: nf4, fp4, log2, lloyd")
     group.add_argument(
         "--calibration",
@@ -93,6 +104,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--scale-bits", metavar="N", type=int, help="codes of N bits for scales, too (floats)"
     )
 
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("bits of each tensor by a budget")
     group.add_argument(
         "--target-bits",
@@ -107,6 +120,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"bits to choose from ({','.join(map(str, CHOICES))}; of tables those up to 8)",
     )
 
+
+def _add_lowrank(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("low rank")
     ranks = group.add_mutually_exclusive_group()
     ranks.add_argument("--rank", metavar="N", type=int, help="columns of the first factor")
@@ -126,6 +141,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "the time, 12 s, and lost less than 0.1 dB",
     )
 
+
+def _add_pruning(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("pruning").add_mutually_exclusive_group()
     group.add_argument("--prune-ratio", metavar="R", type=float, help="zero this fraction, 0 ... 1")
     group.add_argument(
@@ -137,6 +154,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prune-threshold", metavar="T", type=float, help="zero magnitudes below T")
     group.add_argument("--prune-nm", metavar="N:M", help="keep the N largest of every M, as 2:4")
 
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which tensors")
     group.add_argument(
         "--min-size",
