@@ -238,6 +238,15 @@ def test_lloyd_fits_numbers_whose_squares_or_sums_are_out_of_range(exponent, ini
     np.testing.assert_array_equal(found.packed, want.packed)
 
 
+@pytest.mark.parametrize("exponent", [-1000, 1020])
+def test_weights_may_be_of_any_unit(exponent):
+    w, weights = np.random.default_rng(0).random((2, 3, 500))
+    how = {"granularity": PerRow()}
+    want = pyfq.quantize_codebook(w, "lloyd", 3, weights=weights, **how)
+    found = pyfq.quantize_codebook(w, "lloyd", 3, weights=np.ldexp(weights, exponent), **how)
+    np.testing.assert_allclose(found.levels, want.levels, rtol=1e-12)
+
+
 def test_lloyd_takes_a_number_as_a_row():
     q = pyfq.quantize_codebook(np.array(0.5), "lloyd", 1, granularity=PerRow())
     assert q.dequantize() == 0.5
@@ -358,6 +367,11 @@ W = np.ones((2, 8))
             TypeError,
             "scale_codes must be Quantized or None, not int",
             lambda: replace(quantize_codebook(W), scale_codes=8),
+        ),
+        (
+            ValueError,
+            "bits of a codebook of 5 levels must be 3, not 2",
+            lambda: quantize_codebook(W, np.arange(5.0), 2),
         ),
         (TypeError, "seed must be an integer", lambda: quantize_codebook(W, seed="x")),
         (ValueError, "iterations must be at least 1", lambda: quantize_codebook(W, iterations=0)),
