@@ -84,9 +84,11 @@ class Codebook:
                 f"levels must have shape (1, n) or ({rows}, n) for n up to {most}, not "
                 f"{levels.shape}"
             )
+        refuse_not_finite({"levels": levels})
         if self.scale is not None:
             shape = grid_of(self.shape, self.granularity).parameter_shape
             as_input(self.scale, "scale", (levels.dtype.type,), shape)
+            refuse_not_finite({"scale": self.scale})
         self._refuse_other_scales()
         count = levels.shape[1]
         if count < most and self.size and int(self.codes.max()) >= count:

@@ -384,6 +384,18 @@ W = np.ones((2, 8))
         ),
         (
             ValueError,
+            r"levels must be finite, but levels\[0, 3\] is nan",
+            lambda: replace(
+                quantize_codebook(W), levels=np.where(np.arange(16) == 3, np.nan, [NF4])
+            ),
+        ),
+        (
+            ValueError,
+            r"scale must be finite, but scale\[0, 0\] is inf",
+            lambda: replace(quantize_codebook(W), scale=np.full((2, 1), np.inf)),
+        ),
+        (
+            ValueError,
             "packed must hold codes 0 ... 14, not 15",
             lambda: Codebook(
                 np.full((2, 4), 255, np.uint8), (2, 8), 4, PerRow(), np.array([FP4]), None
