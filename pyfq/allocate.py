@@ -231,6 +231,11 @@ def _try(
     measure: Callable[[str, NDArray, NDArray], float],
 ) -> Trial:
     coded = quantizer(w, bits)
+    if not (hasattr(coded, "nbytes") and hasattr(coded, "dequantize")):
+        raise TypeError(
+            "quantizer must return something with nbytes and dequantize, such as Quantized, not "
+            f"{type(coded).__name__}"
+        )
     error = _as_error(measure(name, w, coded.dequantize()), f"error of {name!r} at {bits} bits")
     return Trial(bits, as_count(coded.nbytes, "nbytes of what quantizer returns", 0), error)
 

@@ -33,6 +33,8 @@ CALIBRATIONS = ("absmax", "mse")
 SCALE_BLOCK = 256
 # What a codebook is stored as: the last three in place of scales that are codes.
 CODEBOOK_PARTS = ("packed", "levels", "scale", "scale_packed", "scale_scale", "scale_minimum")
+# Powers of 2 among which the largest of a fit may be as it is: sums of squares are in range.
+MODERATE = 400
 # Sorted values that k-means++ draws from at most: their quantiles stand for more.
 DRAWN_FROM = 65_536
 
@@ -82,9 +84,11 @@ class Codebook:
                 f"levels must have shape (1, n) or ({rows}, n) for n up to {most}, not "
                 f"{levels.shape}"
             )
+        refuse_not_finite({"levels": levels})
         if self.scale is not None:
             shape = grid_of(self.shape, self.granularity).parameter_shape
             as_input(self.scale, "scale", (levels.dtype.type,), shape)
+            refuse_not_finite({"scale": self.scale})
         self._refuse_other_scales()
         count = levels.shape[1]
         if count < most and self.size and int(self.codes.max()) >= count:
@@ -218,7 +222,7 @@ def codebook_of(
 def quantize_codebook(
     w: NDArray,
     codebook: str | NDArray = "nf4",
-    bits: int = 4,
+    bits: int | None = None,
     *,
     granularity: Granularity = PerGroup(64),
     calibration: Literal["absmax", "mse"] = "absmax",
@@ -253,9 +257,9 @@ def quantize_codebook(
         Finite weights.
     codebook : str or (levels,) array of w's dtype
         One of these; levels ascend, 2 ... 256.
-    bits : int
-        Bits of a code, 1 ... 8; 4 for ``"nf4"`` and ``"fp4"``, 2 ... 8 for ``"log2"``; of an array
-        as many as its levels need.
+    bits : int, optional
+        Bits of a code: 4 if not given, for ``"log2"`` 2 ... 8, for ``"lloyd"`` 1 ... 8; of an array
+        as many as its levels need, and no others.
     granularity : PerTensor, PerRow or PerGroup
         What shares a scale, or a fitted table.
     calibration : "absmax" or "mse"
@@ -310,6 +314,7 @@ def quantize_codebook(
     if weights is not None and not fits:
         raise ValueError(f"weights is of codebook 'lloyd', not {codebook!r}")
     as_choice(initialization, "initialization", ("kmeans++", "linear", "quantile"))
+    seed, iterations = as_count(seed, "seed", 0), as_count(iterations, "iterations", 1)
     searches = as_choice(calibration, "calibration", CALIBRATIONS) == 1
     grid = grid_of(w.shape, granularity)
     scaled = not fits or isinstance(granularity, PerGroup)
@@ -319,7 +324,6 @@ def quantize_codebook(
         weights = _as_weights(weights, w)
         values = w / _spread(_peaks(w, grid), w.shape, grid) if scaled else w
         by_row = isinstance(granularity, PerRow)
-        seed, iterations = as_count(seed, "seed", 0), as_count(iterations, "iterations", 1)
         levels = _fit(values, weights, by_row, 2**bits, seed, initialization, iterations)
     scale = scale_codes = None
     if searches or scale_bits is not None or (scaled and isinstance(granularity, PerTensor)):
@@ -399,10 +403,15 @@ def _as_levels(codebook: Any, bits: Any, dtype: np.dtype) -> tuple[int, NDArray]
             raise ValueError(
                 f"codebook must be 2 ... 256 levels that ascend, not {np.array2string(levels)}"
             )
-        return max((len(levels) - 1).bit_length(), 1), levels.reshape(1, -1).copy()
+        width = (len(levels) - 1).bit_length()
+        if bits is not None and as_count(bits, "bits", 1, 8) != width:
+            raise ValueError(
+                f"bits of a codebook of {len(levels)} levels must be {width}, not {bits}"
+            )
+        return width, levels.reshape(1, -1).copy()
     as_choice(codebook, "codebook", ("nf4", "fp4", "log2", "lloyd"))
     least, most = {"nf4": (4, 4), "fp4": (4, 4), "log2": (2, 8), "lloyd": (1, 8)}[codebook]
-    bits = as_count(bits, f"bits of codebook {codebook!r}", least, most)
+    bits = as_count(4 if bits is None else bits, f"bits of codebook {codebook!r}", least, most)
     match codebook:
         case "nf4":
             table = NF4
@@ -446,12 +455,21 @@ def _fit(
         order = np.argsort(values, axis=1, kind="stable")
         values = np.take_along_axis(values, order, axis=1)
         weights = np.take_along_axis(weights.reshape(values.shape), order, axis=1)
+    (values, exponents), (weights, _) = _moderate(values), _moderate(weights)
     levels = _start(values, count, seed, initialization)
     _native.call(
         "fit_codebook", _native.KIND[values.dtype], values, weights, weights.size > 1, iterations,
         levels, get_num_threads(),
     )  # fmt: skip
-    return np.sort(levels, axis=1)
+    return np.sort(np.ldexp(levels, exponents), axis=1)
+
+
+def _moderate(rows: NDArray) -> tuple[NDArray, NDArray[np.int32]]:
+    """Return rows near 1 where sums of squares might be out of range, and exponents taken off."""
+    largest = np.maximum(rows.max(axis=1, keepdims=True), -rows.min(axis=1, keepdims=True))
+    _, exponents = np.frexp(largest)
+    exponents[np.abs(exponents) <= MODERATE] = 0
+    return (np.ldexp(rows, -exponents) if exponents.any() else rows), exponents
 
 
 def _start(values: NDArray, count: int, seed: int, initialization: str) -> NDArray:

@@ -75,8 +75,9 @@ def correct_bias(network: Network, original: Network, x: NDArray) -> Network:
     layers = []
     for layer, reference in zip(network.layers, original.layers, strict=True):
         sums, wanted = _sums(network, layer, ours), _sums(original, reference, theirs)
-        shift = _means(wanted) - _means(sums)
-        bias = (shift if layer.bias is None else layer.bias + shift).astype(network.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            shift = _means(wanted) - _means(sums)
+            bias = (shift if layer.bias is None else layer.bias + shift).astype(network.dtype)
         if not np.isfinite(bias).all():
             raise FloatingPointError(f"the bias of layers[{len(layers)}] must stay finite")
         layers.append(replace(layer, bias=bias))

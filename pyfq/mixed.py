@@ -194,14 +194,16 @@ def to_half(w: NDArray[np.float32], format: HalfFormat = "bfloat16") -> Half:
         refuse_not_finite({"w": w})
         at = tuple(int(i) for i in np.unravel_index(int(beyond.argmax()), w.shape))
         raise ValueError(
-            f"w must be at most {largest:g} for {format}, but w[{', '.join(map(str, at))}] is "
-            f"{w[at]}"
+            f"w must be {-largest:g} ... {largest:g} for {format}, but "
+            f"w[{', '.join(map(str, at))}] is {w[at]:g}"
         )
     return Half(bits, format)
 
 
 def as_accumulation(accumulation: Any) -> bool:
     """Return whether sums are to be in float64."""
-    if accumulation is not None:
-        as_choice(accumulation, "accumulation", ("float64",))
+    if accumulation is not None and not (
+        isinstance(accumulation, str) and accumulation == "float64"
+    ):
+        raise ValueError(f"accumulation must be None or 'float64', not {accumulation!r}")
     return accumulation is not None

@@ -292,6 +292,12 @@ W = {"a": np.ones((2, 3), np.float32), "b": np.ones(5)}
         ),
         (TypeError, "quantizer must be callable, not str", (W, 99), {"quantizer": "hqq"}),
         (
+            TypeError,
+            "quantizer must return something with nbytes and dequantize, .* not ndarray",
+            (W, 99),
+            {"quantizer": lambda w, bits: w},
+        ),
+        (
             ValueError,
             "scheme is of quantize: quantizer must not be given",
             (W, 99),

@@ -253,7 +253,9 @@ def test_no_bar_and_no_remarks_in_a_pipe(source, tmp_path, capsys):
     [
         (["--bits", "17"], "bits must be 1 ... 16, not 17"),
         (["--bits", "1"], "bits=1 leaves scheme 'symmetric' no positive code"),
-        (["--group-size", "0"], "size must be at least 1"),
+        (["--group-size", "0"], "--group-size: size must be at least 1, not 0"),
+        (["--target-bits", "nan"], "--target-bits: bits_per_weight must be 0 ... 1e+06, not nan"),
+        (["--rank-energy", "2"], "--rank-energy: energy must be 0 ... 1, not 2"),
         (["--prune-nm", "2"], "nm must be like '2:4'"),
         (["--rounding", "stochastic"], "seed must be given"),
         (["--recipe", "r.toml", "--bits", "4"], "--recipe says it all"),
@@ -271,6 +273,10 @@ def test_no_bar_and_no_remarks_in_a_pipe(source, tmp_path, capsys):
         (["--method", "float16", "--recipe", "r.toml"], "--recipe says it all"),
         (["--bits", "4", "--scale-bits", "8"], "--scale-bits goes with --method nf4, fp4, log2"),
         (["--method", "mse", "--calibration", "mse"], "--calibration goes with --method nf4, fp4"),
+        (["--bits", "4", "--calibration", "als"], "lloyd, not rtn: of codes --method als says it"),
+        (["--method", "nf4", "--calibration", "als"], "must be one of 'absmax', 'mse', not 'als'"),
+        (["--method", "mse", "--percentile", "99"], "--percentile goes with --method percentile"),
+        (["--method", "percentile", "--percentile", "0"], "percentile must be more than 0"),
         (["--method", "lloyd", "--per-row", "--calibration", "mse"], "has none but for PerGroup"),
         (["--scale-bits", "8", "--recipe", "r.toml"], "--recipe says it all"),
         (["--target-bits", "4", "--bits", "4"], "leave out --bits"),
@@ -555,6 +561,19 @@ def test_tables_with_scales_in_codes_and_bits_of_a_budget(source, tmp_path, caps
     same(tensors_of(back), tensors_of(dense))
     assert "a.weight_scale_packed" in tensors_of(packed)
     assert "a.weight_scale" not in tensors_of(packed)
+
+
+def test_percentile_is_that_of_quantize(source, tmp_path, capsys):
+    dense = tmp_path / "d.safetensors"
+    flags = ["--method", "percentile", "--percentile", "90", "--bits", "4", "--json", "-"]
+    assert run("compress", source, "-o", dense, *flags, "--dense") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["tensors"]}
+    assert rows["a.weight"]["method"] == "int4 symmetric per 128 percentile 90"
+    w = tensors_of(source)["a.weight"]
+    how = {"granularity": pyfq.PerGroup(128), "calibration": "percentile", "percentile": 90}
+    want = pyfq.quantize(w, 4, **how).dequantize()
+    np.testing.assert_array_equal(tensors_of(dense)["a.weight"], want)
+    assert (want != pyfq.quantize(w, 4, granularity=pyfq.PerGroup(128)).dequantize()).any()
 
 
 def test_dry_run_chooses_bits_and_writes_nothing(source, tmp_path, capsys):

@@ -248,6 +248,27 @@ def test_tables_are_those_of_bitsandbytes():
     assert q.dequantize().tolist() == [[1, 0.5, 0.25, 0, 0, -0.25, -1]]
 
 
+@pytest.mark.parametrize("initialization", ["kmeans++", "linear", "quantile"])
+@pytest.mark.parametrize("exponent", [-1000, -600, 520, 1020])
+def test_lloyd_fits_numbers_whose_squares_or_sums_are_out_of_range(exponent, initialization):
+    w = np.random.default_rng(0).standard_normal((2, 500))
+    w[1] = np.ldexp(w[1], -2)
+    how = {"granularity": PerRow(), "initialization": initialization}
+    want = pyfq.quantize_codebook(w, "lloyd", 3, **how)
+    found = pyfq.quantize_codebook(np.ldexp(w, exponent), "lloyd", 3, **how)
+    np.testing.assert_array_equal(found.levels, np.ldexp(want.levels, exponent))
+    np.testing.assert_array_equal(found.packed, want.packed)
+
+
+@pytest.mark.parametrize("exponent", [-1000, 1020])
+def test_weights_may_be_of_any_unit(exponent):
+    w, weights = np.random.default_rng(0).random((2, 3, 500))
+    how = {"granularity": PerRow()}
+    want = pyfq.quantize_codebook(w, "lloyd", 3, weights=weights, **how)
+    found = pyfq.quantize_codebook(w, "lloyd", 3, weights=np.ldexp(weights, exponent), **how)
+    np.testing.assert_allclose(found.levels, want.levels, rtol=1e-12)
+
+
 def test_lloyd_takes_a_number_as_a_row():
     q = pyfq.quantize_codebook(np.array(0.5), "lloyd", 1, granularity=PerRow())
     assert q.dequantize() == 0.5
@@ -369,12 +390,31 @@ W = np.ones((2, 8))
             "scale_codes must be Quantized or None, not int",
             lambda: replace(quantize_codebook(W), scale_codes=8),
         ),
+        (
+            ValueError,
+            "bits of a codebook of 5 levels must be 3, not 2",
+            lambda: quantize_codebook(W, np.arange(5.0), 2),
+        ),
+        (TypeError, "seed must be an integer", lambda: quantize_codebook(W, seed="x")),
+        (ValueError, "iterations must be at least 1", lambda: quantize_codebook(W, iterations=0)),
         (ValueError, "initialization must be", lambda: quantize_codebook(W, initialization="x")),
         (TypeError, "granularity must be", lambda: quantize_codebook(W, granularity=64)),
         (
             ValueError,
             r"levels must have shape \(1, n\) or \(2, n\) for n up to 16",
             lambda: replace(quantize_codebook(W), levels=np.zeros((3, 16))),
+        ),
+        (
+            ValueError,
+            r"levels must be finite, but levels\[0, 3\] is nan",
+            lambda: replace(
+                quantize_codebook(W), levels=np.where(np.arange(16) == 3, np.nan, [NF4])
+            ),
+        ),
+        (
+            ValueError,
+            r"scale must be finite, but scale\[0, 0\] is inf",
+            lambda: replace(quantize_codebook(W), scale=np.full((2, 1), np.inf)),
         ),
         (
             ValueError,

@@ -225,6 +225,7 @@ NETWORK = Network.create((4, 3, 2))
 X = random(5, 4).astype(np.float32)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("error", "match", "make"),
     [
@@ -268,6 +269,11 @@ X = random(5, 4).astype(np.float32)
                     [Dense(np.array([[1e-300]]), np.array([1e300])), Dense(np.array([[1e300]]))]
                 )
             ),
+        ),
+        (
+            FloatingPointError,
+            r"the bias of layers\[0\] must stay finite",
+            lambda: pyfq.correct_bias(NETWORK, NETWORK, np.float32(3e38) * np.sign(X)),
         ),
         (TypeError, "network must be a Network", lambda: pyfq.correct_bias(3, NETWORK, X)),
         (TypeError, "original must be a Network", lambda: pyfq.correct_bias(NETWORK, 3, X)),

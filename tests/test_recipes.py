@@ -56,6 +56,7 @@ def test_recipe_settings_are_a_recipe():
             Rule(("k2*",), codebook=QuantizeCodebook("nf4", calibration="mse", scale_bits=6)),
             Rule(("l*",), precision="bfloat16"),
             Rule(("i*",), quantize=Quantize(3, "minmax", calibration="als")),
+            Rule(("i*",), quantize=Quantize(3, calibration="percentile", percentile=99.0)),
             Rule(("*",), quantize=Quantize("budget")),
         ),
         Budget(4.5, (2, 4), "absolute", (("j*", 2.0),)),

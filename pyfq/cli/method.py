@@ -2,11 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pyfq.cli import UsageError
-from pyfq.codebook import CALIBRATIONS
 from pyfq.quantize import ROUNDINGS, SCHEMES
 from pyfq.recipes import (
     Budget,
@@ -19,7 +19,7 @@ from pyfq.recipes import (
     read_recipe,
 )
 from pyfq.recipes.methods import BUDGET, CODEBOOK_GROUPS, GROUPS
-from pyfq.recipes.parse import parse_nm
+from pyfq.recipes.parse import parse_nm, placed
 from pyfq.recipes.recipe import CHOICES
 from pyfq.types import PerGroup, PerRow, PerTensor
 
@@ -36,6 +36,7 @@ _RANKS = ("--rank", "--rank-ratio", "--rank-energy", "--rank-tolerance", "--svd"
 # The options that each method has a use for.
 _OPTIONS: dict[str, Sequence[str]] = {
     **dict.fromkeys(_ROUNDED, (*_CODES, *_TARGET)),
+    "percentile": (*_CODES, "--percentile", *_TARGET),
     "nf4": _TABLE,
     "fp4": _TABLE,
     "log2": ("--bits", *_TABLE, *_TARGET),
@@ -56,6 +57,15 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"what becomes of matrices: {', '.join(METHODS)} (rtn)",
     )
+    _add_quantization(parser)
+    _add_scales_of_tables(parser)
+    _add_budget(parser)
+    _add_lowrank(parser)
+    _add_pruning(parser)
+    _add_selection(parser)
+
+
+def _add_quantization(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("quantization, of tensors or of factors of low rank")
     group.add_argument(
         "--bits", metavar="N", type=int, help="bits of a code, 1 ... 16 (8; of log2, lloyd 4)"
@@ -72,13 +82,21 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     share.add_argument("--per-row", action="store_true", help="one scale, or fitted table, a row")
     share.add_argument("--per-tensor", action="store_true", help="one for the whole tensor")
     group.add_argument("--rounding", choices=ROUNDINGS, help="(half_even)")
+    group.add_argument(
+        "--percentile",
+        metavar="P",
+        type=float,
+        help="of --method percentile: how much of a group the codes reach (99.9, which is all of "
+        "fewer than 1000 entries)",
+    )
     group.add_argument("--seed", metavar="N", type=int, help="of what is drawn at random")
 
+
+def _add_scales_of_tables(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("scales of tables: nf4, fp4, log2, lloyd")
     group.add_argument(
         "--calibration",
         metavar="NAME",
-        choices=CALIBRATIONS,
         help="absmax, the largest magnitude, or mse, of least squared error (absmax); of rounded "
         "codes --method says how",
     )
@@ -86,6 +104,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--scale-bits", metavar="N", type=int, help="codes of N bits for scales, too (floats)"
     )
 
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("bits of each tensor by a budget")
     group.add_argument(
         "--target-bits",
@@ -100,6 +120,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"bits to choose from ({','.join(map(str, CHOICES))}; of tables those up to 8)",
     )
 
+
+def _add_lowrank(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("low rank")
     ranks = group.add_mutually_exclusive_group()
     ranks.add_argument("--rank", metavar="N", type=int, help="columns of the first factor")
@@ -119,6 +141,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "the time, 12 s, and lost less than 0.1 dB",
     )
 
+
+def _add_pruning(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("pruning").add_mutually_exclusive_group()
     group.add_argument("--prune-ratio", metavar="R", type=float, help="zero this fraction, 0 ... 1")
     group.add_argument(
@@ -130,6 +154,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prune-threshold", metavar="T", type=float, help="zero magnitudes below T")
     group.add_argument("--prune-nm", metavar="N:M", help="keep the N largest of every M, as 2:4")
 
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which tensors")
     group.add_argument(
         "--min-size",
@@ -159,7 +185,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """Return the recipe that the arguments ask for: a file's, or one rule made of the options."""
-    options = (*_CODES, "--calibration", "--scale-bits", *_TARGET, *_RANKS)
+    options = (*_CODES, "--percentile", "--calibration", "--scale-bits", *_TARGET, *_RANKS)
     given = [option for option in options if _is_given(args, option)]
     pruners = {
         "ratio": args.prune_ratio,
@@ -177,7 +203,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
         method = "lowrank"
     elif method is None and (given or pruner is None):
         method = "rtn"
-    _refuse_useless(method, given)
+    _refuse_useless(method, given, args.calibration)
     match = tuple(args.include) or ("*",)
     try:
         prune = None
@@ -196,11 +222,14 @@ def _is_given(args: argparse.Namespace, option: str) -> bool:
     return getattr(args, option[2:].replace("-", "_")) not in (None, False)
 
 
-def _refuse_useless(method: str | None, given: Sequence[str]) -> None:
+def _refuse_useless(method: str | None, given: Sequence[str], calibration: str | None) -> None:
     for option in given:
         if option not in _OPTIONS[method]:
             able = [name for name, options in _OPTIONS.items() if option in options]
-            raise UsageError(f"{option} goes with --method {', '.join(able)}, not {method}")
+            message = f"{option} goes with --method {', '.join(able)}, not {method}"
+            if option == "--calibration" and method in _ROUNDED and calibration in _ROUNDED:
+                message += f": of codes --method {calibration} says it"
+            raise UsageError(message)
     if "--choices" in given and "--target-bits" not in given:
         raise UsageError("--choices goes with --target-bits")
     if "--bits" in given and "--target-bits" in given:
@@ -240,6 +269,7 @@ def _quantize(args: argparse.Namespace, method: str) -> Quantize:
         args.rounding or "half_even",
         seed=None if of_svd else args.seed,
         calibration="minmax" if method == "rtn" else method,
+        percentile=args.percentile,
     )
 
 
@@ -250,7 +280,11 @@ def _factorize(args: argparse.Namespace) -> Factorize:
     svd = args.svd or "exact"
     if args.seed is not None and svd == "exact" and args.rounding != "stochastic":
         raise UsageError("--seed goes with --svd randomized or --rounding stochastic")
-    return Factorize(*asked, method=svd, seed=(args.seed or 0) if svd == "randomized" else 0)
+    seed = (args.seed or 0) if svd == "randomized" else 0
+    given = next(option for option, x in zip(_RANKS, asked, strict=False) if x is not None)
+    with placed(given):
+        factorize = Factorize(*asked)
+    return replace(factorize, method=svd, seed=seed)
 
 
 def _share(args: argparse.Namespace, default: PerGroup) -> PerTensor | PerRow | PerGroup:
@@ -258,15 +292,20 @@ def _share(args: argparse.Namespace, default: PerGroup) -> PerTensor | PerRow | 
         return PerTensor()
     if args.per_row:
         return PerRow()
-    return default if args.group_size is None else PerGroup(args.group_size)
+    if args.group_size is None:
+        return default
+    with placed("--group-size"):
+        return PerGroup(args.group_size)
 
 
 def _budget_of(args: argparse.Namespace) -> Budget | None:
     if args.target_bits is None:
         return None
+    with placed("--target-bits"):
+        budget = Budget(args.target_bits)
     if args.choices is None:
-        return Budget(args.target_bits)
+        return budget
     words = args.choices.split(",")
     if not all(word.strip().isdecimal() for word in words):
         raise UsageError(f"--choices: expected numbers like 2,3,4,8, not {args.choices!r}")
-    return Budget(args.target_bits, tuple(int(word) for word in words))
+    return replace(budget, choices=tuple(int(word) for word in words))

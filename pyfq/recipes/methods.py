@@ -99,7 +99,7 @@ class Quantize:
     ----------
     bits : int or "budget"
         Its argument; or as many as the budget of the recipe gives the tensor.
-    scheme, granularity, rounding, range, seed, calibration
+    scheme, granularity, rounding, range, seed, calibration, percentile
         Its arguments.
     scale : "absmax", "absmax_half", "signed_max", optional
         A convention; of scheme symmetric.
@@ -125,6 +125,7 @@ class Quantize:
     scale: Literal["absmax", "absmax_half", "signed_max"] | None = None
     seed: int | None = None
     calibration: Calibration = "minmax"
+    percentile: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the function would refuse."""
@@ -144,6 +145,7 @@ class Quantize:
             scale=self.scale,
             seed=self.seed,
             calibration=self.calibration,
+            percentile=self.percentile,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -151,7 +153,7 @@ class Quantize:
         settings = {"bits": self.bits, "scheme": self.scheme}
         settings |= _granularity_settings(self.granularity)
         settings |= {"rounding": self.rounding, "range": self.range}
-        optional = {"scale": self.scale, "seed": self.seed}
+        optional = {"scale": self.scale, "seed": self.seed, "percentile": self.percentile}
         if self.calibration != "minmax":
             optional["calibration"] = self.calibration
         return settings | {key: value for key, value in optional.items() if value is not None}
@@ -160,7 +162,9 @@ class Quantize:
         """Return the settings in a few words."""
         bits = " of the budget" if self.bits == BUDGET else self.bits
         words = f"int{bits} {self.scheme} {_granularity_words(self.granularity)}"
-        return words if self.calibration == "minmax" else f"{words} {self.calibration}"
+        if self.calibration != "minmax":
+            words += f" {self.calibration}"
+        return words if self.percentile is None else f"{words} {self.percentile:g}"
 
 
 @dataclass(frozen=True)

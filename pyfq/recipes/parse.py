@@ -60,6 +60,7 @@ _RULE_KEYS = (
 _PRUNE_KEYS = (*PRUNERS, "nm", "per", "group_size")
 _QUANTIZE_KEYS = (
     "bits", "scheme", "per", "group_size", "rounding", "range", "scale", "seed", "calibration",
+    "percentile",
 )  # fmt: skip
 _CODEBOOK_KEYS = (
     "levels", "bits", "per", "group_size", "calibration", "scale_bits", "initialization", "seed",
@@ -114,7 +115,7 @@ def parse_recipe(table: Mapping[str, Any], source: str = "recipe") -> Recipe:
     Traceback (most recent call last):
     ValueError: my.toml: rule 1 ('*'): unknown key 'quantise', did you mean 'quantize'?
     """
-    with _placed(source):
+    with placed(source):
         _refuse_unknown(table, ("rule", "budget"))
     rules = table.get("rule")
     if not isinstance(rules, list) or not rules:
@@ -123,7 +124,7 @@ def parse_recipe(table: Mapping[str, Any], source: str = "recipe") -> Recipe:
     parsed = tuple(_parse_rule(rule, f"{source}: rule {i}") for i, rule in numbered)
     budget = table.get("budget")
     budget = None if budget is None else _parse_budget(budget, f"{source}: budget")
-    with _placed(source):
+    with placed(source):
         return Recipe(parsed, budget)
 
 
@@ -145,9 +146,9 @@ def parse_methods(
     methods = {}
     for key, parse in parsers.items():
         if table.get(key) is not None:
-            with _placed(f"{where}: {key}"):
+            with placed(f"{where}: {key}"):
                 methods[key] = parse(table[key])
-    with _placed(where):
+    with placed(where):
         return Rule(match, ndim=ndim, min_size=min_size, **methods)
 
 
@@ -166,7 +167,7 @@ def _parse_rule(table: Any, where: str) -> Rule:
     globs = [match] if isinstance(match, str) else match
     if isinstance(globs, list) and globs and all(isinstance(glob, str) for glob in globs):
         where += f" ({', '.join(map(repr, globs))})"
-    with _placed(where):
+    with placed(where):
         _refuse_unknown(table, _RULE_KEYS)
         if not where.endswith(")"):
             raise ValueError(f"match must be a glob or a list of globs, not {match!r}")
@@ -178,7 +179,7 @@ def _parse_rule(table: Any, where: str) -> Rule:
 
 
 def _parse_budget(table: Any, where: str) -> Budget:
-    with _placed(where):
+    with placed(where):
         _refuse_unknown(table, _BUDGET_KEYS)
         if "bits_per_weight" not in table:
             raise ValueError("bits_per_weight is missing")
@@ -228,7 +229,7 @@ def _parse_lowrank(table: Any) -> Factorize:
     _refuse_unknown(table, _LOWRANK_KEYS)
     settings = dict(table)
     if "residual" in settings:
-        with _placed("residual"):
+        with placed("residual"):
             settings["residual"] = _parse_quantize(settings["residual"])
     return Factorize(**settings)
 
@@ -257,7 +258,7 @@ def _refuse_unknown(table: Any, allowed: Iterable[str]) -> None:
 
 
 @contextmanager
-def _placed(where: str) -> Iterator[None]:
+def placed(where: str) -> Iterator[None]:
     """Let a refusal say which part of a recipe it is about."""
     try:
         yield
