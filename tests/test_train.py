@@ -326,6 +326,7 @@ def test_validation_is_of_rounded_weights():
     )
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_returns_what_there_is():
     x, (y, *_) = random(np.float64, 23, 7), data("labels")
 
