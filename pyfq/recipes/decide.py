@@ -5,8 +5,8 @@ nothing open; the second pass compresses.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from pyfq.distortion import distortion
 from pyfq.io.dtypes import nbytes_of
 from pyfq.recipes import forms
 from pyfq.recipes.floats import widen
+from pyfq.recipes.parse import placed
 from pyfq.recipes.recipe import Budget, Recipe, Rule
 
 
@@ -155,13 +156,9 @@ def decide(
     return decided
 
 
-@contextmanager
-def naming(name: str) -> Iterator[None]:
+def naming(name: str) -> AbstractContextManager[None]:
     """Let a refusal say which tensor it is about."""
-    try:
-        yield
-    except (TypeError, ValueError) as e:
-        raise ValueError(f"tensor {name!r} cannot be compressed as asked: {e}") from e
+    return placed(f"tensor {name!r} cannot be compressed as asked")
 
 
 def _nbytes(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> int:
