@@ -57,17 +57,17 @@ class Rows:
 
     w: NDArray
 
-    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
-        """Write the layer's results; see `Layout`."""
-        k = self.w.shape[1]
-        multiply(_flat(x), False, self.w, TRANSPOSED, k, bias, activation, out)
-
-    def accumulate(
-        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    def apply(
+        self,
+        x: NDArray,
+        bias: NDArray | None,
+        activation: Activation,
+        out: NDArray,
+        wide: bool = False,
     ) -> None:
-        """Write the layer's results, summed in float64."""
+        """Write the layer's results; see `Layout`. Wide: summed in float64."""
         k = self.w.shape[1]
-        multiply(_flat(x), False, self.w, TRANSPOSED, k, bias, activation, out, True)
+        multiply(_flat(x), False, self.w, TRANSPOSED, k, bias, activation, out, wide)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +89,16 @@ class Panels:
     panels: NDArray
     k: int
 
-    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
-        """Write the layer's results; see `Layout`."""
-        multiply(_flat(x), False, self.panels, PACKED, self.k, bias, activation, out)
-
-    def accumulate(
-        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    def apply(
+        self,
+        x: NDArray,
+        bias: NDArray | None,
+        activation: Activation,
+        out: NDArray,
+        wide: bool = False,
     ) -> None:
-        """Write the layer's results, summed in float64."""
-        multiply(_flat(x), False, self.panels, PACKED, self.k, bias, activation, out, True)
+        """Write the layer's results; see `Layout`. Wide: summed in float64."""
+        multiply(_flat(x), False, self.panels, PACKED, self.k, bias, activation, out, wide)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,19 +108,15 @@ class HalfPanels:
     words: NDArray[np.int32]
     format: int
 
-    def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
-        """Write the layer's results; see `Layout`."""
-        self._multiply(x, False, bias, activation, out)
-
-    def accumulate(
-        self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray
+    def apply(
+        self,
+        x: NDArray,
+        bias: NDArray | None,
+        activation: Activation,
+        out: NDArray,
+        wide: bool = False,
     ) -> None:
-        """Write the layer's results, summed in float64."""
-        self._multiply(x, True, bias, activation, out)
-
-    def _multiply(
-        self, x: NDArray, wide: bool, bias: NDArray | None, activation: Activation, out: NDArray
-    ) -> None:
+        """Write the layer's results; see `Layout`. Wide: summed in float64."""
         _native.call(
             "multiply_half",
             "f32",

@@ -236,8 +236,8 @@ def linear(
         out = as_output(out, "out", dtype, (*shape[:-1], n), *inputs)
     y = out if len(shape) == 2 else out.reshape(math.prod(shape[:-1]), n)
     if out.size and k:
-        apply = w.layout.accumulate if wide else w.layout.apply
-        apply(x, bias, activation, y)
+        how = {"wide": True} if wide else {}  # which only layouts of floats know
+        w.layout.apply(x, bias, activation, y, **how)
     else:
         fill(y, bias, activation)
     return out
