@@ -319,17 +319,23 @@ def quantize_codebook(
     grid = grid_of(w.shape, granularity)
     scaled = not fits or isinstance(granularity, PerGroup)
     _refuse_without_scale(scaled, searches, scale_bits)
-    if fits:
+    if fits or scale_bits is not None:
         refuse_not_finite({"w": w})
+    peaks = None
+    if scaled and (fits or scale_bits is not None or isinstance(granularity, PerTensor)):
+        peaks = _magnitudes(w, grid)
+    if fits:
         weights = _as_weights(weights, w)
-        values = w / _spread(_peaks(w, grid), w.shape, grid) if scaled else w
+        values = w / _spread(_or_one(peaks), w.shape, grid) if scaled and w.size else w
         by_row = isinstance(granularity, PerRow)
         levels = _fit(values, weights, by_row, 2**bits, seed, initialization, iterations)
     scale = scale_codes = None
-    if searches or scale_bits is not None or (scaled and isinstance(granularity, PerTensor)):
-        scale = _scales(w, grid, levels[0] if searches else None)
+    if searches and w.size:
+        scale = _calibrated(w, grid, levels[0])
+    elif peaks is not None:
+        scale = _or_one(peaks).reshape(grid.parameter_shape)
     if scale_bits is not None:
-        scale_codes = _in_turn(w, grid, scale, as_count(scale_bits, "scale_bits", 1, 16))
+        scale_codes = _in_turn(scale, peaks == 0, as_count(scale_bits, "scale_bits", 1, 16))
         scale = scale_codes.dequantize().reshape(grid.parameter_shape)
     packed, scale = _encode(w, bits, granularity, grid, levels, scaled, scale)
     return Codebook(packed, w.shape, bits, granularity, levels, scale, scale_codes)
@@ -343,13 +349,8 @@ def _refuse_without_scale(scaled: bool, searches: bool, scale_bits: Any) -> None
             )
 
 
-def _scales(w: NDArray, grid: Grid, levels: NDArray | None) -> NDArray:
-    """Return the scales that lose least with these levels; largest magnitudes if there are none."""
-    refuse_not_finite({"w": w})
-    if not w.size:
-        return np.ones(grid.parameter_shape, w.dtype)
-    if levels is None:
-        return _peaks(w, grid).reshape(grid.parameter_shape)
+def _calibrated(w: NDArray, grid: Grid, levels: NDArray) -> NDArray:
+    """Return the scales that lose least with these levels."""
     scale = np.empty((grid.rows, grid.groups), w.dtype)
     _native.call(
         "calibrate_codebook", _native.KIND[w.dtype], w.reshape(grid.rows, grid.cols),
@@ -358,15 +359,14 @@ def _scales(w: NDArray, grid: Grid, levels: NDArray | None) -> NDArray:
     return scale.reshape(grid.parameter_shape)
 
 
-def _in_turn(w: NDArray, grid: Grid, scale: NDArray, bits: int) -> Quantized:
+def _in_turn(scale: NDArray, zeros: NDArray[np.bool_], bits: int) -> Quantized:
     """Return scales as codes.
 
     A group of zeros, whose scale is 1, takes the least of the others: it is not to widen the range.
     """
-    flat = scale.reshape(-1).copy()
-    if w.size:
-        zeros = _magnitudes(w, grid).reshape(-1) == 0
-        flat[zeros] = flat[~zeros].min() if not zeros.all() else 1
+    flat, zeros = scale.reshape(-1).copy(), zeros.reshape(-1)
+    if not zeros.all():
+        flat[zeros] = flat[~zeros].min()
     return quantize(flat, bits, scheme="minmax", granularity=PerGroup(SCALE_BLOCK))
 
 
@@ -445,10 +445,10 @@ def _fit(
     iterations: int,
 ) -> NDArray:
     """Return levels (tables, count) fitted to values, one table or one a row."""
+    if not values.size:  # any levels do
+        return np.arange(count, dtype=values.dtype)[None]
     rows = (-1, values.shape[-1] if values.ndim else 1) if by_row else (1, -1)
     values = values.reshape(rows)
-    if not values.size:
-        return np.zeros((max(len(values), 1), count), values.dtype) + np.arange(count)
     if weights is None:
         values, weights = np.sort(values, axis=1), np.zeros((1, 1), values.dtype)
     else:
@@ -512,16 +512,17 @@ def levels_by_row(w: Codebook) -> tuple[NDArray, NDArray, int]:
     return w.levels, _by_row(w.scale, rows, -(-cols // size), w.dtype), size
 
 
-def _peaks(w: NDArray, grid: Grid) -> NDArray:
-    """Return the largest magnitude of each group (rows, groups), 1 for zeros."""
-    peaks = _magnitudes(w, grid) if w.size else np.ones((1, 1))
-    return np.where(peaks > 0, peaks, 1).astype(w.dtype)
-
-
 def _magnitudes(w: NDArray, grid: Grid) -> NDArray:
-    """Return the largest magnitude of each group (rows, groups) of an array that is not empty."""
+    """Return the largest magnitude of each group (rows, groups), 0 where there is nothing."""
+    if not w.size:
+        return np.zeros((grid.rows, grid.groups), w.dtype)
     rows, starts = w.reshape(grid.rows, grid.cols), np.arange(grid.groups) * grid.group_size
     return np.maximum.reduceat(np.abs(rows), starts, axis=1)
+
+
+def _or_one(magnitudes: NDArray) -> NDArray:
+    """Return magnitudes as scales, those of zeros 1."""
+    return np.where(magnitudes > 0, magnitudes, 1).astype(magnitudes.dtype)
 
 
 def _spread(peaks: NDArray, shape: tuple[int, ...], grid: Grid) -> NDArray:

@@ -174,6 +174,19 @@ def test_scales_quantized_in_turn_are_what_is_used(w, granularity, bits, calibra
             assert worst <= step / 2 * (1 + 1e-4) + 1e-6 * plain.scale.max()
 
 
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0,), (2, 0, 4)])
+@pytest.mark.parametrize("granularity", [PerTensor(), PerRow(), PerGroup(2)])
+@pytest.mark.parametrize("codebook", ["nf4", "lloyd"])
+def test_nothing_is_quantized_to_nothing(shape, granularity, codebook):
+    has_scale = codebook == "nf4" or isinstance(granularity, PerGroup)
+    for dtype in (np.float32, np.float64):
+        w = np.zeros(shape, dtype)
+        for scale_bits in (None, 8) if has_scale else (None,):
+            q = quantize_codebook(w, codebook, granularity=granularity, scale_bits=scale_bits)
+            assert (q.dequantize().shape, q.dtype) == (shape, dtype)
+            assert q.levels.shape == (1, 16)
+
+
 def test_groups_of_zeros_do_not_widen_the_range_of_scales():
     w = 1e-3 * np.random.default_rng(0).standard_normal((4, 256))
     w[1] = 0
