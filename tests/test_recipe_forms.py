@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -181,19 +182,27 @@ def test_the_residual_is_of_the_factors_as_they_are_stored():
 @pytest.mark.parametrize(
     ("lowrank", "shape", "message"),
     [
-        (Factorize(16), (24, 40), "factors of 1024 entries, .* 24 x 40 = 960; .* saves is 14"),
-        (Factorize(ratio=1.0), (4, 4), "lowrank of rank 2 would be no smaller and no faster"),
+        (Factorize(16), (24, 40), "rank 16 .* than 24 x 40: the largest rank that saves is 14"),
+        (Factorize(ratio=1.0), (4, 4), "rank 2 takes no fewer multiplications than 4 x 4"),
         (Factorize(1), (1, 9), "no rank saves any"),
-        (Factorize(1), (5,), r"matrices, not of shape \(5,\): ndim = 2 in the rule"),
-        (Factorize(9, residual=Quantize(16)), (24, 40), "would be no smaller: .* bytes with all"),
+        (Factorize(9, residual=Quantize(16)), (24, 40), "would grow from 3840 to 4336 bytes"),
     ],
 )
-def test_factors_that_do_not_pay_are_refused_before_the_data(lowrank, shape, message):
+def test_factors_that_do_not_pay_are_a_copy_before_the_data(lowrank, shape, message):
     recipe = Recipe((rule(lowrank=lowrank, precision="float32"),))
     for dense in (False, True):
-        with pytest.raises(ValueError, match=message) as error:
-            plan({"a.weight": "F32"}, {"a.weight": shape}, recipe, dense=dense)
-        assert str(error.value).startswith("tensor 'a.weight' cannot be compressed as asked")
+        [tensor] = plan({"a.weight": "F32"}, {"a.weight": shape}, recipe, dense=dense)
+        assert (tensor.rule, tensor.kept) == (None, True)
+        assert re.search(message, tensor.reason)
+    layers = pyfq.Network.create((64, 32))
+    with pytest.raises(ValueError, match=r"'layers.0.weight' .* lowrank: rank 32 takes no fewer"):
+        compress_network(layers, Recipe((rule(lowrank=Factorize(32)),)))
+
+
+@pytest.mark.parametrize("lowrank", [Factorize(1), Factorize(ratio=0.5), Factorize(energy=0.5)])
+def test_factors_of_a_vector_are_refused(lowrank):
+    with pytest.raises(ValueError, match=r"'w' .* not of shape \(5,\): min_ndim = 2 in the rule"):
+        list(compress({"w": weights((5,))}, Recipe((rule(lowrank=lowrank),))))
 
 
 @pytest.mark.parametrize("asked", [{"energy": 0.6}, {"tolerance": 0.7}])
@@ -209,9 +218,11 @@ def test_ranks_by_error_are_found_in_a_first_pass(asked, method):
         np.testing.assert_array_equal(tensor.parts[f"{tensor.plan.name}_u"], low.u, strict=True)
 
 
-def test_a_rank_by_error_that_does_not_pay_is_refused():
-    with pytest.raises(ValueError, match=r"'w' cannot .* lowrank of rank .* no smaller and no fas"):
-        list(compress({"w": weights((24, 40))}, Recipe((rule(lowrank=Factorize(energy=0.999)),))))
+def test_a_rank_by_error_that_does_not_pay_is_a_copy():
+    recipe = Recipe((rule(lowrank=Factorize(energy=0.999)),))
+    [tensor] = compress({"w": weights((24, 40))}, recipe)
+    assert (tensor.plan.format, tensor.plan.kept) == ("copy", True)
+    assert "takes no fewer multiplications" in tensor.plan.reason
 
 
 def test_a_rank_that_data_does_not_give_is_refused():

@@ -45,6 +45,7 @@ def test_recipe_settings_are_a_recipe():
         (
             Rule(("*bias", "b?")),
             Rule(("e*",), Prune("nm", (2, 4)), None, ndim=2),
+            Rule(("e*",), Prune("nm", (2, 4), along="channels"), rows="first", min_ndim=3),
             Rule(("*",), Prune("ratio", 0.5, PerRow()), Quantize(4, "affine", PerGroup(64)), 2, 9),
             Rule(("c*",), None, Quantize(3, rounding="stochastic", seed=1, scale="absmax_half")),
             Rule(("f*",), lowrank=Factorize(ratio=0.25), quantize=Quantize(8)),
@@ -75,6 +76,7 @@ def test_read_recipe_reads_what_the_docstring_shows(tmp_path):
     factors = recipe.rule_for("attention.w", "F32", (64, 64))
     assert (factors.lowrank, factors.precision) == (Factorize(ratio=0.5), "bfloat16")
     assert recipe.rule_for("output.w", "F32", (64, 64)).codebook == QuantizeCodebook("nf4")
+    assert recipe.rule_for("output.w", "F32", (64, 3, 3)).rows == "leading"
     last = recipe.rule_for("w", "F64", (64, 64))
     assert last.prune == Prune("ratio", 0.5, PerRow())
     assert last.quantize == Quantize("budget", "affine", PerGroup(64))
@@ -329,9 +331,9 @@ def test_plan_refuses_names_that_collide():
 
 
 def test_manifest_reads_what_it_writes():
-    shapes = {"a.weight": (8, 128), "b": (9,), "c": (3, 5)}
+    shapes = {"a.weight": (8, 128), "b": (9,), "c": (3, 50)}
     words = {"a.weight": "BF16", "b": "I64", "c": "F64"}
-    recipe = one_rule(Prune("percentile", 30.0), Quantize(4, "minmax", PerGroup(3)))
+    recipe = one_rule(Prune("percentile", 30.0), Quantize(4, "minmax", PerGroup(30)))
     for dense in (False, True):
         plans = plan(words, shapes, recipe, dense=dense)
         read = read_manifest(write_manifest(plans, "1"))

@@ -3,8 +3,9 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pyfq.cli.method import MIN_SIZE, add_method_arguments, recipe_of
 from pyfq.cli.report import (
     FIGURES,
     compressed_row,
+    copies_of,
     planned_row,
     refuse_figure,
     refuse_missing_directory,
@@ -58,9 +60,15 @@ from pyfq.recipes.manifest import KEY, write_manifest
 
 EPILOG = f"""\
 what is compressed:
-  Without a recipe, matrices of floats (F64, F32, F16, BF16) of at least {MIN_SIZE} entries; the
-  rest is copied bit for bit. --include and --exclude narrow that down by name. With a --prune
-  option alone, tensors are only pruned.
+  Without a recipe, floats (F64, F32, F16, BF16) of two axes or more and of at least {MIN_SIZE}
+  entries: matrices, kernels of convolutions, and matrices in a stack, such as experts. The rest is
+  copied bit for bit, and so is what would not get smaller; the report says why. --include and
+  --exclude narrow that down by name. With a --prune option alone, tensors are only pruned.
+
+rows:
+  A row holds the weights of one output: a kernel (out, in, kh, kw) is a matrix (out, in*kh*kw), a
+  stack (experts, out, in) has experts*out rows. Names with "conv" and "expert" and the length of
+  the last axis tell them apart; rows = "first" or "leading" in a recipe says it.
 
 methods:
   rtn                          codes of --bits (8), rounded to nearest, one scale a group
@@ -99,13 +107,18 @@ a recipe (the first rule that matches a name decides; no method: copied):
   precision = "bfloat16"                   # of the factors; alone, of the tensor
 
   [[rule]]
+  match = "*blocks.moe*"
+  rows = "leading"                         # or "first": what is a row of three axes and more
+  codebook = "nf4"
+
+  [[rule]]
   match = "*embeddings*"
   codebook = {{ levels = "lloyd", bits = 3, calibration = "mse", scale_bits = 8 }}
                                            # levels also "nf4", "fp4", "log2", [-1.0, 0.0, 1.0]
 
   [[rule]]
   match = "*"
-  ndim = 2
+  min_ndim = 2
   min_size = 4096
   prune = {{ ratio = 0.5, per = "row" }}     # or percentile, threshold, nm = "2:4"
   quantize = {{ bits = "budget", scheme = "affine", group_size = 64 }}
@@ -121,6 +134,9 @@ files:
   where it can express them, else in pyfq's extension of it; pyfq inspect shows which, pyfq
   decompress reads both. What was interrupted goes on with --resume (an npz file begins anew).
 """
+
+# Reasons that a message lists.
+_FEW = 5
 
 
 def add_parser(subparsers: SubParsers) -> None:
@@ -185,7 +201,8 @@ def run(args: argparse.Namespace) -> int:
     certain = {name: word for name, word in source.words.items() if name not in open_ones}
     planned = plan(certain, source.shapes, recipe, dense=args.dense)
     if not open_ones and all(tensor.rule is None for tensor in planned):
-        raise ValueError(f"{args.source}: no tensor is to be compressed: {_why_none(args, recipe)}")
+        advice = "" if args.recipe else _advice(source, recipe)
+        raise ValueError(f"{args.source}: {_nothing_to_do(planned)}{advice}")
     for remark in _unused(recipe, source):
         print(f"pyfq compress: {remark}", file=sys.stderr)
     target = plan_target(source, args.output)
@@ -228,21 +245,30 @@ def _refuse_compressed(source: Source) -> None:
         raise ValueError(f"{source.path} is compressed already: decompress it first")
 
 
-def _why_none(args: argparse.Namespace, recipe: Recipe) -> str:
-    globs = ", ".join(repr(glob) for rule in recipe.rules if not rule.copies for glob in rule.match)
-    if not globs:
-        return "no rule has a method"
-    if args.recipe is None:
-        least = f"at least {args.min_size} entries: --min-size N asks for fewer"
-        return f"{globs} names no matrix of floats of {least}"
-    return f"none of the rules for {globs} matches a tensor of floats of the size it asks for"
+def _nothing_to_do(plans: Sequence[TensorPlan]) -> str:
+    groups = copies_of(planned_row(tensor) for tensor in plans)
+    reasons = [f"{len(rows)} copied: {reason}" for reason, rows in groups.items()]
+    if len(reasons) > _FEW:
+        reasons[_FEW:] = [f"{len(reasons) - _FEW} reasons more"]
+    return f"no tensor is to be compressed: {'; '.join(reasons) or 'there is none'}"
+
+
+def _advice(source: Source, recipe: Recipe) -> str:
+    """Return the option that would have a tensor compressed, if it is that of their size."""
+    rules = tuple(replace(rule, min_size=1) for rule in recipe.rules)
+    looser = replace(recipe, rules=rules)
+    open_ones = undecided(source.words, source.shapes, looser)
+    certain = {name: word for name, word in source.words.items() if name not in open_ones}
+    helps = open_ones or any(tensor.rule for tensor in plan(certain, source.shapes, looser))
+    return "; --min-size N asks for fewer" if helps else ""
 
 
 def _unused(recipe: Recipe, source: Source) -> Iterator[str]:
     """Yield a remark for each rule that decides about no tensor: a misspelt glob, most likely."""
-    used = {recipe.rule_for(name, word, source.shapes[name]) for name, word in source.words.items()}
+    words, shapes = source.words, source.shapes
+    used = {recipe.number_for(name, word, shapes[name]) for name, word in words.items()}
     for number, rule in enumerate(recipe.rules, 1):
-        if rule not in used:
+        if number not in used:
             yield f"rule {number} ({', '.join(map(repr, rule.match))}) concerns no tensor"
 
 
@@ -317,7 +343,11 @@ def _decide(
                 journal.add_finding(name, told)
         findings[name] = read_finding(told)
         advance(_bytes_of(source, [name]))
-    return decide(source.words, source.shapes, recipe, findings)
+    decided = decide(source.words, source.shapes, recipe, findings)
+    plans = plan(source.words, source.shapes, recipe, decided=decided) if open_ones else []
+    if plans and all(tensor.rule is None for tensor in plans):
+        raise ValueError(f"{source.path}: {_nothing_to_do(plans)}")
+    return decided
 
 
 def _bytes_of(source: Source, names: Iterable[str]) -> int:

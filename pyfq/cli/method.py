@@ -23,7 +23,7 @@ from pyfq.recipes.parse import parse_nm, placed
 from pyfq.recipes.recipe import CHOICES
 from pyfq.types import PerGroup, PerRow, PerTensor
 
-#: Matrices of fewer entries are copied, unless a recipe says otherwise.
+#: Tensors of fewer entries are copied, unless a recipe says otherwise.
 MIN_SIZE = 4096
 
 _ROUNDED = ("rtn", "mse", "als", "percentile", "aciq", "hqq")
@@ -55,7 +55,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=METHODS,
         metavar="NAME",
-        help=f"what becomes of matrices: {', '.join(METHODS)} (rtn)",
+        help=f"what becomes of tensors: {', '.join(METHODS)} (rtn)",
     )
     _add_quantization(parser)
     _add_scales_of_tables(parser)
@@ -162,7 +162,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=MIN_SIZE,
-        help=f"entries of a matrix at least ({MIN_SIZE}); small networks want 1",
+        help=f"entries of a tensor at least ({MIN_SIZE}); small networks want 1",
     )
     group.add_argument(
         "--include",
@@ -211,7 +211,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
             by, amount = pruner
             prune = Prune(by, parse_nm(amount) if by == "nm" else amount)
         methods = {} if method is None else _methods_of(args, method, given)
-        rule = Rule(match, prune, ndim=2, min_size=args.min_size, **methods)
+        rule = Rule(match, prune, min_ndim=2, min_size=args.min_size, **methods)
         rules = (Rule(tuple(args.exclude)), rule) if args.exclude else (rule,)
         return Recipe(rules, _budget_of(args))
     except (TypeError, ValueError) as e:

@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ def environment() -> dict[str, Any]:
 
 def planned_row(tensor: TensorPlan) -> dict[str, Any]:
     """Return what is known of a tensor before its data."""
-    return {
+    row = {
         "name": tensor.name,
         "dtype": tensor.word,
         "shape": list(tensor.shape),
@@ -47,6 +47,18 @@ def planned_row(tensor: TensorPlan) -> dict[str, Any]:
         "bytes_before": tensor.nbytes,
         "bytes_after": tensor.nbytes_after,
     }
+    if tensor.reason:
+        row |= {"reason": tensor.reason}
+    return row | ({"kept": True} if tensor.kept else {})
+
+
+def copies_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the rows of tensors that are copied by the reason why, those of most tensors first."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["method"] == "copy":
+            groups.setdefault(row["reason"], []).append(row)
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
 def compressed_row(tensor: Compressed, seconds: float) -> dict[str, Any]:
@@ -100,11 +112,12 @@ def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
             line += [decibel_text(row["sqnr_db"]), f"{row['cosine']:.6f}"]
             line.append(f"{row['seconds']:.2f}")
         lines.append([*line, bytes_text(row["bytes_before"]), bytes_text(row["bytes_after"])])
-    copied = [row["bytes_before"] for row in rows if row["method"] == "copy"]
-    if copied:
-        nbytes = bytes_text(sum(copied))
+    for reason, copied in copies_of(rows).items():
+        name, others = copied[0]["name"], len(copied) - 1
+        nbytes = bytes_text(sum(row["bytes_before"] for row in copied))
         blanks = [""] * (5 if measured else 1)
-        lines.append([f"{len(copied)} more", "copy", *blanks, nbytes, nbytes])
+        whose = f"{name} and {others} more" if others else name
+        lines.append([whose, f"copied: {reason}", *blanks, nbytes, nbytes])
     errors = ["zeros", "SQNR dB", "cosine", "seconds"] if measured else []
     return table_text(lines, ["tensor", "method", "bits/weight", *errors, "before", "after"])
 

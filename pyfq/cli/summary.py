@@ -8,7 +8,7 @@ from typing import Any
 
 import pyfq
 from pyfq import plot
-from pyfq.cli.report import bytes_text, decibel_text, environment, write_figure
+from pyfq.cli.report import bytes_text, copies_of, decibel_text, environment, write_figure
 from pyfq.cli.source import Source
 from pyfq.cli.target import Target
 from pyfq.recipes import Recipe, Rule, plan
@@ -26,6 +26,7 @@ def document_of(
     """Return the report as JSON has it."""
     done = [row for row in rows if row["method"] != "copy"]
     weights = sum(math.prod(row["shape"]) for row in done)
+    copies = copies_of(rows)
     before, after = (sum(row[key] for row in done) for key in ("bytes_before", "bytes_after"))
     return {
         "command": "compress",
@@ -39,6 +40,14 @@ def document_of(
         "totals": {
             "tensors_compressed": len(done),
             "tensors_copied": len(rows) - len(done),
+            "copied": [
+                {
+                    "reason": reason,
+                    "tensors": len(group),
+                    "bytes": sum(row["bytes_before"] for row in group),
+                }
+                for reason, group in copies.items()
+            ],
             "weights_compressed": weights,
             "bits_per_weight": 8 * after / weights,
             "bytes_before": before,
@@ -64,12 +73,21 @@ def draw(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
 def dry_text(source: Source, document: Mapping[str, Any]) -> str:
     """Return what a run would do, after the table of tensors."""
     after = sum(row["bytes_after"] for row in document["tensors"])
-    lines = _budget_lines(document)
+    lines = [*_copied_lines(document), *_budget_lines(document)]
     lines.append(
         f"{bytes_text(source.nbytes)} would become {bytes_text(after)} and headers; "
         "nothing was written"
     )
     return "\n".join(lines)
+
+
+def _copied_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return how many tensors are copied though a rule with a method decides about them."""
+    kept = [row["bytes_before"] for row in document["tensors"] if row.get("kept")]
+    if not kept:
+        return []
+    tensors = "1 tensor" if len(kept) == 1 else f"{len(kept)} tensors"
+    return [f"copied, as they would get no smaller: {tensors}, {bytes_text(sum(kept))}"]
 
 
 def _budget_lines(document: Mapping[str, Any]) -> list[str]:
@@ -100,6 +118,7 @@ def totals_text(
     lines = [
         f"{source.path}: {bytes_text(before)}",
         f"{target.path}: {bytes_text(after)}, {gain}; {bits}",
+        *_copied_lines(document),
         *_budget_lines(document),
         f"lowest SQNR {decibel_text(worst['sqnr_db'])} dB: {worst['name']}",
         f"{speed}, {pyfq.isa}, {pyfq.get_num_threads()} threads",
@@ -125,14 +144,14 @@ def _budget_entry(
     if recipe.budget is None:
         return None
     tensors, weights = Counter[int](), Counter[int]()
-    for name, rule in decided.items():
-        codes = rule.quantize or rule.codebook
-        if codes is not None and rule.lowrank is None:
-            tensors[codes.bits] += 1
-            weights[codes.bits] += math.prod(source.shapes[name])
-    widths = {str(n): {"tensors": tensors[n], "weights": weights[n]} for n in sorted(tensors)}
     packed = plan(source.words, source.shapes, recipe, decided=decided)
-    done = [tensor for tensor in packed if tensor.rule is not None]
+    for tensor in packed:
+        codes = tensor.rule and (tensor.rule.quantize or tensor.rule.codebook)
+        if codes and tensor.name in decided and tensor.rule.lowrank is None:
+            tensors[codes.bits] += 1
+            weights[codes.bits] += math.prod(tensor.shape)
+    widths = {str(n): {"tensors": tensors[n], "weights": weights[n]} for n in sorted(tensors)}
+    done = [tensor for tensor in packed if tensor.rule is not None or tensor.kept]
     used = 8 * sum(tensor.nbytes_after for tensor in done)
     return {
         "bits_per_weight": recipe.budget.bits_per_weight,

@@ -24,11 +24,15 @@ class TensorPlan:
     name, word, shape
         The tensor: name, dtype word of safetensors, shape.
     rule : Rule or None
-        The rule that decides; None if the tensor is copied.
+        The rule that decides, with what is a row of the tensor; None if the tensor is copied.
     format : str
         "copy", "dense", or a format of `pyfq.recipes.forms` or `pyfq.recipes.layout`.
     parts : dict of str to (str, tuple of int)
         Dtype word and shape of each tensor of the file that it becomes.
+    reason : str
+        Why it is copied, in a few words; empty if it is not, or if that is not known.
+    kept : bool
+        Whether it is copied though a rule with a method decides, which would not make it smaller.
     """
 
     name: str
@@ -37,6 +41,8 @@ class TensorPlan:
     rule: Rule | None
     format: str
     parts: layout.Declaration
+    reason: str = ""
+    kept: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -93,6 +99,9 @@ def plan(
 ) -> list[TensorPlan]:
     """Return what becomes of each tensor.
 
+    What codes or factors would not make smaller, scales and all counted, is copied; `TensorPlan`
+    says why.
+
     Parameters
     ----------
     words : mapping of str to str
@@ -110,8 +119,7 @@ def plan(
     ------
     ValueError
         If two tensors would have the same name in the file; if only the data tells what becomes of
-        one, and it is not in `decided`; if one is to be factorized and would be no smaller or no
-        faster.
+        one, and it is not in `decided`; if one is to be factorized and is no matrix.
 
     Examples
     --------
@@ -127,7 +135,7 @@ def plan(
         shape = tuple(shapes[name])
         rule = (decided or {}).get(name) or recipe.rule_for(name, word, shape)
         if rule is None or rule.copies:
-            tensor = TensorPlan(name, word, shape, None, "copy", {name: (word, shape)})
+            tensor = _copy(name, word, shape, recipe.why_copied(name, word, shape))
         else:
             tensor = _plan_one(name, word, shape, rule, dense=dense)
         for part in tensor.parts:
@@ -144,13 +152,18 @@ def _plan_one(
     with naming(name):
         if rule.undecided:
             raise ValueError("its rule leaves a rank or bits open: `decided` must have it")
-        if rule.lowrank is not None and len(shape) == 2:
-            rule = replace(rule, lowrank=rule.lowrank.for_shape(shape))
+        rule = forms.with_rank(shape, rule)
         parts = forms.declare(name, word, shape, rule)
-        forms.refuse_no_gain(word, shape, rule, parts)
+        reason = forms.why_no_gain(word, shape, rule, parts)
+    if reason is not None:
+        return replace(_copy(name, word, shape, reason), kept=True)
     if dense:
         return TensorPlan(name, word, shape, rule, forms.DENSE, {name: (word, shape)})
     return TensorPlan(name, word, shape, rule, forms.format_of(name, word, shape, rule), parts)
+
+
+def _copy(name: str, word: str, shape: tuple[int, ...], reason: str) -> TensorPlan:
+    return TensorPlan(name, word, shape, None, "copy", {name: (word, shape)}, reason)
 
 
 def compress(
@@ -220,10 +233,10 @@ def compress_tensor(tensor: TensorPlan, array: NDArray) -> Compressed:
         return Compressed(tensor, {tensor.name: array})
     with naming(tensor.name):
         # Every `del` here is for the peak of memory: a few times the tensor, not ten times.
-        v = w = widen(array, tensor.word)
+        v = w = forms.by_rows(widen(array, tensor.word), rule)
         del array
         if rule.prune is not None:
-            v = rule.prune.apply(w).weights
+            v = forms.prune(w, tensor.shape, rule)
         form = forms.make(v, tensor.word, rule)
         # Pruned weights are not needed any more, and are ours: so is their memory.
         v = forms.reals(form, tensor.word, rule, out=None if v is w else v)
@@ -235,15 +248,18 @@ def compress_tensor(tensor: TensorPlan, array: NDArray) -> Compressed:
         zeros = 1 - np.count_nonzero(v) / v.size
         del w, v
         parts = (
-            {tensor.name: form}
+            {tensor.name: form.reshape(tensor.shape)}
             if tensor.format == forms.DENSE
-            else forms.encode(tensor.name, tensor.word, form, rule)
+            else forms.encode(tensor.name, tensor.word, tensor.shape, form, rule)
         )
         return Compressed(tensor, parts, zeros, error.sqnr, error.cosine, error.max_abs)
 
 
 def restore_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> forms.Form:
     """Return a compressed tensor in the form it has: `Quantized`, `Codebook`, `LowRank`, or array.
+
+    That of a kernel ``(out, in, ...)`` whose rows are those of its first axis is of the matrix
+    ``(out, in * ...)``.
 
     Parameters
     ----------
@@ -287,7 +303,8 @@ def decompress_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> NDArr
     form = restore_tensor(tensor, parts)
     if tensor.rule is None or tensor.format == forms.DENSE:
         return form
-    return narrow(forms.reals(form, tensor.word, tensor.rule), tensor.word)
+    values = narrow(forms.reals(form, tensor.word, tensor.rule), tensor.word)
+    return values.reshape(tensor.shape)
 
 
 def _word_of(name: str, array: NDArray) -> str:

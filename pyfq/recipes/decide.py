@@ -68,7 +68,8 @@ def examine(
     """Return the rank that a rule gives a tensor, or its errors at the widths of a budget.
 
     Errors are those of what is left after pruning and quantization, as `Budget` says, times the
-    sensitivity of the tensor.
+    sensitivity of the tensor. At a width at which it would not get smaller it is copied: it has the
+    bytes it had, and no error.
 
     Raises
     ------
@@ -80,24 +81,28 @@ def examine(
             raise ValueError("its rule leaves nothing open")
         if rule.asks_for_bits and budget is None:
             raise ValueError("budget must be given where bits are those of a budget")
-        w = widen(array, word)
+        rule, shape = rule.for_tensor(name, array.shape), array.shape
+        w = forms.by_rows(widen(array, word), rule)
         del array
         if not rule.asks_for_bits:
-            decided = rule.with_rank(rule.lowrank.apply(w).rank)
-            declared = forms.declare(name, word, w.shape, decided)
-            forms.refuse_no_gain(word, w.shape, decided, declared)
-            return Finding(decided.lowrank.rank)
+            if w.ndim < 2:
+                forms.declare(name, word, shape, rule)  # refuses it
+            return Finding(rule.lowrank.rank_for(w))
         trials = []
         for bits in budget.widths_for(rule):
             tried = rule.with_bits(bits)
-            error = budget.sensitivity_of(name) * _error(w, word, tried, budget.error)
-            trials.append(Trial(bits, _nbytes(name, word, w.shape, tried), error))
+            declared = forms.declare(name, word, shape, tried)
+            if forms.why_no_gain(word, shape, tried, declared) is not None:  # it would be copied
+                trials.append(Trial(bits, nbytes_of(word, shape), 0.0))
+                continue
+            error = budget.sensitivity_of(name) * _error(w, word, shape, tried, budget.error)
+            trials.append(Trial(bits, _nbytes(name, word, shape, tried), error))
         return Finding(trials=tuple(trials))
 
 
-def _error(w: NDArray, word: str, rule: Rule, kind: str) -> float:
+def _error(w: NDArray, word: str, shape: tuple[int, ...], rule: Rule, kind: str) -> float:
     # Pruning again for every width takes less memory than keeping what it left.
-    v = w if rule.prune is None else rule.prune.apply(w).weights
+    v = w if rule.prune is None else forms.prune(w, shape, rule)
     form = forms.make(v, word, rule)
     v = forms.reals(form, word, rule, out=None if v is w else v)
     found = distortion(w, v)
@@ -113,8 +118,8 @@ def decide(
     """Return for each tensor that was undecided the rule that says what becomes of it.
 
     Ranks are those found. Bits are chosen as `pyfq.allocate_bits` does, the least sum of errors
-    within the budget: bytes of all parts in the file count, of all tensors that are not copied,
-    those that have no choice included.
+    within the budget: bytes of all parts in the file count, of all tensors that the recipe does not
+    copy, those that have no choice included.
 
     Parameters
     ----------
@@ -162,5 +167,9 @@ def naming(name: str) -> AbstractContextManager[None]:
 
 
 def _nbytes(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> int:
+    """Return the bytes of what a tensor becomes, of a copy if that is better."""
     with naming(name):
-        return sum(nbytes_of(*part) for part in forms.declare(name, word, shape, rule).values())
+        declared = forms.declare(name, word, shape, rule)
+        if forms.why_no_gain(word, shape, rule, declared) is not None:
+            return nbytes_of(word, shape)
+        return sum(nbytes_of(*part) for part in declared.values())

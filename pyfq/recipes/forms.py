@@ -15,6 +15,9 @@ Codes of `pyfq.quantize` are told of in `pyfq.recipes.layout`. Of the others, a 
 | | ``X_v`` | the same | ``(rank, cols)`` | right factor |
 | | ``X_residual_...`` | | | codes of what their product lacks, format ``pyfq-packed`` |
 
+Here ``...``, ``rows`` and ``cols`` are of the tensor as `pyfq.recipes.rows` shapes it.
+Matrices in a stack are factorized one by one: ``(..., rows, rank)`` and ``(..., rank, cols)``.
+
 Quantized factors are ``X_u_packed``, ``X_u_scale`` and so on, also of format ``pyfq-packed``. Codes
 from 0; reals F64 for an F64 tensor, else F32. These are names and shapes of `pyfq.Codebook` and
 `pyfq.LowRank`, and of the parts of weights in the file of a network.
@@ -22,11 +25,12 @@ from 0; reals F64 for an F64 tensor, else F32. These are names and shapes of `py
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq._check import refuse_not_finite
+from pyfq._check import FLOATS, as_input, refuse_not_finite
 from pyfq.codebook import CODEBOOK_PARTS, SCALE_BLOCK, Codebook, codebook_of, codebook_parts
 from pyfq.io.dtypes import DTYPES, nbytes_of
 from pyfq.lowrank import LowRank, break_even_rank
@@ -36,10 +40,12 @@ from pyfq.recipes.floats import computed_in, store, widen
 from pyfq.recipes.layout import Declaration
 from pyfq.recipes.methods import PRECISIONS, QuantizeCodebook
 from pyfq.recipes.recipe import Rule
+from pyfq.recipes.rows import matrix_shape
+from pyfq.recipes.stack import LowRankStack
 from pyfq.types import PerGroup, PerRow, grid_of
 
 #: What weights become; an array holds floats in the dtype they are stored in.
-Form = Quantized | Codebook | LowRank | NDArray
+Form = Quantized | Codebook | LowRank | LowRankStack | NDArray
 
 CAST, CODEBOOK, LOWRANK, DENSE = "cast", "codebook", "lowrank", "dense"
 
@@ -66,14 +72,31 @@ def declare(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> Declara
     if rule.lowrank is not None:
         return _declare_lowrank(name, word, shape, rule)
     if rule.codebook is not None:
-        return _declare_codebook(name, word, shape, rule.codebook)
+        return _declare_codebook(name, word, matrix_shape(shape, rule.rows), rule.codebook)
     if rule.quantize is not None:
-        return layout.declare(name, word, shape, rule.quantize)
+        return layout.declare(name, word, shape, rule.quantize, rule.rows)
     return {name: (_stored_as(word, rule), shape)}
 
 
+def by_rows(w: NDArray, rule: Rule) -> NDArray:
+    """Return a tensor, as `widen` gives it, in the shape in which its rows lie along an axis."""
+    shape = matrix_shape(w.shape, rule.rows)
+    if shape == w.shape or not (rule.shrinks or rule.prune):
+        return w
+    return as_input(w, "w", FLOATS).reshape(shape)
+
+
+def prune(w: NDArray, shape: tuple[int, ...], rule: Rule) -> NDArray:
+    """Return a tensor of that shape, as `by_rows` gives it, with the zeros of its rule."""
+    if rule.prune.along == "row" or w.shape == shape:
+        return rule.prune.apply(w).weights
+    last = np.ascontiguousarray(np.moveaxis(w.reshape(shape), 1, -1))
+    pruned = np.moveaxis(rule.prune.apply(last).weights, -1, 1)
+    return np.ascontiguousarray(pruned).reshape(w.shape)
+
+
 def make(w: NDArray, word: str, rule: Rule) -> Form:
-    """Return the form of a tensor, as `widen` gives it and after pruning."""
+    """Return the form of a tensor, as `by_rows` gives it and after pruning."""
     if rule.lowrank is not None:
         return _factorize(w, word, rule)
     if rule.codebook is not None:
@@ -86,7 +109,7 @@ def make(w: NDArray, word: str, rule: Rule) -> Form:
 
 def reals(form: Form, word: str, rule: Rule, out: NDArray | None = None) -> NDArray:
     """Return the float32 or float64 that a form stands for, where it can in `out`."""
-    if isinstance(form, LowRank):
+    if isinstance(form, LowRank | LowRankStack):
         return form.toarray()
     if isinstance(form, Quantized | Codebook):
         return form.dequantize(out=out)
@@ -95,21 +118,23 @@ def reals(form: Form, word: str, rule: Rule, out: NDArray | None = None) -> NDAr
     return widen(form, _stored_as(word, rule), out).astype(computed_in(word), copy=False)
 
 
-def encode(name: str, word: str, form: Form, rule: Rule) -> dict[str, NDArray]:
+def encode(
+    name: str, word: str, shape: tuple[int, ...], form: Form, rule: Rule
+) -> dict[str, NDArray]:
     """Return the arrays that `declare` declared."""
-    if isinstance(form, LowRank):
-        return _encode_lowrank(name, word, form, rule)
+    if isinstance(form, LowRank | LowRankStack):
+        return _encode_lowrank(name, word, shape, form, rule)
     if isinstance(form, Codebook):
         return {f"{name}_{part}": array for part, array in codebook_parts(form).items()}
     if isinstance(form, Quantized):
-        return layout.encode(name, form, rule.quantize)
-    return {name: form}
+        return layout.encode(name, form, rule.quantize, shape)
+    return {name: form.reshape(shape)}
 
 
 def decode(
     name: str, word: str, shape: tuple[int, ...], rule: Rule, parts: Mapping[str, NDArray]
 ) -> Form:
-    """Return the form that `encode` took apart.
+    """Return the form that `encode` took apart, in the shape that `by_rows` gives it.
 
     Raises
     ------
@@ -117,35 +142,37 @@ def decode(
         A part is missing, has another dtype or shape than declared, or holds what it cannot.
     """
     if rule.quantize is not None and rule.lowrank is None:
-        return layout.decode(name, shape, rule.quantize, parts)
+        return layout.decode(name, shape, rule.quantize, parts, rule.rows)
     _refuse_other(name, declare(name, word, shape, rule), parts)
     if rule.lowrank is not None:
         return _decode_lowrank(name, word, shape, rule, parts)
     if rule.codebook is not None:
-        return _decode_codebook(name, shape, rule.codebook, parts)
+        return _decode_codebook(name, matrix_shape(shape, rule.rows), rule.codebook, parts)
     return parts[name]
 
 
-def refuse_no_gain(word: str, shape: tuple[int, ...], rule: Rule, declared: Declaration) -> None:
-    """Raise ValueError if factors would take more time or bytes than the matrix does."""
+def with_rank(shape: tuple[int, ...], rule: Rule) -> Rule:
+    """Return a rule with the rank that a ratio gives tensors of a shape, if it asks for one."""
     if rule.lowrank is None:
-        return
-    (rows, cols), rank = shape, rule.lowrank.rank
-    most = break_even_rank(rows, cols)
-    if rank > most:
-        advice = f"the largest rank that saves is {most}" if most else "no rank saves any"
-        raise ValueError(
-            f"lowrank of rank {rank} would be no smaller and no faster: factors of "
-            f"{rank * (rows + cols)} entries, as many multiplications an input, for a matrix of "
-            f"{rows} x {cols} = {rows * cols}; {advice}"
-        )
+        return rule
+    return replace(rule, lowrank=rule.lowrank.for_shape(matrix_shape(shape, rule.rows)))
+
+
+def why_no_gain(word: str, shape: tuple[int, ...], rule: Rule, declared: Declaration) -> str | None:
+    """Return why a tensor is better copied: codes or factors would take no less of anything."""
+    if rule.lowrank is not None:
+        rows, cols = matrix_shape(shape, rule.rows)[-2:]
+        rank, most = with_rank(shape, rule).lowrank.rank, break_even_rank(rows, cols)
+        if rank > most:
+            advice = f"the largest rank that saves is {most}" if most else "no rank saves any"
+            return f"rank {rank} takes no fewer multiplications than {rows} x {cols}: {advice}"
     before = nbytes_of(word, shape)
     after = sum(nbytes_of(*part) for part in declared.values())
-    if after >= before:
-        raise ValueError(
-            f"lowrank of rank {rank} would be no smaller: {after} bytes with all of its parts, for "
-            f"a matrix of {before}"
-        )
+    if not rule.shrinks or after < before:
+        return None
+    if after == before:
+        return f"would stay at {before} bytes"
+    return f"would grow from {before} to {after} bytes"
 
 
 def _stored_as(word: str, rule: Rule) -> str:
@@ -191,15 +218,17 @@ def _decode_codebook(
     return codebook_of(own, shape, codebook.width, codebook.granularity, codebook.scale_bits)
 
 
-def _factor_shapes(shape: tuple[int, ...], rule: Rule) -> dict[str, tuple[int, int]]:
-    if len(shape) != 2:
+def _factor_shapes(shape: tuple[int, ...], rule: Rule) -> dict[str, tuple[int, ...]]:
+    if len(shape) < 2:
         raise ValueError(
-            f"lowrank is of matrices, not of shape {shape}: ndim = 2 in the rule leaves others out"
+            f"lowrank is of matrices, not of shape {shape}: min_ndim = 2 in the rule leaves others "
+            "out"
         )
-    rank = rule.lowrank.for_shape(shape).rank
+    *stack, rows, cols = matrix_shape(shape, rule.rows)
+    rank = rule.lowrank.for_shape((rows, cols)).rank
     if rank is None:
         raise ValueError("lowrank: the rank is not known")
-    return {"u": (shape[0], rank), "v": (rank, shape[1])}
+    return {"u": (*stack, rows, rank), "v": (*stack, rank, cols)}
 
 
 def _declare_lowrank(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> Declaration:
@@ -211,28 +240,30 @@ def _declare_lowrank(name: str, word: str, shape: tuple[int, ...], rule: Rule) -
             parts |= layout.declare(f"{name}_{factor}", word, its_shape, rule.quantize)
     residual = rule.lowrank.residual
     if residual is not None:
-        parts |= layout.declare(f"{name}_residual", word, shape, residual)
+        parts |= layout.declare(f"{name}_residual", word, shape, residual, rule.rows)
     return dict(sorted(parts.items(), key=lambda part: -DTYPES[part[1][0]].bits))
 
 
-def _factorize(w: NDArray, word: str, rule: Rule) -> LowRank:
+def _factorize(w: NDArray, word: str, rule: Rule) -> LowRank | LowRankStack:
     """Return factors rounded or quantized as they are stored, and the residual of those."""
-    low = rule.lowrank.apply(w)
-    factors = {}
+    low = rule.lowrank.apply(w) if w.ndim == 2 else rule.lowrank.apply_to_stack(w)
+    kind, factors = type(low), {}
     for name, factor in (("u", low.u), ("v", low.v)):
         if rule.quantize is None:
             stored = _stored_as(word, rule)
             factors[name] = widen(store(factor, stored), stored).astype(w.dtype, copy=False)
         else:
             factors[name] = rule.quantize.apply(factor)
-    low = LowRank(**factors)
+    low = kind(**factors)
     if rule.lowrank.residual is None:
         return low
     lacking = w - low.toarray()
-    return LowRank(**factors, residual=rule.lowrank.residual.apply(lacking))
+    return kind(**factors, residual=rule.lowrank.residual.apply(lacking))
 
 
-def _encode_lowrank(name: str, word: str, low: LowRank, rule: Rule) -> dict[str, NDArray]:
+def _encode_lowrank(
+    name: str, word: str, shape: tuple[int, ...], low: LowRank | LowRankStack, rule: Rule
+) -> dict[str, NDArray]:
     parts: dict[str, NDArray] = {}
     for factor, array in ((f"{name}_u", low.u), (f"{name}_v", low.v)):
         if isinstance(array, Quantized):
@@ -240,13 +271,13 @@ def _encode_lowrank(name: str, word: str, low: LowRank, rule: Rule) -> dict[str,
         else:
             parts[factor] = store(array, _stored_as(word, rule))
     if low.residual is not None:
-        parts |= layout.encode(f"{name}_residual", low.residual, rule.lowrank.residual)
+        parts |= layout.encode(f"{name}_residual", low.residual, rule.lowrank.residual, shape)
     return parts
 
 
 def _decode_lowrank(
     name: str, word: str, shape: tuple[int, ...], rule: Rule, parts: Mapping[str, NDArray]
-) -> LowRank:
+) -> LowRank | LowRankStack:
     stored, factors = _stored_as(word, rule), {}
     for factor, its_shape in _factor_shapes(shape, rule).items():
         part = f"{name}_{factor}"
@@ -258,8 +289,9 @@ def _decode_lowrank(
             factors[factor] = layout.decode(part, its_shape, rule.quantize, parts)
     residual = rule.lowrank.residual
     if residual is not None:
-        residual = layout.decode(f"{name}_residual", shape, residual, parts)
-    return LowRank(**factors, residual=residual)
+        residual = layout.decode(f"{name}_residual", shape, residual, parts, rule.rows)
+    kind = LowRank if len(matrix_shape(shape, rule.rows)) == 2 else LowRankStack
+    return kind(**factors, residual=residual)
 
 
 def _refuse_other(name: str, declared: Declaration, parts: Mapping[str, NDArray]) -> None:

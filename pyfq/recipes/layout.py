@@ -11,6 +11,9 @@ A quantized tensor ``X`` becomes, in the words of safetensors:
 | ``X_zero_point`` | I8, I16, I32 | as ``X_scale``, or packed | code of 0; scheme affine |
 | ``X_minimum`` | F32 or F64 | as ``X_scale`` | value of the lowest code; scheme minmax |
 
+Here ``...`` and ``cols`` are of the tensor as `pyfq.recipes.rows` shapes it: a kernel
+``(out, in, kh, kw)`` is a matrix ``(out, in * kh * kw)``. ``X_shape`` still has its four axes.
+
 Reals are F64 for an F64 tensor, else F32. Codes and zero points are signed: those of the unsigned
 schemes less ``2**(bits - 1)``; in ``X_packed`` every code stands with ``2**(bits - 1)`` added. Zero
 points of a matrix per row or group, except in ``int-quantized``, are packed along the rows:
@@ -36,6 +39,7 @@ from pyfq.io.dtypes import DTYPES, nbytes_of
 from pyfq.pack import pack, unpack
 from pyfq.quantize import Quantized
 from pyfq.recipes.methods import Quantize
+from pyfq.recipes.rows import Rows, matrix_shape
 from pyfq.types import PerGroup, PerRow, PerTensor, grid_of
 
 #: Dtype word and shape of the tensors of a file, by name.
@@ -54,11 +58,13 @@ def format_of(name: str, shape: Sequence[int], quantize: Quantize) -> str:
     return INT if quantize.bits == 8 else PACK
 
 
-def declare(name: str, word: str, shape: tuple[int, ...], quantize: Quantize) -> Declaration:
+def declare(
+    name: str, word: str, shape: tuple[int, ...], quantize: Quantize, rows: Rows | None = None
+) -> Declaration:
     """Return what a quantized tensor becomes, the widest dtype first."""
-    bits = quantize.bits
+    bits, matrix = quantize.bits, matrix_shape(shape, rows)
     real = "F64" if word == "F64" else "F32"
-    scale_shape = grid_of(shape, quantize.granularity).parameter_shape or (1,)
+    scale_shape = grid_of(matrix, quantize.granularity).parameter_shape or (1,)
     parts: Declaration = {}
     as_codes = format_of(name, shape, quantize) == INT
     if not as_codes:
@@ -67,12 +73,12 @@ def declare(name: str, word: str, shape: tuple[int, ...], quantize: Quantize) ->
     if quantize.scheme == "minmax":
         parts[f"{name}_minimum"] = (real, scale_shape)
     if not as_codes:
-        cols = shape[-1] if shape else 1
-        parts[f"{name}_packed"] = ("I32", (*shape[:-1], -(-cols * bits // 32)))
+        cols = matrix[-1] if matrix else 1
+        parts[f"{name}_packed"] = ("I32", (*matrix[:-1], -(-cols * bits // 32)))
     if quantize.scheme == "affine":
-        if _packs_zero_points(name, shape, quantize):
-            rows, groups = scale_shape
-            parts[f"{name}_zero_point"] = ("I32", (-(-rows * bits // 32), groups))
+        if not as_codes and _packs_zero_points(matrix, quantize):
+            outputs, groups = scale_shape
+            parts[f"{name}_zero_point"] = ("I32", (-(-outputs * bits // 32), groups))
         else:
             parts[f"{name}_zero_point"] = ("I8" if bits <= 8 else "I16", scale_shape)
     if as_codes:
@@ -80,35 +86,43 @@ def declare(name: str, word: str, shape: tuple[int, ...], quantize: Quantize) ->
     return parts
 
 
-def encode(name: str, quantized: Quantized, quantize: Quantize) -> dict[str, NDArray]:
-    """Return the arrays that `declare` declared."""
-    shape, bits = quantized.shape, quantized.bits
+def encode(
+    name: str, quantized: Quantized, quantize: Quantize, shape: tuple[int, ...] | None = None
+) -> dict[str, NDArray]:
+    """Return the arrays that `declare` declared, for a tensor of that shape if it is another."""
+    matrix, bits = quantized.shape, quantized.bits
+    shape = matrix if shape is None else shape
+    as_codes = format_of(name, shape, quantize) == INT
     scale_shape = quantized.scale.shape or (1,)
     parts = {f"{name}_scale": quantized.scale.reshape(scale_shape)}
     if quantized.minimum is not None:
         parts[f"{name}_minimum"] = quantized.minimum.reshape(scale_shape)
     if quantized.zero_point is not None:
         zero_point = quantized.zero_point.reshape(scale_shape)
-        if _packs_zero_points(name, shape, quantize):
+        if not as_codes and _packs_zero_points(matrix, quantize):
             along_rows = pack(np.ascontiguousarray(zero_point.T), bits, np.int32)
             zero_point = np.ascontiguousarray(along_rows.T)
         else:
             zero_point = _signed(zero_point, bits)
         parts[f"{name}_zero_point"] = zero_point
     codes = quantized.codes
-    if format_of(name, shape, quantize) == INT:
+    if as_codes:
         parts[name] = codes if quantized.signed else _signed(codes, bits)
     else:
         parts[f"{name}_shape"] = np.array(shape, np.int64)
         packed = pack(np.atleast_1d(codes), bits, np.int32)
-        parts[f"{name}_packed"] = packed if shape else packed.reshape(packed.shape[-1:])
+        parts[f"{name}_packed"] = packed if matrix else packed.reshape(packed.shape[-1:])
     return parts
 
 
 def decode(
-    name: str, shape: tuple[int, ...], quantize: Quantize, parts: Mapping[str, NDArray]
+    name: str,
+    shape: tuple[int, ...],
+    quantize: Quantize,
+    parts: Mapping[str, NDArray],
+    rows: Rows | None = None,
 ) -> Quantized:
-    """Return the quantized tensor that `encode` took apart.
+    """Return the quantized tensor that `encode` took apart, of the shape that rows give it.
 
     Raises
     ------
@@ -117,8 +131,9 @@ def decode(
         or shape is.
     """
     bits, signed = quantize.bits, quantize.scheme == "symmetric"
-    parameter_shape = grid_of(shape, quantize.granularity).parameter_shape
-    for part, (word, its_shape) in declare(name, "F32", shape, quantize).items():
+    matrix = matrix_shape(shape, rows)
+    parameter_shape = grid_of(matrix, quantize.granularity).parameter_shape
+    for part, (word, its_shape) in declare(name, "F32", shape, quantize, rows).items():
         if part not in parts:
             raise ValueError(f"tensor {part!r} of {name!r} is missing")
         found = parts[part]
@@ -131,19 +146,20 @@ def decode(
     scale = parts[f"{name}_scale"].reshape(parameter_shape)
     if not (np.isfinite(scale).all() and scale.all()):
         raise ValueError(f"tensor {name + '_scale'!r}: expected finite numbers other than 0")
-    if format_of(name, shape, quantize) == INT:
+    as_codes = format_of(name, shape, quantize) == INT
+    if as_codes:
         codes = parts[name] if signed else _unsigned(parts[name], bits)
     else:
         told = tuple(parts[f"{name}_shape"].tolist())
         if told != shape:
             raise ValueError(f"tensor {name + '_shape'!r}: expected {shape}, not {told}")
-        cols = shape[-1] if shape else 1
-        codes = unpack(parts[f"{name}_packed"], bits, cols, signed=signed).reshape(shape)
+        cols = matrix[-1] if matrix else 1
+        codes = unpack(parts[f"{name}_packed"], bits, cols, signed=signed).reshape(matrix)
     zero_point = minimum = None
     if quantize.scheme == "affine":
         zero_point = parts[f"{name}_zero_point"]
-        if _packs_zero_points(name, shape, quantize):
-            along_rows = unpack(np.ascontiguousarray(zero_point.T), bits, shape[0])
+        if not as_codes and _packs_zero_points(matrix, quantize):
+            along_rows = unpack(np.ascontiguousarray(zero_point.T), bits, matrix[0])
             zero_point = np.ascontiguousarray(along_rows.T)
         else:
             zero_point = _unsigned(zero_point, bits)
@@ -152,8 +168,8 @@ def decode(
         minimum = parts[f"{name}_minimum"].reshape(parameter_shape)
         if not np.isfinite(minimum).all():
             raise ValueError(f"tensor {name + '_minimum'!r}: expected finite numbers")
-    packed = pack(np.atleast_1d(codes), bits).reshape(*shape[:-1], -1)
-    return Quantized(packed, shape, bits, signed, quantize.granularity, scale, zero_point, minimum)
+    packed = pack(np.atleast_1d(codes), bits).reshape(*matrix[:-1], -1)
+    return Quantized(packed, matrix, bits, signed, quantize.granularity, scale, zero_point, minimum)
 
 
 def file_order(tensors: Sequence[Declaration]) -> Declaration:
@@ -231,12 +247,8 @@ def _strategy(granularity: PerTensor | PerRow | PerGroup) -> dict[str, Any]:
     return {"strategy": "tensor", "group_size": None}
 
 
-def _packs_zero_points(name: str, shape: Sequence[int], quantize: Quantize) -> bool:
-    return (
-        len(shape) == 2
-        and not isinstance(quantize.granularity, PerTensor)
-        and format_of(name, shape, quantize) != INT
-    )
+def _packs_zero_points(matrix: Sequence[int], quantize: Quantize) -> bool:
+    return len(matrix) == 2 and not isinstance(quantize.granularity, PerTensor)
 
 
 def _step(word: str, shape: tuple[int, ...]) -> int:

@@ -7,9 +7,10 @@ A safetensors file has it in its metadata, an npz file as the bytes of an array,
                               "prune": {"ratio": 0.5, "per": "tensor"},
                               "quantize": {"bits": 4, "scheme": "affine", "group_size": 64, ...}}}}
 
-``dtype`` and ``shape`` are those before compression, ``prune``, ``quantize`` and so on are the
-words of a recipe, with the bits and ranks that data decided. That is all that is needed to read the
-file back.
+``dtype`` and ``shape`` are those before compression. ``prune``, ``quantize`` and so on are the
+words of a recipe, with the bits and ranks that data decided; so is ``"rows": "first"``, which a
+kernel of three axes and more has: without it rows lie along the last axis. That is all that is
+needed to read the file back.
 """
 
 import json
@@ -33,12 +34,18 @@ def write_manifest(tensors: Iterable[TensorPlan], version: str) -> str:
             "dtype": tensor.word,
             "shape": list(tensor.shape),
             "format": tensor.format,
+            **_rows_entry(tensor),
             **tensor.rule.methods(),
         }
         for tensor in tensors
         if tensor.rule is not None
     }
     return json.dumps({"version": version, "tensors": described}, separators=(",", ":"))
+
+
+def _rows_entry(tensor: TensorPlan) -> dict[str, str]:
+    """Return the word for rows; rows along the last axis go without, and so do matrices."""
+    return {"rows": "first"} if len(tensor.shape) > 2 and tensor.rule.rows == "first" else {}
 
 
 def read_manifest(text: str) -> dict[str, TensorPlan]:
@@ -62,7 +69,7 @@ def _read_tensor(name: str, entry: Any, where: str) -> TensorPlan:
         raise ValueError(f"{where}: expected dtype, shape, format")
     word, shape = entry.get("dtype"), tuple(entry["shape"])
     nbytes_of(word, shape)
-    rule = parse_methods(entry, where, (name,))
+    rule = parse_methods({"rows": "leading"} | entry, where, (name,))
     parts: layout.Declaration = {name: (word, shape)}
     kind = forms.DENSE
     if entry.get("format") != kind:

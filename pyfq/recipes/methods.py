@@ -1,7 +1,7 @@
 """What a rule can do to a tensor, each with its settings in the words of a recipe."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from pyfq.codebook import Codebook, Initialization, quantize_codebook
 from pyfq.lowrank import LowRank, Method, rank_of_ratio, svd_lowrank
 from pyfq.prune import Pruned, prune_nm, prune_percentile, prune_ratio, prune_threshold
 from pyfq.quantize import Quantized, Rounding, Scheme, quantize
+from pyfq.recipes.stack import LowRankStack, matrices
 from pyfq.types import Granularity, PerGroup, PerRow, PerTensor
 
 Levels = str | tuple[float, ...]
@@ -47,6 +48,11 @@ class Prune:
         Its argument.
     granularity : PerTensor, PerRow or PerGroup
         What is ranked together; not for "nm".
+    along : "row" or "channels"
+        What blocks of "nm" run along in a kernel ``(out, in, kh, kw)``: its row of in * kh * kw
+        entries, as they lie in memory; or the channels ``in`` at each place of the kernel, as
+        NVIDIA's sparse tensor cores and apex.contrib.sparsity have it. Of matrices both are the
+        row.
 
     Raises
     ------
@@ -57,20 +63,26 @@ class Prune:
     --------
     >>> Prune("ratio", 0.5).settings()
     {'ratio': 0.5, 'per': 'tensor'}
+    >>> print(Prune("nm", (2, 4), along="channels"))
+    2:4 along channels
     """
 
     method: Literal["ratio", "percentile", "threshold", "nm"]
     amount: float | tuple[int, int]
     granularity: Granularity = GRANULARITIES["tensor"]
+    along: Literal["row", "channels"] = field(default="row", kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse what the function would refuse."""
         if self.method not in (*PRUNERS, "nm"):
             raise ValueError(f"method must be one of {[*PRUNERS, 'nm']}, not {self.method!r}")
+        as_choice(self.along, "along", ("row", "channels"))
+        if self.along != "row" and self.method != "nm":
+            raise ValueError(f"along is of nm, not of {self.method}")
         self.apply(_SAMPLE)
 
     def apply(self, w: NDArray) -> Pruned:
-        """Prune one array."""
+        """Prune one array, whose rows lie along its last axis."""
         if self.method == "nm":
             n, m = self.amount
             return prune_nm(w, n, m)
@@ -80,14 +92,14 @@ class Prune:
         """Return the settings in the words of a recipe."""
         if self.method == "nm":
             n, m = self.amount
-            return {"nm": f"{n}:{m}"}
+            return {"nm": f"{n}:{m}"} | ({} if self.along == "row" else {"along": self.along})
         return {self.method: self.amount} | _granularity_settings(self.granularity)
 
     def __str__(self) -> str:
         """Return the settings in a few words."""
         if self.method == "nm":
             n, m = self.amount
-            return f"{n}:{m}"
+            return f"{n}:{m}" + ("" if self.along == "row" else f" along {self.along}")
         return f"{self.method} {self.amount:g} {_granularity_words(self.granularity)}"
 
 
@@ -345,9 +357,21 @@ class Factorize:
 
     def for_shape(self, shape: tuple[int, ...]) -> "Factorize":
         """Return the same with its rank, for matrices of a shape, if that is known."""
-        if self.rank is None and self.ratio is not None:
-            return replace(self, rank=rank_of_ratio(*shape, self.ratio))
+        if self.rank is None and self.ratio is not None and len(shape) > 1:
+            return replace(self, rank=rank_of_ratio(*shape[-2:], self.ratio))
         return self
+
+    def rank_for(self, w: NDArray) -> int:
+        """Return the rank of a matrix; of a stack the largest that one of its matrices needs."""
+        return max(self.apply(matrix).rank for matrix in matrices(w))
+
+    def apply_to_stack(self, w: NDArray) -> LowRankStack:
+        """Factorize each matrix of a stack, all to the rank of this, without the residual."""
+        of_rank = replace(self, ratio=None, energy=None, tolerance=None)
+        low = [of_rank.apply(matrix) for matrix in matrices(w)]
+        u, v = (np.stack([getattr(one, factor) for one in low]) for factor in ("u", "v"))
+        stack = w.shape[:-2]
+        return LowRankStack(u.reshape(*stack, *u.shape[1:]), v.reshape(*stack, *v.shape[1:]))
 
     def apply(self, w: NDArray) -> LowRank:
         """Factorize one matrix, without the residual."""

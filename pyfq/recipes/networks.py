@@ -8,7 +8,6 @@ from pyfq.io.dtypes import word_of
 from pyfq.mixed import FORMATS, Half
 from pyfq.network import Network
 from pyfq.recipes import forms
-from pyfq.recipes.compress import plan
 from pyfq.recipes.decide import decide, examine, naming, undecided
 from pyfq.recipes.recipe import Recipe, Rule
 
@@ -74,18 +73,28 @@ def compress_network(network: Network, recipe: Recipe) -> Network:
     }
     decided = decide(words, shapes, recipe, findings)
     layers = list(network.layers)
-    for tensor in plan(words, shapes, recipe, decided=decided):
-        rule, w = tensor.rule, weights[tensor.name]
-        if rule is None:
+    for name, word in words.items():
+        rule, w = decided.get(name) or recipe.rule_for(name, word, shapes[name]), weights[name]
+        if rule is None or rule.copies:
             continue
-        i = int(tensor.name.split(".")[1])
-        with naming(tensor.name):
-            v = w if rule.prune is None else rule.prune.apply(w).weights
-            made = forms.make(v, tensor.word, rule)
+        i = int(name.split(".")[1])
+        with naming(name):
+            rule = forms.with_rank(w.shape, rule)
+            _refuse_rank(name, word, w.shape, rule)
+            v = w if rule.prune is None else forms.prune(w, w.shape, rule)
+            made = forms.make(v, word, rule)
             if rule.precision is not None:
                 made = Half(made.view(np.uint16), rule.precision)
             layers[i] = replace(layers[i], weights=made)
     return replace(network, layers=tuple(layers))
+
+
+def _refuse_rank(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> None:
+    """Refuse factors that save nothing; codes are kept, whatever they take in a file."""
+    if rule.lowrank is not None:
+        reason = forms.why_no_gain(word, shape, rule, forms.declare(name, word, shape, rule))
+        if reason is not None:
+            raise ValueError(f"lowrank: {reason}")
 
 
 def _refuse_precision(rule: Rule) -> None:

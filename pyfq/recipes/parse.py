@@ -17,10 +17,11 @@
     [[rule]]
     match = "*output*"
     codebook = "nf4"                          # or { levels = "lloyd", bits = 3, scale_bits = 8 }
+    rows = "leading"                          # or "first"; else name and shape tell
 
     [[rule]]
     match = "*"
-    ndim = 2                                  # only matrices
+    min_ndim = 2                              # matrices, kernels, stacks of matrices
     min_size = 4096                           # of at least 4096 entries
     prune = { ratio = 0.5, per = "row" }      # or percentile, threshold, nm = "2:4"
     quantize = { bits = "budget", scheme = "affine", group_size = 64 }
@@ -37,6 +38,7 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +57,11 @@ from pyfq.recipes.recipe import Budget, Recipe, Rule
 from pyfq.types import Granularity, PerGroup, PerTensor
 
 _RULE_KEYS = (
-    "match", "ndim", "min_size", "prune", "lowrank", "quantize", "codebook", "precision",
+    "match", "ndim", "min_ndim", "min_size", "rows", "prune", "lowrank", "quantize", "codebook",
+    "precision",
 )  # fmt: skip
-_PRUNE_KEYS = (*PRUNERS, "nm", "per", "group_size")
+_LIMITS = ("ndim", "min_ndim", "min_size")
+_PRUNE_KEYS = (*PRUNERS, "nm", "along", "per", "group_size")
 _QUANTIZE_KEYS = (
     "bits", "scheme", "per", "group_size", "rounding", "range", "scale", "seed", "calibration",
     "percentile",
@@ -128,20 +132,15 @@ def parse_recipe(table: Mapping[str, Any], source: str = "recipe") -> Recipe:
         return Recipe(parsed, budget)
 
 
-def parse_methods(
-    table: Mapping[str, Any],
-    where: str,
-    match: tuple[str, ...],
-    ndim: int | None = None,
-    min_size: int = 1,
-) -> Rule:
-    """Return the rule that does what the methods in `table` say to the tensors described."""
+def parse_methods(table: Mapping[str, Any], where: str, match: tuple[str, ...]) -> Rule:
+    """Return the rule that does what the methods in `table` say to the tensors of a name."""
     parsers: dict[str, Callable[[Any], Any]] = {
         "prune": _parse_prune,
         "lowrank": _parse_lowrank,
         "quantize": _parse_quantize,
         "codebook": _parse_codebook,
         "precision": lambda word: word,
+        "rows": lambda word: word,
     }
     methods = {}
     for key, parse in parsers.items():
@@ -149,7 +148,7 @@ def parse_methods(
             with placed(f"{where}: {key}"):
                 methods[key] = parse(table[key])
     with placed(where):
-        return Rule(match, ndim=ndim, min_size=min_size, **methods)
+        return Rule(match, **methods)
 
 
 def parse_nm(text: str) -> tuple[int, int]:
@@ -171,11 +170,12 @@ def _parse_rule(table: Any, where: str) -> Rule:
         _refuse_unknown(table, _RULE_KEYS)
         if not where.endswith(")"):
             raise ValueError(f"match must be a glob or a list of globs, not {match!r}")
-        for key in ("ndim", "min_size"):
+        for key in _LIMITS:
             value = table.get(key, 0)
             if type(value) is not int or value < 0:
                 raise ValueError(f"{key} must be an integer of at least 0, not {value!r}")
-    return parse_methods(table, where, tuple(globs), table.get("ndim"), table.get("min_size", 1))
+    limits = {key: table[key] for key in _LIMITS if key in table}
+    return replace(parse_methods(table, where, tuple(globs)), **limits)
 
 
 def _parse_budget(table: Any, where: str) -> Budget:
@@ -204,9 +204,12 @@ def _parse_prune(table: Any) -> Prune:
     (method,) = methods
     amount = table[method]
     if method == "nm":
-        if len(table) > 1:
+        if table.keys() - {"nm", "along"}:
             raise ValueError("nm has no granularity: its groups are of m entries")
-        return Prune("nm", parse_nm(amount if isinstance(amount, str) else repr(amount)))
+        amount = parse_nm(amount if isinstance(amount, str) else repr(amount))
+        return Prune("nm", amount, along=table.get("along", "row"))
+    if "along" in table:
+        raise ValueError(f"along is of nm, not of {method}")
     return Prune(method, amount, _parse_granularity(table, PerTensor()))
 
 

@@ -20,6 +20,7 @@ from pyfq.recipes.methods import (
     QuantizeCodebook,
     check_precision,
 )
+from pyfq.recipes.rows import Rows, check_rows, rows_of
 
 #: The dtype words that can be compressed.
 FLOAT_WORDS = ("F64", "F32", "F16", "BF16")
@@ -30,6 +31,8 @@ CHOICES = (2, 3, 4, 5, 6, 7, 8, 16)
 # The most bits of a code of a codebook.
 _MOST_OF_CODEBOOK = 8
 
+# Globs that a message lists.
+_FEW = 4
 
 # Methods that do not go together, and why.
 _CLASHES = (
@@ -55,6 +58,9 @@ class Rule:
         Applied to what pruning left; or to the factors of `lowrank`.
     ndim : int, optional
         Number of axes a tensor must have.
+    min_ndim : int
+        Axes a tensor must have at least. Of three and more, those of length 1 do not count:
+        ``(1, 1, n)`` is a vector.
     min_size : int
         Entries a tensor must have.
     lowrank : Factorize, optional
@@ -63,13 +69,17 @@ class Rule:
         Applied to what pruning left; not with `quantize` or `lowrank`.
     precision : "float64", "float32", "float16" or "bfloat16", optional
         What the tensor, or the factors of `lowrank`, are stored in; not with codes.
+    rows : "first" or "leading", optional
+        What is a row of tensors of three axes and more: ``(out, in, ...)`` is a matrix
+        ``(out, in * ...)``, or ``(..., out, in)`` are matrices in a stack. If not given, name and
+        shape tell, as `pyfq.recipes.rows.rows_of` has it.
 
     Raises
     ------
     TypeError
         If `match` is not a tuple of strings.
     ValueError
-        If methods do not go together.
+        If methods do not go together, or `rows` is neither.
 
     Examples
     --------
@@ -87,6 +97,8 @@ class Rule:
     lowrank: Factorize | None = field(default=None, kw_only=True)
     codebook: QuantizeCodebook | None = field(default=None, kw_only=True)
     precision: Precision | None = field(default=None, kw_only=True)
+    min_ndim: int = field(default=0, kw_only=True)
+    rows: Rows | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse a bare string, whose characters would each be a glob, and methods that clash."""
@@ -94,6 +106,8 @@ class Rule:
             raise TypeError(f"match must be a tuple of globs, not {self.match!r}")
         if self.precision is not None:
             check_precision(self.precision)
+        if self.rows is not None:
+            check_rows(self.rows)
         for one, other, reason in _CLASHES:
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise ValueError(f"{one} and {other} do not go together: {reason}")
@@ -104,10 +118,25 @@ class Rule:
         """Tell whether a tensor of this name, dtype word and shape is concerned."""
         return (
             word in FLOAT_WORDS
-            and (self.ndim is None or len(shape) == self.ndim)
-            and math.prod(shape) >= max(self.min_size, 1)
-            and any(fnmatchcase(name, glob) for glob in self.match)
+            and math.prod(shape) > 0
+            and self.why_not(shape) is None
+            and self.glob_of(name) is not None
         )
+
+    def glob_of(self, name: str) -> str | None:
+        """Return the first glob that matches a name."""
+        return next((glob for glob in self.match if fnmatchcase(name, glob)), None)
+
+    def why_not(self, shape: Sequence[int]) -> str | None:
+        """Return why tensors of a shape are not concerned, if they are not."""
+        long = sum(extent > 1 for extent in shape) if len(shape) > 2 else len(shape)
+        if self.ndim not in (None, len(shape)):
+            return _counted(len(shape), "axis", "axes")
+        if long < self.min_ndim:
+            return _counted(long, "axis", "axes") + (" longer than 1" if len(shape) > 2 else "")
+        if math.prod(shape) < self.min_size:
+            return f"fewer than {self.min_size} entries"
+        return None
 
     @property
     def copies(self) -> bool:
@@ -125,6 +154,17 @@ class Rule:
         """Whether only data tells what becomes of a tensor: bits of a budget, or a rank."""
         return self.asks_for_bits or (self.lowrank is not None and self.lowrank.undecided)
 
+    def for_tensor(self, name: str, shape: Sequence[int]) -> "Rule":
+        """Return the rule with what name and shape tell of rows, unless it says that itself."""
+        if self.rows is not None or len(shape) < 3:
+            return self
+        return replace(self, rows=rows_of(name, shape))
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether it is meant to make tensors smaller, by codes or factors."""
+        return any(method is not None for method in (self.quantize, self.codebook, self.lowrank))
+
     def with_bits(self, bits: int) -> "Rule":
         """Return the rule with bits in place of those of a budget."""
         if self.quantize is not None:
@@ -140,8 +180,12 @@ class Rule:
         settings: dict[str, Any] = {"match": list(self.match)}
         if self.ndim is not None:
             settings["ndim"] = self.ndim
+        if self.min_ndim:
+            settings["min_ndim"] = self.min_ndim
         if self.min_size > 1:
             settings["min_size"] = self.min_size
+        if self.rows is not None:
+            settings["rows"] = self.rows
         return settings | self.methods()
 
     def methods(self) -> dict[str, Any]:
@@ -160,6 +204,10 @@ class Rule:
         """What is done, in order."""
         keys = ("prune", "lowrank", "quantize", "codebook", "precision")
         return {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 @dataclass(frozen=True)
@@ -277,9 +325,34 @@ class Recipe:
                 except ValueError as e:
                     raise ValueError(f"rule {number}, with {bits} of choices: {e}") from e
 
+    def number_for(self, name: str, word: str, shape: Sequence[int]) -> int | None:
+        """Return the number, from 1, of the rule that decides, None if none matches."""
+        numbered = enumerate(self.rules, 1)
+        return next((i for i, rule in numbered if rule.matches(name, word, shape)), None)
+
     def rule_for(self, name: str, word: str, shape: Sequence[int]) -> Rule | None:
-        """Return the rule that decides, None if none matches."""
-        return next((rule for rule in self.rules if rule.matches(name, word, shape)), None)
+        """Return the rule that decides, with its rows; None if none matches."""
+        number = self.number_for(name, word, shape)
+        return None if number is None else self.rules[number - 1].for_tensor(name, shape)
+
+    def why_copied(self, name: str, word: str, shape: Sequence[int]) -> str:
+        """Return in a few words why the recipe copies a tensor that it does not compress."""
+        if word not in FLOAT_WORDS:
+            return f"dtype {word}"
+        if not math.prod(shape):
+            return "no entries"
+        reason = None
+        for rule in self.rules:  # the first with a method that names it would have, but for this
+            glob, why_not = rule.glob_of(name), rule.why_not(shape)
+            if glob is None:
+                continue
+            if rule.copies and why_not is None:
+                return f"left out by {glob!r}"
+            if not rule.copies and reason is None:
+                reason = why_not
+        globs = [repr(glob) for rule in self.rules if not rule.copies for glob in rule.match]
+        named = ", ".join(globs) if len(globs) <= _FEW else f"{len(globs)} globs"
+        return reason or (f"named by none of {named}" if globs else "no rule has a method")
 
     def settings(self) -> dict[str, Any]:
         """Return the recipe as the table that `parse_recipe` takes."""
