@@ -57,7 +57,7 @@ def copies_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, 
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["method"] == "copy":
-            groups.setdefault(row["reason"], []).append(row)
+            groups.setdefault(row.get("reason", ""), []).append(row)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 

@@ -9,6 +9,7 @@
 | see sizes before anything is compressed | `plan` |
 | compress | `compress`, `compress_tensor`, `compress_network` |
 | get tensors back | `decompress_tensor`, `restore_tensor` |
+| know what a row of a tensor is | `pyfq.recipes.rows` |
 | the names and shapes in files | `pyfq.recipes.forms`, `pyfq.recipes.layout` |
 """
 
