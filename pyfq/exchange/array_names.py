@@ -19,7 +19,7 @@ _BY_NAME = (
         "torch.nn.utils.parametrize.remove_parametrizations, or pass the module to from_torch",
     ),
     (
-        r"(^|[._/])mask$",
+        r"(^|[._/])masks?\d*$",
         "is a mask: call torch.nn.utils.prune.remove first, or pass the module to from_torch",
     ),
     (
@@ -62,7 +62,7 @@ _BY_NAME = (
 _NORMALIZATION = re.compile(r"(layer|batch|group|instance|rms|sync)?_?norm(alization)?|bn|ln")
 _EMBEDDING = re.compile(r"emb|embeds?|embeddings?|wte|wpe")
 _AVERAGE = re.compile(r"ema|swa|shadow|avg|average|averaged|polyak")
-_COPY = re.compile(r"target|teacher|student|online")
+_COPY = re.compile(r"target|online|teacher|student|old|previous|best|backup|copy|master")
 
 
 def refuse_roles(names: Collection[str]) -> None:
@@ -77,7 +77,7 @@ def refuse_roles(names: Collection[str]) -> None:
 torch.nn.utils.prune.remove or remove_spectral_norm first, or pass the module to from_torch
     """
     for name in names:
-        role = _role_by_name(name) or _role_by_module(name) or _role_among(name, names)
+        role = _role_by_module(name) or _role_by_name(name) or _role_among(name, names)
         if role:
             raise ValueError(f"{name} {role}")
 
@@ -110,14 +110,19 @@ def _role_among(name: str, names: Collection[str]) -> str | None:
 
 
 def _is_copy(name: str, other: str) -> bool:
-    """Tell whether two names differ in one part, which says what the one is a copy of."""
+    """Tell whether two names differ in one part only, where the first says that it is a copy.
+
+    As ``target.0.weight`` and ``q.0.weight`` do, ``fc_old.weight`` and ``fc.weight``, but not
+    ``target.weight`` and ``fc.weight``, which may be two layers.
+    """
     parts, its_parts = _parts(name), _parts(other)
-    if len(parts) == len(its_parts):
-        return sum(a != b for a, b in zip(parts, its_parts, strict=True)) == 1 and any(
-            a != b and any(_COPY.fullmatch(word) for word in _words(a))
-            for a, b in zip(parts, its_parts, strict=True)
-        )
-    return [part for part in parts if not _COPY.fullmatch(part)] == its_parts
+    if len(parts) != len(its_parts):
+        return [part for part in parts if not _COPY.fullmatch(part)] == its_parts
+    differing = [(a, b) for a, b in zip(parts, its_parts, strict=True) if a != b]
+    if len(differing) != 1 or not _has_word(differing[0][0], _COPY):
+        return False
+    kept = [word for word in _words(differing[0][0]) if not _COPY.fullmatch(word)]
+    return len(parts) > 2 or _has_word(differing[0][1], _COPY) or kept == _words(differing[0][1])
 
 
 def _has_word(name: str, pattern: re.Pattern[str]) -> bool:

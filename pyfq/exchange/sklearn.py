@@ -18,7 +18,8 @@ _HIDDEN = {"identity": None, "logistic": "sigmoid", "tanh": "tanh", "relu": "rel
 _OUTPUT = _HIDDEN | {"softmax": "softmax"}
 # What a subclass may define, or scikit-learn defines in every subclass, that predict does not use.
 _HARMLESS = {
-    "_parameter_constraints", "_sklearn_auto_wrap_output_keys", "fit", "partial_fit", "score",
+    "__sklearn_tags__", "_backprop", "_fit", "_parameter_constraints",
+    "_sklearn_auto_wrap_output_keys", "fit", "fit_transform", "partial_fit", "score",
     "set_fit_request", "set_inverse_transform_request", "set_partial_fit_request",
     "set_predict_request", "set_score_request", "set_transform_request",
 }  # fmt: skip
@@ -81,7 +82,7 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
     dtype = np.dtype(dtype)
     if dtype.type not in FLOATS:
         raise TypeError(f"dtype must be float32 or float64, not {dtype}")
-    classes = _classes_of(mlp, where, len(biases[-1])) if hasattr(mlp, "_label_binarizer") else None
+    classes = _classes_of(mlp, where, len(biases[-1])) if _is_classifier(mlp) else None
     output_activation = mlp.out_activation_
     if classes is not None and output_activation == "logistic":
         weights[-1] = np.concatenate([np.zeros_like(weights[-1]), weights[-1]])
@@ -179,6 +180,11 @@ def _refuse_overrides(estimator: Any, where: str, kind: type) -> None:
 
 def _layers_of(mlp: Any, where: str) -> tuple[list[NDArray], list[NDArray]]:
     """Return weights, as a network has them, and biases; refuse what predict does not use so."""
+    needed = ["coefs_", "intercepts_", "n_layers_", "n_outputs_", "out_activation_"]
+    needed += ["classes_", "_label_binarizer"] if _is_classifier(mlp) else []
+    for name in needed:
+        if not hasattr(mlp, name):
+            raise ValueError(f"{where} ({type(mlp).__name__}) must have {name}, as fitted ones do")
     for name, given, known in (
         ("activation", mlp.activation, _HIDDEN), ("out_activation_", mlp.out_activation_, _OUTPUT),
     ):  # fmt: skip
@@ -187,19 +193,31 @@ def _layers_of(mlp: Any, where: str) -> tuple[list[NDArray], list[NDArray]]:
     arrays = []
     for name in ("coefs_", "intercepts_"):
         held = list(getattr(mlp, name))
-        if len(held) != mlp.n_layers_ - 1:
+        if not held or len(held) != mlp.n_layers_ - 1:
             raise ValueError(
-                f"{where}.{name} must hold n_layers_ - 1 = {mlp.n_layers_ - 1} arrays, not "
-                f"{len(held)}"
+                f"{where}.{name} must hold n_layers_ - 1 = {mlp.n_layers_ - 1} arrays, at least 1, "
+                f"not {len(held)}"
             )
         for i, x in enumerate(held):
-            if type(x) is not np.ndarray or x.dtype.kind not in "fiu":
+            if not _is_numbers(x):
                 what = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
                 raise TypeError(f"{where}.{name}[{i}] must be an array of floats, not {what}")
             if x.ndim != (2 if name == "coefs_" else 1):
                 raise ValueError(f"{where}.{name}[{i}] must not have shape {x.shape}")
         arrays.append(held)
     return [w.T for w in arrays[0]], arrays[1]
+
+
+def _is_numbers(x: Any) -> bool:
+    """Tell whether an attribute is an array of numbers; one that is mapped from a file is."""
+    plain = isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray | np.matrix)
+    return plain and x.dtype.kind in "fiu"
+
+
+def _is_classifier(mlp: Any) -> bool:
+    from sklearn.neural_network import MLPClassifier
+
+    return isinstance(mlp, MLPClassifier)
 
 
 def _classes_of(mlp: Any, where: str, outputs: int) -> NDArray:
@@ -237,8 +255,8 @@ def _ends_of(side: str, named: _Named | None, features: int, dtype: np.dtype) ->
     for what, is_used, neutral in (
         ("mean", scaler.with_mean, np.zeros), ("scale", scaler.with_std, np.ones),
     ):  # fmt: skip
-        x = getattr(scaler, f"{what}_") if is_used else neutral(features)
-        if type(x) is not np.ndarray or x.dtype.kind not in "fiu" or x.shape != (features,):
+        x = getattr(scaler, f"{what}_", None) if is_used else neutral(features)
+        if not _is_numbers(x) or x.shape != (features,):
             given = x.shape if isinstance(x, np.ndarray) else x
             raise ValueError(f"{where}.{what}_ must be an array of {features} numbers, not {given}")
         ends[f"{side}_{what}"] = _cast(x, dtype, f"{where}.{what}_")

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 _LEAST_THRESHOLD = 20
 # What a class of modules may define, and instances may hold, without a change of what a call does.
 _HARMLESS = {
-    "__constants__", "__deepcopy__", "__getstate__", "_version", "extra_repr", "reset_parameters",
+    "__constants__", "__deepcopy__", "__getitem__", "__getstate__", "__len__", "_get_name",
+    "_load_from_state_dict", "_version", "extra_repr", "load_state_dict", "reset_parameters",
+    "state_dict", "to", "type",
 }  # fmt: skip
 # Classes that hold another module, or the same one in another form.
 _WRAPPERS = {
