@@ -3,7 +3,7 @@
 | to | call | in |
 |---|---|---|
 | take a fitted MLP of scikit-learn | `from_sklearn` | `sklearn.py` |
-| take a Sequential of PyTorch | `from_torch` | `torch.py`, `torch_tensors.py` |
+| take a Sequential of PyTorch | `from_torch` | `torch.py`, `torch_modules.py`, `torch_tensors.py` |
 | take weights and biases by name | `from_arrays` | `arrays.py`, `array_names.py` |
 | write them by name | `to_npz` | `arrays.py` |
 | take a chain of layers from an ONNX file | `from_onnx` | `../onnx_graph.py` |

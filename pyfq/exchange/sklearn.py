@@ -73,13 +73,7 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
     """
     (mlp, where), of_input, of_output = _parts_of(estimator, "estimator")
     weights, biases = _layers_of(mlp, where)
-    if dtype is None:
-        dtype = np.result_type(*weights, *biases)
-        if dtype.type not in FLOATS:
-            raise TypeError(
-                f"{where}.coefs_ must be float32 or float64, not {dtype}: pass dtype=np.float32"
-            )
-    dtype = np.dtype(dtype)
+    dtype = _dtype_of([*weights, *biases], where) if dtype is None else np.dtype(dtype)
     if dtype.type not in FLOATS:
         raise TypeError(f"dtype must be float32 or float64, not {dtype}")
     classes = _classes_of(mlp, where, len(biases[-1])) if _is_classifier(mlp) else None
@@ -206,6 +200,15 @@ def _layers_of(mlp: Any, where: str) -> tuple[list[NDArray], list[NDArray]]:
                 raise ValueError(f"{where}.{name}[{i}] must not have shape {x.shape}")
         arrays.append(held)
     return [w.T for w in arrays[0]], arrays[1]
+
+
+def _dtype_of(arrays: list[NDArray], where: str) -> np.dtype:
+    dtype = np.result_type(*arrays)
+    if dtype.type not in FLOATS:
+        raise TypeError(
+            f"{where}.coefs_ must be float32 or float64, not {dtype}: pass dtype=np.float32"
+        )
+    return dtype
 
 
 def _is_numbers(x: Any) -> bool:
