@@ -3,6 +3,7 @@
 Each table makes an estimator in one way; its own `predict` is what is right.
 """
 
+import functools
 import inspect
 import warnings
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.neural_network._multilayer_perceptron import ACTIVATIONS
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -278,7 +280,7 @@ def scaler_with(**attributes):
         (
             lambda: edited(regressor(), intercepts_=[np.ones(8), np.array(1.0)]),
             ValueError,
-            r"intercepts_\[1\] must not have shape \(\)",
+            r"intercepts_\[1\] must have 1 axes, not shape \(\)",
         ),
         (
             lambda: edited(regressor(), coefs_=[np.full((5, 8), np.nan), np.ones((8, 1))]),
@@ -351,3 +353,23 @@ def test_weights_that_a_dtype_does_not_hold_are_refused():
     with pytest.raises(TypeError, match=r"coefs_ must be float32 .*, not float16: pass dtype="):
         pyfq.from_sklearn(mlp)
     check_same(mlp, np.float32)
+
+
+@pytest.mark.parametrize("method", ["predict", "_forward_pass_fast", "predict_proba"])
+def test_classes_that_were_changed_are_refused(method, monkeypatch):
+    mlp, old = classifier(), getattr(MLPClassifier, method)
+
+    @functools.wraps(old)
+    def new(self, X, **how):
+        return 1 - old(self, X, **how)
+
+    monkeypatch.setattr(MLPClassifier, method, new, raising=False)
+    with pytest.raises(ValueError, match=f"MLPClassifier.{method} is not that of scikit-learn"):
+        pyfq.from_sklearn(mlp)
+
+
+def test_activations_that_were_changed_are_refused(monkeypatch):
+    mlp = regressor()
+    monkeypatch.setitem(ACTIVATIONS, "relu", lambda x: np.abs(x, out=x))
+    with pytest.raises(ValueError, match=r"activation: the function relu is not that of scikit"):
+        pyfq.from_sklearn(mlp)

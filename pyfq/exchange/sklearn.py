@@ -1,5 +1,7 @@
 """Networks from scikit-learn: what `predict` of a fitted multi-layer perceptron computes."""
 
+import inspect
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +25,10 @@ _HARMLESS = {
     "set_fit_request", "set_inverse_transform_request", "set_partial_fit_request",
     "set_predict_request", "set_score_request", "set_transform_request",
 }  # fmt: skip
+# What computes predictions.
+_METHODS = (
+    "_forward_pass_fast", "_predict", "inverse_transform", "predict", "predict_proba", "transform",
+)  # fmt: skip
 
 
 def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Network:
@@ -170,36 +176,63 @@ def _refuse_overrides(estimator: Any, where: str, kind: type) -> None:
             f"predict something else than {kind.__name__} does: distill from a function that calls "
             "it"
         )
+    for name in _METHODS:
+        if not _is_of_sklearn(inspect.getattr_static(kind, name, None)):
+            raise ValueError(f"{where}: {kind.__name__}.{name} is not that of scikit-learn")
+
+
+def _is_of_sklearn(method: Any) -> bool:
+    """Tell whether a function is defined by scikit-learn, as far as that can be seen."""
+    if not isinstance(method, FunctionType):
+        return True
+    return method.__globals__.get("__name__", "").startswith("sklearn.")
 
 
 def _layers_of(mlp: Any, where: str) -> tuple[list[NDArray], list[NDArray]]:
-    """Return weights, as a network has them, and biases; refuse what predict does not use so."""
+    """Return weights, as a network has them, and biases."""
+    _refuse_missing(mlp, where)
+    _refuse_functions(mlp, where)
+    weights = _arrays_of(mlp, "coefs_", 2, where)
+    return [w.T for w in weights], _arrays_of(mlp, "intercepts_", 1, where)
+
+
+def _refuse_missing(mlp: Any, where: str) -> None:
+    """Refuse an MLP that lacks an attribute that its predict reads."""
     needed = ["coefs_", "intercepts_", "n_layers_", "n_outputs_", "out_activation_"]
     needed += ["classes_", "_label_binarizer"] if _is_classifier(mlp) else []
     for name in needed:
         if not hasattr(mlp, name):
             raise ValueError(f"{where} ({type(mlp).__name__}) must have {name}, as fitted ones do")
+
+
+def _refuse_functions(mlp: Any, where: str) -> None:
+    """Refuse activations that a network has not."""
+    from sklearn.neural_network._multilayer_perceptron import ACTIVATIONS  # which predict reads
+
     for name, given, known in (
         ("activation", mlp.activation, _HIDDEN), ("out_activation_", mlp.out_activation_, _OUTPUT),
     ):  # fmt: skip
         if not isinstance(given, str) or given not in known:
             raise ValueError(f"{where}.{name} must be one of {', '.join(known)}, not {given!r}")
-    arrays = []
-    for name in ("coefs_", "intercepts_"):
-        held = list(getattr(mlp, name))
-        if not held or len(held) != mlp.n_layers_ - 1:
-            raise ValueError(
-                f"{where}.{name} must hold n_layers_ - 1 = {mlp.n_layers_ - 1} arrays, at least 1, "
-                f"not {len(held)}"
-            )
-        for i, x in enumerate(held):
-            if not _is_numbers(x):
-                what = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
-                raise TypeError(f"{where}.{name}[{i}] must be an array of floats, not {what}")
-            if x.ndim != (2 if name == "coefs_" else 1):
-                raise ValueError(f"{where}.{name}[{i}] must not have shape {x.shape}")
-        arrays.append(held)
-    return [w.T for w in arrays[0]], arrays[1]
+        if not _is_of_sklearn(ACTIVATIONS[given]):
+            raise ValueError(f"{where}.{name}: the function {given} is not that of scikit-learn")
+
+
+def _arrays_of(mlp: Any, name: str, axes: int, where: str) -> list[NDArray]:
+    """Return the weights or biases that predict uses, one array a layer."""
+    arrays = list(getattr(mlp, name))
+    if not arrays or len(arrays) != mlp.n_layers_ - 1:
+        raise ValueError(
+            f"{where}.{name} must hold n_layers_ - 1 = {mlp.n_layers_ - 1} arrays, at least 1, not "
+            f"{len(arrays)}"
+        )
+    for i, x in enumerate(arrays):
+        if not _is_numbers(x):
+            what = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+            raise TypeError(f"{where}.{name}[{i}] must be an array of floats, not {what}")
+        if x.ndim != axes:
+            raise ValueError(f"{where}.{name}[{i}] must have {axes} axes, not shape {x.shape}")
+    return arrays
 
 
 def _dtype_of(arrays: list[NDArray], where: str) -> np.dtype:
@@ -225,7 +258,11 @@ def _is_classifier(mlp: Any) -> bool:
 
 def _classes_of(mlp: Any, where: str, outputs: int) -> NDArray:
     """Return the labels of a classifier that tells each sample one of several."""
+    from sklearn.preprocessing import LabelBinarizer
+
     binarizer = mlp._label_binarizer  # which predict asks; classes_ is for the reader
+    if type(binarizer) is not LabelBinarizer:
+        raise ValueError(f"{where}._label_binarizer must not be a {type(binarizer).__name__}")
     if binarizer.y_type_.startswith("multilabel"):
         raise ValueError(
             f"{where} ({type(mlp).__name__}) must give each sample one label, not several"
