@@ -123,6 +123,10 @@ def _following(layers: list[Dense], linear: Linear) -> Dense:
     layer = _layer(linear.where, linear.weights, linear.bias)
     if layers and layers[-1].activation == "softmax":
         raise ValueError(f"{linear.where}: a softmax before it, which is for the last layer only")
+    if layers and layers[-1].dtype != layer.dtype:
+        raise TypeError(
+            f"{linear.where}: weights must be {layers[-1].dtype} as before, not {layer.dtype}"
+        )
     if layers and layers[-1].shape[0] != layer.shape[1]:
         raise ValueError(
             f"{linear.where}: takes {layer.shape[1]} inputs, but gets {layers[-1].shape[0]}"
@@ -139,12 +143,14 @@ def _activated(layers: list[Dense], function: Nonlinear) -> Dense:
         raise ValueError(
             f"{function.where}: a layer has one activation, and {last.activation!r} comes before"
         )
-    return Dense(last.weights, last.bias, function.activation)
+    return _layer(function.where, last.weights, last.bias, function.activation)
 
 
-def _layer(where: str, weights: NDArray, bias: NDArray | None) -> Dense:
+def _layer(
+    where: str, weights: NDArray, bias: NDArray | None, activation: Activation = None
+) -> Dense:
     try:
-        return Dense(weights, bias)
+        return Dense(weights, bias, activation)
     except (TypeError, ValueError) as e:
         raise type(e)(f"{where}: {e}") from e
 

@@ -1,0 +1,65 @@
+"""Networks from PyTorch."""
+
+from typing import TYPE_CHECKING
+
+from ..chain import network_of
+from ..network import Network
+from .torch_modules import operations_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def from_torch(module: "nn.Module") -> Network:
+    """Return the network that a sequence of PyTorch modules is in inference.
+
+    Parameters
+    ----------
+    module : torch.nn.Sequential
+        Linear, ReLU, LeakyReLU, Tanh, Sigmoid, GELU, SiLU, Softplus with ``beta=1``, Softmax
+        over the last of two axes as the last, Identity, Dropout, which does nothing in
+        inference, Flatten in front, which the network's inputs then are already, and Sequential of
+        these. One alone will do.
+
+    Returns
+    -------
+    Network
+        What ``module.eval()(x)`` gives for samples of one axis, also where the module is in
+        training mode, which stays as it is. With copies of weights and biases, in their dtype. Of
+        classes it knows nothing: ``dataclasses.replace(network, classes=...)``.
+
+    Raises
+    ------
+    TypeError
+        If a module is no torch.nn.Module, or weights are not float32 or float64.
+    ValueError
+        If a module is none of these, or does not follow the one before; if something else than its
+        class says what it computes: a forward hook, a forward pre-hook, an own ``forward``; if its
+        weights have no values or are no plain tensors. The message says which and where.
+    ImportError
+        If PyTorch is not installed.
+
+    Notes
+    -----
+    Weights and biases are those of the next call where hooks or parametrizations compute them:
+    ``torch.nn.utils.prune``, ``weight_norm`` and ``spectral_norm``, old and new, ``orthogonal``,
+    any that ``register_parametrization`` knows. Backward hooks change no outputs.
+
+    Examples
+    --------
+    ::
+
+        teacher = torch.nn.Sequential(
+            torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 10)
+        )
+        network = from_torch(teacher)
+        network.forward(x)  # teacher(torch.from_numpy(x)), as an array
+    """
+    try:
+        from torch import nn
+    except ModuleNotFoundError as e:
+        raise ImportError("from_torch needs PyTorch: pip install 'pyfq-fortran[torch]'") from e
+    if not isinstance(module, nn.Module):
+        hint = ": from_arrays takes the arrays of a state dict" if isinstance(module, dict) else ""
+        raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}{hint}")
+    return network_of(operations_of(module))

@@ -1,0 +1,200 @@
+"""What a Sequential of PyTorch computes in inference: its modules in order, and nothing else."""
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..chain import Linear, Nonlinear, Operation
+from .overrides import overrides
+from .torch_tensors import refuse_hook, weights_and_bias
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Classes of torch.nn.
+_WORDS = {"ReLU": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "SiLU": "silu"}
+_KINDS = (
+    "Linear", *_WORDS, "LeakyReLU", "GELU", "Softplus", "Softmax", "Identity", "Dropout",
+    "Flatten", "Sequential",
+)  # fmt: skip
+# torch.nn.Softplus is the identity above its threshold: of 20, within 1e-10 of the function.
+_LEAST_THRESHOLD = 20
+# What a class of modules may define, and instances may hold, without a change of what a call does.
+_HARMLESS = {
+    "__constants__", "__deepcopy__", "__getitem__", "__getstate__", "__len__", "_get_name",
+    "_load_from_state_dict", "_version", "extra_repr", "load_state_dict", "reset_parameters",
+    "state_dict", "to", "type",
+}  # fmt: skip
+# Classes that hold another module, or the same one in another form.
+_WRAPPERS = {
+    "OptimizedModule": "is compiled: pass module._orig_mod",
+    "ScriptModule": "is TorchScript: pass the module that was scripted or traced",
+    "GraphModule": "is a traced graph: pass the module that was traced",
+    "DataParallel": "wraps a module: pass module.module",
+    "DistributedDataParallel": "wraps a module: pass module.module",
+    "AveragedModel": "wraps a module: pass module.module",
+    "FullyShardedDataParallel": (
+        "holds one shard of the weights: gather the full state dict and pass its arrays to "
+        "from_arrays"
+    ),
+    "FSDPModule": (
+        "holds one shard of the weights: gather the full state dict and pass its arrays to "
+        "from_arrays"
+    ),
+    "LazyModuleMixin": "is not initialized: call the module on one batch first",
+}
+
+
+def operations_of(module: "nn.Module") -> list[Operation]:
+    """Return what a module of PyTorch does in inference, one operation after the other.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A Sequential, or one of the modules that may be in it.
+
+    Returns
+    -------
+    list of Linear and Nonlinear
+        In their order; `where` of each is the module's path and class.
+
+    Raises
+    ------
+    TypeError
+        If weights are not float32 or float64.
+    ValueError
+        If it is not certain what a module computes; the message says which and why.
+    """
+    _refuse_hooks_of_all()
+    operations: list[Operation] = []
+    for where, leaf, kind in _leaves(module, "", ()):
+        operations += _operations_of_leaf(leaf, kind, where, not operations)
+    return operations
+
+
+def _leaves(
+    module: Any, path: str, around: tuple[int, ...]
+) -> Iterator[tuple[str, "nn.Module", type]]:
+    """Yield the modules of a sequence in their order: what an error calls each, it, its class."""
+    where = f"module {path or '(itself)'} ({type(module).__name__})"
+    if id(module) in around:
+        raise ValueError(f"{where}: is in itself")
+    kind = _kind_of(module, where)
+    _refuse_overrides(module, where, kind)
+    _refuse_hooks(module, where, kind)
+    if kind.__name__ != "Sequential":
+        yield where, module, kind
+        return
+    for name, child in module._modules.items():  # named_children() leaves out what comes again
+        its_path = f"{path}.{name}" if path else name
+        yield from _leaves(child, its_path, (*around, id(module)))
+
+
+def _kind_of(module: Any, where: str) -> type:
+    """Return the class of PyTorch that says what a module does."""
+    for cls in type(module).__mro__:
+        if cls.__name__ in _WRAPPERS and cls.__module__.startswith("torch."):
+            raise ValueError(f"{where}: {_WRAPPERS[cls.__name__]}")
+        if cls.__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")):
+            raise ValueError(f"{where}: is quantized: pass the module before quantization")
+        if cls.__name__ in _KINDS and cls.__module__.startswith("torch.nn.modules."):
+            return cls
+    known = f"expected one of {', '.join(_KINDS)}"
+    if getattr(module, "_modules", None):
+        raise ValueError(
+            f"{where}: {known}. Only Sequential says in which order its modules run; a forward "
+            f"method, as {type(module).__name__} has, can't be read: pass the weights in their "
+            'order, from_arrays({"fc1.weight": module.fc1.weight.detach().numpy(), ...}), or '
+            "export it with torch.onnx.export and use from_onnx"
+        )
+    raise ValueError(f"{where}: {known}")
+
+
+def _refuse_overrides(module: Any, where: str, kind: type) -> None:
+    """Refuse a module that computes something else than its class of PyTorch says."""
+    from torch import nn
+
+    if getattr(module, "_compiled_call_impl", None) is not None:
+        raise ValueError(f"{where}: is compiled: pass copy.deepcopy(module), which is not")
+    used = {"weight", "bias", *module._parameters, *module._buffers, *module._modules}
+    harmless = _HARMLESS | _parametrized(module)
+    names = overrides(module, kind, harmless, used)
+    if names:
+        raise ValueError(
+            f"{where}: has {', '.join(names)} of its own, so it may compute something else than "
+            f"{kind.__name__} does: pass its weights to from_arrays, or export it with "
+            "torch.onnx.export and use from_onnx"
+        )
+    for cls, method in (
+        (kind, "forward"), (nn.Module, "_call_impl"), (nn.Module, "_wrapped_call_impl"),
+    ):  # fmt: skip
+        if not _is_original(getattr(kind, method), cls, method):
+            raise ValueError(f"{where}: {cls.__name__}.{method} is not that of PyTorch")
+    if kind.__call__ is not kind._wrapped_call_impl:
+        raise ValueError(f"{where}: {kind.__name__}.__call__ is not that of PyTorch")
+
+
+def _is_original(function: Any, cls: type, method: str) -> bool:
+    """Tell whether a method is the one that the source of its class defines."""
+    its_globals = getattr(function, "__globals__", None)
+    return (
+        its_globals is vars(sys.modules[cls.__module__])
+        and function.__code__.co_qualname == f"{cls.__name__}.{method}"
+    )
+
+
+def _parametrized(module: Any) -> set[str]:
+    """Return the names of the tensors that `register_parametrization` made properties."""
+    from torch.nn.utils import parametrize
+
+    of_torch = type(module).__module__ == parametrize.__name__
+    return (
+        set(module.parametrizations) if of_torch and parametrize.is_parametrized(module) else set()
+    )
+
+
+def _refuse_hooks_of_all() -> None:
+    from torch.nn.modules import module as source
+
+    for hook in source._global_forward_hooks.values():
+        refuse_hook(hook, "all modules: the forward hook")
+    for hook in source._global_forward_pre_hooks.values():
+        refuse_hook(hook, "all modules: the forward pre-hook")
+
+
+def _refuse_hooks(module: Any, where: str, kind: type) -> None:
+    """Refuse hooks, but those before Linear that compute its tensors."""
+    for hook in module._forward_hooks.values():
+        refuse_hook(hook, f"{where}: the forward hook")
+    if kind.__name__ != "Linear":
+        for hook in module._forward_pre_hooks.values():
+            refuse_hook(hook, f"{where}: the forward pre-hook")
+
+
+def _operations_of_leaf(leaf: Any, kind: type, where: str, is_first: bool) -> list[Operation]:
+    """Return what a module does, nothing or one operation."""
+    match kind.__name__:
+        case "Linear":
+            return [Linear(where, *weights_and_bias(leaf, where))]
+        case word if word in _WORDS:
+            return [Nonlinear(where, _WORDS[word])]
+        case "LeakyReLU":
+            return [Nonlinear(where, ("leaky_relu", leaf.negative_slope))]
+        case "GELU" if leaf.approximate in ("none", "tanh"):
+            return [Nonlinear(where, "gelu" if leaf.approximate == "none" else "gelu_tanh")]
+        case "GELU":
+            raise ValueError(f"{where}: approximate must be none or tanh, not {leaf.approximate!r}")
+        case "Softplus" if leaf.beta == 1 and leaf.threshold >= _LEAST_THRESHOLD:
+            return [Nonlinear(where, "softplus")]
+        case "Softplus":
+            raise ValueError(
+                f"{where}: beta must be 1 and threshold at least {_LEAST_THRESHOLD}, not "
+                f"{leaf.beta} and {leaf.threshold}"
+            )
+        case "Softmax" if leaf.dim in (-1, 1, None):  # None is 1 for two axes
+            return [Nonlinear(where, "softmax")]
+        case "Softmax":
+            raise ValueError(f"{where}: dim must be -1 or 1, not {leaf.dim}")
+        case "Flatten" if not is_first or (leaf.start_dim, leaf.end_dim) != (1, -1):
+            raise ValueError(f"{where}: expected in front only, as Flatten(1, -1)")
+    return []  # Identity, Dropout, Flatten

@@ -1,0 +1,156 @@
+"""Arrays that are no layers are refused by name, though all are square and would fit a chain."""
+
+import numpy as np
+import pytest
+
+import pyfq
+
+
+def square(*names):
+    """Return float32 arrays under these names; biases have one axis."""
+    return {
+        name: np.ones(4 if name.endswith("bias") else (4, 4), np.float32) for name in names
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "match"),
+    [
+        ("0.weight_orig 0.weight_mask 2.weight", "0.weight_orig is a tensor before it is pruned"),
+        ("w1 w1_mask", "w1_mask is a mask: call torch.nn.utils.prune.remove"),
+        ("mask1 w1", "mask1 is a mask"),
+        ("0.weight_g 0.weight_v", "0.weight_g is a factor of a normalization"),
+        ("0.weight 2.weight_v", "2.weight_v is a factor"),
+        ("kernel_g kernel_v", "kernel_g is a factor"),
+        ("w_g w_v", "w_g is a factor of a normalization"),
+        ("0.weight 2.weight_u", "2.weight_u is a factor"),
+        ("0.parametrizations.weight.original0", "is what a parametrization computes a tensor from"),
+        ("0.parametrizations.weight.0.base 0.bias", "is what a parametrization"),
+        ("0.weight 0.lora_A 0.lora_B", "0.lora_A belongs to an adapter: merge it"),
+        ("0.lora_A.default.weight 0.lora_B.default.weight", "belongs to an adapter"),
+        ("a.lora_down.weight a.lora_up.weight", "belongs to an adapter"),
+        ("a.hada_w1_a a.hada_w1_b", "belongs to an adapter"),
+        ("fc.weight fc.adapter.weight", "fc.adapter.weight belongs to an adapter"),
+        ("fc1.weight ema.fc1.weight", "ema.fc1.weight is an average of weights that are given too"),
+        ("fc1.weight fc1.weight_ema", "fc1.weight_ema is an average"),
+        ("model_ema.0.weight model.0.weight", "model_ema.0.weight is an average"),
+        ("w1 w2 shadow_w1 shadow_w2", "shadow_w1 is an average"),
+        ("n_averaged module.0.weight", "n_averaged is an average"),
+        ("q.0.weight q.2.weight target.0.weight target.2.weight", "target.0.weight is a copy"),
+        ("q.0.weight q_target.0.weight", "q_target.0.weight is a copy"),
+        ("fc.weight fc_old.weight", "fc_old.weight is a copy"),
+        ("old.fc.weight fc.weight", "old.fc.weight is a copy"),
+        ("student.0.weight teacher.0.weight", "student.0.weight is a copy"),
+        ("0.weight 1.running_mean 1.running_var", "1.running_mean belongs to a normalization"),
+        ("0.weight 1.num_batches_tracked", "1.num_batches_tracked belongs to a normalization"),
+        ("w gamma", "gamma belongs to a normalization"),
+        ("fc.weight norm1.weight", "norm1.weight belongs to a normalization"),
+        ("fc.weight ln_1.weight", "ln_1.weight belongs to a normalization"),
+        ("Dense_0/kernel LayerNorm_0/scale", "LayerNorm_0/scale belongs to a normalization"),
+        ("dense/kernel batch_normalization/moving_variance", "belongs to a normalization"),
+        ("0.weight 0.weight_scale", "0.weight_scale belongs to quantized weights"),
+        ("0.weight 0.weight_zero_point", "belongs to quantized weights"),
+        ("0.weight 0.weight_scale_inv", "belongs to quantized weights"),
+        ("0.weight 0.input_scale", "0.input_scale belongs to quantized weights"),
+        ("0.qweight 0.qzeros 0.scales 0.g_idx", "0.qweight belongs to quantized weights"),
+        ("0.weight_packed 0.weight_shape", "0.weight_packed belongs to quantized weights"),
+        ("0.weight 0.weight.absmax", "0.weight.absmax belongs to quantized weights"),
+        ("0.weight 0.SCB", "0.SCB belongs to quantized weights"),
+        ("embedding.weight fc.weight", "embedding.weight belongs to an embedding"),
+        ("model.embed_tokens.weight lm_head.weight", "belongs to an embedding"),
+        ("wte.weight fc.weight", "wte.weight belongs to an embedding"),
+        ("Embed_0/embedding Dense_0/kernel", "belongs to an embedding"),
+        ("pos_embed fc", "pos_embed belongs to an embedding"),
+        ("weight_ih_l0 weight_hh_l0", "weight_ih_l0 belongs to a recurrent layer"),
+        ("q_proj.weight k_proj.weight v_proj.weight", "q_proj.weight belongs to attention"),
+        ("query.weight key.weight value.weight", "query.weight belongs to attention"),
+        ("in_proj_weight out_proj.weight", "in_proj_weight belongs to attention"),
+        ("gate_proj.weight up_proj.weight", "gate_proj.weight belongs to a gate"),
+        ("w exp_avg exp_avg_sq", "exp_avg belongs to an optimizer"),
+    ],
+)
+def test_names_of_what_is_no_layer_are_refused(names, match):
+    with pytest.raises(ValueError, match=match.replace(".", r"\.")):
+        pyfq.from_arrays(square(*names.split()))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "fc1.weight fc1.bias fc2.weight fc2.bias",
+        "encoder.0.weight encoder.2.weight decoder.0.weight decoder.2.weight",
+        "time_embed.0.weight time_embed.2.weight",
+        "ema.0.weight ema.0.bias ema.2.weight",
+        "teacher.0.weight teacher.2.weight",
+        "fc.weight target.weight",
+        "hidden.weight value.weight",
+        "up_proj.weight down_proj.weight",
+        "layers.0.weight layers.1.weight",
+        "normal.weight masked.weight flora.weight explore.weight",
+        "V.weight U.weight",
+        "params/Dense_0/kernel params/Dense_1/kernel",
+    ],
+)
+def test_names_of_layers_are_taken(names):
+    arrays = square(*names.split())
+    layers = sum(x.ndim == 2 for x in arrays.values())
+    assert len(pyfq.from_arrays(arrays).layers) == layers
+
+
+def test_a_name_is_refused_before_its_dtype():
+    arrays = square("w") | {"w_mask": np.ones((4, 4), bool)}
+    with pytest.raises(ValueError, match="w_mask is a mask"):
+        pyfq.from_arrays(arrays)
+
+
+def test_normalizations_without_a_name_have_one_axis():
+    arrays = square("0.weight", "0.bias", "1.bias") | {"1.weight": np.ones(4, np.float32)}
+    with pytest.raises(ValueError, match=r"1\.weight .*: one axis is what factors of a normal"):
+        pyfq.from_arrays(arrays)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["fc.weight", "fc.bias", "input_mean", "output_scale"])
+def test_what_is_not_finite_is_refused(name, bad):
+    ends = {
+        f"{side}_{what}": np.ones(4, np.float32)
+        for side in ("input", "output")
+        for what in ("mean", "scale")
+    }
+    arrays = square("fc.weight", "fc.bias") | ends
+    arrays[name][-1] = bad
+    with pytest.raises(ValueError, match="must be finite"):
+        pyfq.from_arrays(arrays)
+
+
+def test_state_dicts_that_pytorch_writes_are_refused():
+    torch = pytest.importorskip("torch", reason="needs the oracles extra")
+    from torch.nn.utils import parametrizations, prune
+
+    nn = torch.nn
+    for change in (
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+        nn.utils.spectral_norm,
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+        parametrizations.orthogonal,
+    ):
+        module = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4))
+        change(module[0])
+        arrays = {name: x.detach().numpy() for name, x in module.state_dict().items()}
+        with pytest.raises(ValueError, match=r"^0\."):
+            pyfq.from_arrays(arrays)
+        pyfq.from_torch(module)
+
+
+def test_tensors_and_modules_are_refused_with_what_takes_them():
+    torch = pytest.importorskip("torch", reason="needs the oracles extra")
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    for arrays, match in (
+        (module.state_dict(), r"0\.weight must be a NumPy array, not torch\.Tensor: pass .*numpy"),
+        (list(module.parameters()), r"arrays\[0\] must be .*, not torch\.Parameter: pass .*numpy"),
+        (square("w") | {"input_mean": torch.ones(4)}, r"input_mean must be .*numpy\(\)"),
+        (module, "not Sequential: from_torch takes a module"),
+    ):
+        with pytest.raises(TypeError, match=match):
+            pyfq.from_arrays(arrays)
