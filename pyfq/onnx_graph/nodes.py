@@ -71,6 +71,8 @@ def refuse_foreign(model: Model, node: Any) -> None:
     hint = f"expected {ACCEPTED}"
     if (node.domain, node.op_type) in model.functions:
         hint = "it is a function of the model: onnx.inliner.inline_local_functions(model) helps"
+    elif node.domain == "ai.onnx.ml":
+        hint = "pyfq.from_sklearn takes the estimator itself"
     raise ValueError(f"{where(node)} can't be imported: {hint}")
 
 
@@ -130,8 +132,11 @@ def result_types(
         onnx.checker.ValidationError,
         onnx.shape_inference.InferenceError,
         RuntimeError,
+        UnicodeDecodeError,  # of a name in its message
     ) as e:
         raise ValueError(f"{where(node)}: {_line_of(e)}") from e
+    if not all(name in results for name in node.output if name):
+        raise ValueError(f"{where(node)}: the type of its result can't be inferred")
     return {name: _type_of_proto(proto) for name, proto in results.items()}
 
 
@@ -151,6 +156,8 @@ def type_of_value(value: Any) -> Type:
 
 def _type_of_proto(proto: Any) -> Type:
     tensor = proto.tensor_type
+    if not tensor.HasField("shape"):
+        return Type(tensor.elem_type, (None,))
     dims = (d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
     return Type(tensor.elem_type, tuple(None if d is None or d < 0 else d for d in dims))
 

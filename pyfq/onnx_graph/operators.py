@@ -17,7 +17,8 @@ from .nodes import ACCEPTED, Model, Type, attributes_of, result_types, where
 _HINTS = {
     "QuantizeLinear": "import the model in floats, and call Network.calibrate",
     "DynamicQuantizeLinear": "import the model in floats, and call Network.prepare",
-    "LogSoftmax": "leave it away, or take a Softmax",
+    "LogSoftmax": "export the model without it, or with Softmax",
+    "PRelu": "expected one slope for all features",
 }
 
 
@@ -102,8 +103,7 @@ def operations_of(
         case "Transpose":
             return [], replace(following, by_columns=_by_columns(node, value, attributes))
         case "Flatten" | "Reshape":
-            shape = [0, -1] if node.op_type == "Flatten" else operands[1].tolist()
-            features = _features_of(node, value, shape, attributes)
+            features = _features_of(node, value, operands, attributes)
             return [], replace(
                 following, type_=Type(value.type_.element, (value.type_.dims[0], features))
             )
@@ -141,6 +141,13 @@ def _linear_of(
     weights = operands[1 - place] if place < 2 else None
     if weights is None:
         raise ValueError(f"{at}: expected a product of a value and a constant")
+    if weights.dtype not in (np.float32, np.float64):
+        raise TypeError(
+            f"{at}: weights must be float32 or float64, not {weights.dtype}: export the model in "
+            "one of them"
+        )
+    if 0 in weights.shape:
+        raise ValueError(f"{at}: weights must not be empty, of shape {weights.shape}")
     if weights.ndim != 2 or (value.axes != 2 and (place == 1 or node.op_type == "Gemm")):
         raise ValueError(
             f"{at}: expected weights of 2 axes and a value of 2, not shape {weights.shape} and "
@@ -254,10 +261,15 @@ def _by_columns(node: Any, value: Value, attributes: Mapping[str, Any]) -> bool:
 
 
 def _features_of(
-    node: Any, value: Value, shape: list[int], attributes: Mapping[str, Any]
+    node: Any, value: Value, operands: list[NDArray | None], attributes: Mapping[str, Any]
 ) -> int | None:
     """Return the features of each sample behind a Flatten or a Reshape."""
     at = where(node)
+    shape = [0, -1]
+    if node.op_type == "Reshape":
+        if value.name != node.input[0] or operands[1].shape != (2,):
+            raise ValueError(f"{at}: expected a shape of (batch, features)")
+        shape = operands[1].tolist()
     batch, *inner = value.type_.dims or (None,)
     if node.op_type == "Flatten" and attributes.get("axis", 1) not in (1, 1 - value.axes):
         raise ValueError(f"{at}: axis must be 1, not {attributes['axis']}")
@@ -266,9 +278,7 @@ def _features_of(
     if attributes.get("allowzero", 0) and 0 in shape:
         raise ValueError(f"{at}: a shape of 0 is for no samples")
     features = None if None in inner else math.prod(inner)
-    kept = len(shape) == 2 and (
-        shape[0] in (BATCH, 0, -1) or (batch is not None and shape[0] == batch)
-    )
+    kept = shape[0] in (BATCH, 0, -1) or (batch is not None and shape[0] == batch)
     if kept and shape[1] == 0 and value.axes == 2:
         return features
     if kept and shape[1] == -1 and shape[0] != -1:

@@ -119,7 +119,8 @@ def _operations_of(model: Model, graph: Any) -> Iterator[Operation]:
     if len(inputs) != 1 or len(graph.output) != 1:
         raise ValueError(
             f"model must have one input and one output, not {len(inputs)} and "
-            f"{len(graph.output)}: {_names(inputs)} and {_names(graph.output)}"
+            f"{len(graph.output)}: {_names(inputs)} and {_names(graph.output)}; "
+            "onnx.utils.extract_model takes out a part"
         )
     value = Value(inputs[0].name, type_of_value(inputs[0]))
     nodes = needed_nodes(graph, given | {value.name})
