@@ -209,6 +209,16 @@ def test_constants_of_text_and_of_several_attributes_are_refused():
             pyfq.from_onnx(model)
 
 
+def test_a_constant_whose_type_is_not_that_of_its_name_is_refused():
+    model = model_of("m = MatMul(x, V)\ny = Add(m, c)")
+    model.graph.node.insert(0, make_node("Constant", [], ["c"], "the c", value_floats=[1.0, 2.0]))
+    model.graph.node[0].attribute[0].type = onnx.AttributeProto.FLOAT
+    with pytest.raises(
+        ValueError, match=r"\(Constant\): expected .* of its type, not 'value_floats"
+    ):
+        pyfq.from_onnx(model)
+
+
 # ------------------------------------------------------------------------------ functions
 
 GELU = {

@@ -257,20 +257,21 @@ def _value_of(model: Model, node: Any, room: int) -> NDArray:
     if len(node.attribute) != 1:
         raise ValueError(f"{where(node)}: expected one attribute, not {len(node.attribute)}")
     (attribute,) = node.attribute
-    match attribute.name:
-        case "value" if attribute.HasField("t"):
+    kinds = model.onnx.AttributeProto
+    match attribute.name, attribute.type:
+        case "value", kinds.TENSOR:
             return array_of(model, attribute.t)
-        case "sparse_value" if attribute.HasField("sparse_tensor"):
+        case "sparse_value", kinds.SPARSE_TENSOR:
             return _dense_of(model, attribute.sparse_tensor, room)
-        case "value_float":
+        case "value_float", kinds.FLOAT:
             return np.array(attribute.f, np.float32)
-        case "value_floats":
+        case "value_floats", kinds.FLOATS:
             return np.array(attribute.floats, np.float32)
-        case "value_int":
+        case "value_int", kinds.INT:
             return np.array(attribute.i, np.int64)
-        case "value_ints":
+        case "value_ints", kinds.INTS:
             return np.array(attribute.ints, np.int64)
     raise ValueError(
         f"{where(node)}: expected value, value_float, value_floats, value_int, value_ints or "
-        f"sparse_value, not {shown(attribute.name)}"
+        f"sparse_value, of its type, not {shown(attribute.name)}"
     )

@@ -227,7 +227,8 @@ def _normalization_of(
         raise ValueError(f"{at}: training_mode must be 0: call model.eval() before the export")
     if value.axes != 2 or value.by_columns or list(node.input).index(value.name) != 0:
         raise ValueError(f"{at}: expected a value of 2 axes, (batch, features)")
-    vectors = [np.asarray(x, np.float64) for x in operands[1:]]
+    with np.errstate(all="ignore"):  # of NaN, which is refused below
+        vectors = [np.asarray(x, np.float64) for x in operands[1:]]
     features = value.type_.dims[1]
     if any(x.ndim != 1 or features not in (None, x.size) for x in vectors):
         raise ValueError(f"{at}: expected {features} scales, biases, means and variances")
