@@ -1,6 +1,6 @@
 """A network from operations in a row: what the importers of `pyfq.exchange` have in common."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,7 +65,8 @@ def network_of(operations: Iterable[Operation]) -> Network:
 
     What is done to each feature before the first layer becomes `input_mean` and `input_scale`, what
     is done behind the last `output_mean` and `output_scale`; a sum right behind a layer is its
-    bias.
+    bias. What is done between becomes part of the layer before it, if that has no activation yet,
+    else of the next: in float64, with one rounding at the end.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def network_of(operations: Iterable[Operation]) -> Network:
     layers: list[Dense] = []
     before: list[Affine] = []
     behind: list[Affine] = []
-    for operation in operations:
+    for operation in _merged(operations):
         if behind and not isinstance(operation, Affine):
             raise ValueError(
                 f"{behind[0].where}: each feature may be scaled or shifted before the first layer "
@@ -208,3 +209,86 @@ def _output_ends(operations: list[Affine], layer: Dense) -> dict[str, NDArray]:
                 scale /= constant
     ends = {"output_mean": mean.astype(layer.dtype), "output_scale": scale.astype(layer.dtype)}
     return ends if operations else {}
+
+
+def _merged(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """Yield the operations with what scales or shifts features between layers put into a layer.
+
+    Sums alone behind a layer stay, which become its bias. At the ends a factor of 0 goes into the
+    layer too, because a scale must not be 0.
+    """
+    layer: Linear | None = None  # the last, if it has no activation yet
+    affines: list[Affine] = []
+    is_front = True
+    for operation in operations:
+        match operation:
+            case Affine():
+                affines.append(operation)
+                continue
+            case Linear():
+                if layer is not None:
+                    yield layer
+                if is_front and not _has_zero(affines):
+                    yield from affines
+                else:
+                    operation = _with_inputs(operation, affines)
+                layer, is_front = operation, False
+            case Nonlinear():
+                if layer is not None and any(a.kind != "add" for a in affines):
+                    yield _with_outputs(layer, affines)
+                else:
+                    yield from affines if layer is None else (layer, *affines)
+                yield operation
+                layer = None
+        affines = []
+    if layer is not None and _has_zero(affines):
+        yield _with_outputs(layer, affines)
+    else:
+        yield from affines if layer is None else (layer, *affines)
+
+
+def _has_zero(affines: list[Affine]) -> bool:
+    return any(a.kind == "multiply" and not a.operand.all() for a in affines)
+
+
+def _with_inputs(layer: Linear, affines: list[Affine]) -> Linear:
+    """Return the layer that does to its inputs what some operations do."""
+    if not affines or layer.weights.ndim != 2:
+        return layer
+    factor, term = _factor_and_term(affines, layer.weights.shape[1])
+    weights = layer.weights.astype(np.float64)
+    bias = weights @ term
+    return _rounded(layer, weights * factor, bias if layer.bias is None else bias + layer.bias)
+
+
+def _with_outputs(layer: Linear, affines: list[Affine]) -> Linear:
+    """Return the layer that does to its outputs what some operations do."""
+    if layer.weights.ndim != 2:
+        return layer
+    factor, term = _factor_and_term(affines, layer.weights.shape[0])
+    weights = layer.weights.astype(np.float64) * factor[:, np.newaxis]
+    return _rounded(layer, weights, term if layer.bias is None else layer.bias * factor + term)
+
+
+def _factor_and_term(affines: list[Affine], features: int) -> tuple[NDArray, NDArray]:
+    """Return a and b of ``a * x + b``, which operations are of each feature."""
+    factor, term = np.ones(features), np.zeros(features)
+    for operation in affines:
+        # As a summand any constant will do; _spread refuses the divisor 0.
+        kind = "divide" if operation.kind == "divide" else "add"
+        constant = _spread(Affine(operation.where, kind, operation.operand), features)
+        match operation.kind:
+            case "add":
+                term = term + constant
+            case "multiply":
+                factor, term = factor * constant, term * constant
+            case "divide":
+                factor, term = factor / constant, term / constant
+    return factor, term
+
+
+def _rounded(layer: Linear, weights: NDArray, bias: NDArray) -> Linear:
+    """Return a layer in the dtype that it had; what overflows is refused as not finite."""
+    dtype = layer.weights.dtype
+    with np.errstate(over="ignore"):
+        return Linear(layer.where, np.ascontiguousarray(weights, dtype), bias.astype(dtype))

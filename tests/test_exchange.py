@@ -400,13 +400,45 @@ def test_a_chain_puts_scales_at_the_ends_and_sums_into_biases():
     np.testing.assert_array_equal(network.layers[0].bias, 2 * b)
 
 
+def test_a_chain_puts_scales_between_layers_into_them():
+    w, v, b = random(np.float64, 3, 4), random(np.float64, 2, 3), random(np.float64, 3)
+    network = network_of(
+        [
+            Linear("a", w, b),
+            Affine("b", "add", b),
+            Affine("c", "multiply", b),
+            Nonlinear("d", "relu"),
+            Affine("e", "divide", b),
+            Affine("f", "add", np.array(2.0)),
+            Linear("g", v),
+            Affine("h", "multiply", np.array(0.0)),
+            Affine("i", "add", np.array(1.0)),
+            Linear("j", np.eye(2)),
+        ]
+    )
+    assert [layer.shape for layer in network.layers] == [(3, 4), (2, 3), (2, 2)]
+    x = random(np.float64, 9, 4)
+    hidden = np.maximum((x @ w.T + 2 * b) * b, 0) / b + 2
+    close(network.forward(x), (hidden @ v.T) * 0 + 1, np.float64)
+    network = network_of([Affine("a", "multiply", np.array([0.0, 1, 2, 3])), Linear("b", w)])
+    close(network.forward(x), (x * [0, 1, 2, 3]) @ w.T, np.float64)
+    assert network.input_scale is None
+
+
 def test_what_is_no_chain_of_layers_is_refused():
     w = Linear("w", np.ones((2, 2)))
     twice = Affine("twice", "multiply", np.array(2.0))
     for operations, match in (
-        ([w, twice, w], "twice: each feature may be scaled or shifted before .* but w follows"),
-        ([w, twice, Nonlinear("f", "relu")], "but f follows"),
-        ([Affine("zero", "multiply", np.zeros(2)), w], "zero: a constant must not be 0"),
+        (
+            [w, Nonlinear("f", "relu"), twice, Nonlinear("g", "tanh")],
+            "twice: each feature may be scaled or shifted before .* but g follows",
+        ),
+        ([Affine("zero", "divide", np.zeros(2)), w], "zero: a constant must not be 0"),
+        ([w, Affine("zero", "divide", np.zeros(2)), w], "zero: a constant must not be 0"),
+        (
+            [w, Nonlinear("f", "relu"), Affine("zero", "multiply", np.zeros(2))],
+            "zero: a constant must not be 0",
+        ),
         ([Affine("long", "add", np.zeros(3)), w], "long: expected one constant or 2, not 3"),
         ([twice], "expected at least one layer"),
     ):

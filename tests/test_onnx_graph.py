@@ -174,7 +174,9 @@ def test_constants_of_other_kinds_and_shapes_are_taken():
     )
     x = random(np.float32, 6, 3, 4)
     close(pyfq.from_onnx(model).forward(x), run(model, x))
-    flat = model_of(("Flatten",), ("MatMul", "_", "w"), shape=(2, 3, 4), w=np.ones((12, 2)))
+    flat = model_of(
+        ("Flatten",), ("MatMul", "_", "w"), shape=(2, 3, 4), w=np.ones((12, 2), np.float32)
+    )
     assert pyfq.from_onnx(flat).sizes == (12, 2)
 
 
@@ -182,7 +184,7 @@ def test_swish_of_opset_24_is_silu():
     model = model_of(GEMM, ("Swish",), opset=24, V=V)
     assert pyfq.from_onnx(model).layers[0].activation == "silu"
     model = model_of(GEMM, ("Swish", {"alpha": 2.0}), opset=24, V=V)
-    with pytest.raises(ValueError, match=r"node 'n1' \(Swish\): alpha must be 1, not 2"):
+    with pytest.raises(ValueError, match=r"node 'n1' \(Swish\): 'v0' becomes x \* sigmoid\(2 x\)"):
         pyfq.from_onnx(model)
 
 
@@ -205,25 +207,31 @@ def test_what_torch_exports_is_taken(opset):
 
 
 REFUSED = [
-    ([("Conv", "_", "V")], r"node 'n0' \(Conv\) can't be imported: expected one of Gemm"),
+    ([("Conv", "_", "V")], r"node 'n0' \(Conv\) can't be imported: expected a chain of Gemm"),
     ([GEMM, ("Gelu", {"domain": "com.microsoft"})], r"'n1' \(com\.microsoft\.Gelu\) can't be"),
     ([GEMM, ("Erf",)], r"node 'n1' \(Erf\) can't be imported"),
     ([GEMM, ("Add", "v0", "x")], r"'x' must go to one node, as in a chain, not to node 'n0'"),
-    ([GEMM, ("Add", "_", "_")], r"node 'n1' \(Add\): 'v0' must be a constant"),
-    ([GEMM, ("Sub", "B", "_")], r"node 'n1' \(Sub\): expected a constant on the right"),
-    ([GEMM, ("Mul", "_", "B"), ("Relu",)], r"node 'n1' \(Mul\): each feature .* but node 'n2'"),
+    ([GEMM, ("Add", "_", "_")], r"node 'n1' \(Add\) can't be imported: expected a chain"),
+    ([GEMM, ("Div", "B", "_")], r"node 'n1' \(Div\): expected a constant on the right"),
+    (
+        [GEMM, ("Relu",), ("Mul", "_", "B"), ("Tanh",)],
+        r"node 'n2' \(Mul\): each feature .* but node 'n3'",
+    ),
     ([GEMM, ("Relu",), ("Tanh",)], r"node 'n2' \(Tanh\): a layer has one activation"),
     ([("Relu",), GEMM], r"node 'n0' \(Relu\): an activation needs a layer"),
-    ([("Gemm", "_", "V", {"transA": 1})], r"node 'n0' \(Gemm\): expected weights on the right"),
-    ([("Gemm", "W", "_")], r"node 'n0' \(Gemm\): expected weights on the right"),
-    ([("Gemm", "_", "x2")], r"node 'n0' \(Gemm\): 'x2' must be a constant"),
+    (
+        [("Gemm", "_", "V", {"transA": 1})],
+        r"node 'n0' \(Gemm\): takes samples as columns, but they are",
+    ),
+    ([("Gemm", "W", "_")], r"node 'n0' \(Gemm\): takes samples .*: expected x @ weights, or a"),
+    ([("Gemm", "_", "x2")], r"node 'n0' \(Gemm\): nothing gives its input 'x2'"),
     ([("Gemm", "_", "V", "many")], r"node 'n0' \(Gemm\): the bias must be the same for each"),
     ([GEMM, ("Add", "_", "many")], r"node 'n1' \(Add\): the constant must be the same for each"),
-    ([GEMM, ("Add", "_", "C")], r"node 'n1' \(Add\): expected one constant or 5, not 4"),
-    ([("MatMul", "_", "B")], r"node 'n0' \(MatMul\): weights must have 2 axes"),
+    ([GEMM, ("Add", "_", "C")], r"node 'n1' \(Add\): .*Incompatible dimensions"),
+    ([("MatMul", "_", "C")], r"node 'n0' \(MatMul\): expected weights of 2 axes"),
     ([GEMM, ("Softmax", {"axis": 0})], r"node 'n1' \(Softmax\): axis must be the last of 2"),
     ([GEMM, ("Softmax",), ("Gemm", "_", "W")], r"node 'n2' \(Gemm\): a softmax before it"),
-    ([GEMM, ("Gemm", "_", "V")], r"node 'n1' \(Gemm\): takes 4 inputs, but gets 5"),
+    ([GEMM, ("Gemm", "_", "V")], r"node 'n1' \(Gemm\): .* 4 and 5"),
     ([("Flatten", {"axis": 2}), GEMM], r"node 'n0' \(Flatten\): axis must be 1, not 2"),
     ([("Dropout", "_", "HALF", "yes"), GEMM], r"node 'n0' \(Dropout\): training_mode must be"),
     ([("Identity",)], "expected at least one layer"),
@@ -257,7 +265,7 @@ def test_graphs_of_another_form_are_refused():
     cycle = model_of(GEMM, ("Identity",), V=V)
     cycle.graph.node[0].input[0] = "v1"
     cycle.graph.node.append(onnx.helper.make_node("Identity", ["x"], ["v0"]))
-    with pytest.raises(ValueError, match="must be a chain from its input to its output"):
+    with pytest.raises(ValueError, match=r"node 'v0' \(Identity\): 'v0' is given twice"):
         pyfq.from_onnx(cycle)
     half = model_of(GEMM, element=onnx.TensorProto.FLOAT16, V=V.astype(np.float16))
     with pytest.raises(TypeError, match=r"'n0' \(Gemm\): weights must be float32 or float64, not"):
@@ -273,7 +281,7 @@ def test_files_that_are_no_model_are_refused(tmp_path):
         with pytest.raises(FormatError, match=r"n\.onnx: expected an ONNX model, "):
             pyfq.from_onnx(path)
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match="the opset of model must be at least 7, not 1"):
+    with pytest.raises(FormatError, match="expected an ONNX model, but the file is empty"):
         pyfq.from_onnx(path)
     with pytest.raises(FileNotFoundError):
         pyfq.from_onnx(tmp_path / "absent.onnx")
