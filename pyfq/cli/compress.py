@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 import pyfq
 from pyfq.cli import SubParsers, UsageError, use_threads
+from pyfq.cli.destination import destination
 from pyfq.cli.journal import Journal
 from pyfq.cli.method import MIN_SIZE, add_method_arguments, recipe_of
+from pyfq.cli.parser import path_of
 from pyfq.cli.report import (
     FIGURES,
     compressed_row,
@@ -135,11 +137,16 @@ def add_parser(subparsers: SubParsers) -> None:
     add(
         "source",
         metavar="SRC",
-        type=Path,
+        type=path_of,
         help=".safetensors, .npz, .index.json of shards, or a model directory",
     )
     add(
-        "-o", "--output", metavar="DST", type=Path, required=True, help="file or directory to write"
+        "-o",
+        "--output",
+        metavar="DST",
+        type=destination,
+        required=True,
+        help=".safetensors, .npz, or directory to write",
     )
 
     add_method_arguments(parser)
@@ -153,7 +160,7 @@ def add_parser(subparsers: SubParsers) -> None:
     group.add_argument(
         "--plot",
         metavar="FILE",
-        type=Path,
+        type=path_of,
         help=f"draw the error of each tensor: {', '.join(FIGURES)}",
     )
     group.add_argument(

@@ -2,11 +2,11 @@
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import pyfq
 from pyfq.cli import SubParsers, UsageError, fitting, outcome
 from pyfq.cli.data import FILES, classes_of, classifies, read_samples
+from pyfq.cli.parser import path_of
 from pyfq.cli.report import pairs_text
 
 EPILOG = f"""\
@@ -40,7 +40,7 @@ def add_parser(subparsers: SubParsers) -> None:
     add(
         "network",
         metavar="NETWORK",
-        type=Path,
+        type=path_of,
         nargs="?",
         help="go on from that file, .safetensors or .onnx; else --layers says what is new",
     )
