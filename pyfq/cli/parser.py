@@ -31,6 +31,8 @@ class Parser(argparse.ArgumentParser):
             option = word.partition("=")[0]
             if word == "--":
                 break
+            if word.startswith("-") and word.endswith("--"):  # argparse makes a list of it
+                self.error(f"{word.rstrip('-').rstrip('=')}: expected a value, not --")
             # With a space it is no option to argparse, and the beginning of one is its short form.
             if not word.startswith("--") or " " in word or any(k.startswith(option) for k in known):
                 continue

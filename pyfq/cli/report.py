@@ -162,7 +162,7 @@ def write_json(document: Mapping[str, Any], path: str) -> None:
     What JSON has no number for is null: the signal-to-noise ratio without an error.
     """
     if path == "-":
-        print(_json_text(document, sys.stdout.encoding))
+        print(_json_text(document, sys.stdout.encoding or "utf-8"))
         return
     with writing(path):
         Path(path).write_text(_json_text(document, "utf-8") + "\n", encoding="utf-8")
