@@ -242,9 +242,11 @@ def classes_of(y: NDArray, outputs: int, name: str) -> NDArray:
 def as_labels(y: NDArray, classes: NDArray | None, name: str) -> NDArray:
     """Return y as labels of the kind that the classes are of."""
     if y.dtype.kind == "f":
-        if y.ndim != 1 or not ((y == np.rint(y)) & (np.abs(y) <= 2**53)).all():
+        with np.errstate(over="ignore"):
+            whole = y.astype(np.float64)  # float16 has no 2**53, and long double more than floats
+        if y.ndim != 1 or not ((whole == np.rint(whole)) & (np.abs(whole) <= 2**53)).all():
             raise ValueError(f"{name}: y must be labels, integers or text, not {y.dtype} {y.shape}")
-        y = y.astype(np.int64)
+        y = whole.astype(np.int64)
     is_text = classes is not None and np.asarray(classes).dtype.kind == "U"
     if is_text != (y.dtype.kind == "U"):
         kinds = ("numbers", "text")
