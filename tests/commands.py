@@ -55,7 +55,7 @@ def complaint(words, place):
     if code == 0:
         return None if all(line.startswith(prog) for line in lines) else f"stderr: {err}"
     if code not in (1, 2):
-        return f"exit code {code}: {err}"
+        return f"exit code {code}: {err[:2000]}"
     reasons = lines[:-1] if code == 2 else lines
     if not reasons or not reasons[-1].startswith(f"{prog}error: ") or len(reasons[-1]) > 3000:
         return f"exit code {code}, stderr: {err[:2000]}"

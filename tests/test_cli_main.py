@@ -276,10 +276,27 @@ def test_a_full_stdout_is_an_error(arguments):
     assert said.stderr == "pyfq: error: stdout: No space left on device\n"
 
 
-@needs_dev_full
-def test_a_full_disk_names_the_file(capsys):
-    assert main(["info", "--json", "/dev/full"]) == 1
-    assert capsys.readouterr().err == ("pyfq info: error: /dev/full: No space left on device\n")
+def test_a_disk_that_is_full_names_the_file(tmp_path, monkeypatch, capsys):
+    resource = pytest.importorskip("resource")
+    monkeypatch.chdir(tmp_path)
+    x = np.ones((3000, 4), np.float32)
+    np.savez("d.npz", x=x, y=np.arange(3000) % 3)
+    pyfq.save_network(pyfq.Network.create((4, 3)), "n.safetensors")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        for name, command in {
+            "info.json": ["info", "--json", "info.json"],
+            "o.safetensors": ["train", "--layers", "4,3", "--data", "d.npz", "--epochs", "1",
+                              "-o", "o.safetensors"],
+            "o.npy": ["predict", "n.safetensors", "--input", "d.npz", "-o", "o.npy"],
+            "o.csv": ["predict", "n.safetensors", "--input", "d.npz", "-o", "o.csv"],
+        }.items():  # fmt: skip
+            assert main(command) == 1
+            said = capsys.readouterr().err
+            assert said == f"pyfq {command[0]}: error: {name}: File too large\n"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(

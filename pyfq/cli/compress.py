@@ -117,11 +117,12 @@ a recipe (the first rule that matches a name decides; no method: copied):
   choices = [2, 3, 4, 8]
 
 files:
-  -o NAME.safetensors or NAME.npz writes that file. Any other name is a directory: the weights go to
-  model.safetensors in it (shards stay shards), and tokenizer, config and other small files of a
-  model directory are copied beside them. Quantized tensors are written as compressed-tensors does
-  where it can express them, else in pyfq's extension of it; pyfq inspect shows which, pyfq
-  decompress reads both. What was interrupted goes on with --resume (an npz file begins anew).
+  -o NAME.safetensors or NAME.npz writes that file. A name of another format, as NAME.gguf, is
+  refused. Any other name is a directory: the weights go to model.safetensors in it (shards stay
+  shards), and tokenizer, config and other small files of a model directory are copied beside them.
+  Quantized tensors are written as compressed-tensors does where it can express them, else in pyfq's
+  extension of it; pyfq inspect shows which, pyfq decompress reads both. What was interrupted goes
+  on with --resume (an npz file begins anew).
 """
 
 

@@ -40,7 +40,7 @@ def destination(word: str) -> Path:
     """
     path = path_of(word)
     ending = (path.suffix or path.name).lower()
-    if word.endswith("/") or path.is_dir() or path.suffix in FORMATS:
+    if word.endswith("/") or path.suffix in FORMATS or _is_directory(path):
         return path
     expected = "expected NAME.safetensors, NAME.npz or a directory"
     if word == "-":
@@ -48,3 +48,10 @@ def destination(word: str) -> Path:
     if ending in (*FORMATS, *WEIGHTS, *_FOREIGN):
         raise argparse.ArgumentTypeError(f"{word}: {ending} is not written: {expected}")
     return path
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long for the system
+        return False

@@ -37,6 +37,7 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pyfq.io.regular import open_regular
@@ -85,7 +86,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     OSError
         The file cannot be read.
     """
-    with open_regular(path) as file:
+    with open_regular(Path(path)) as file:
         try:
             table = tomllib.load(file)
         except (ValueError, RecursionError) as e:  # not TOML, or an integer of 5000 digits
