@@ -20,9 +20,10 @@ def _refuse(reason: str) -> NoReturn:
 
     The command has no line of its own that runs before this one.
     """
+    program = sys.argv[0] if getattr(sys, "argv", None) else ""  # none where Python is embedded
     words = sys.orig_argv
     after = words[words.index("-m") + 1 :] if "-m" in words else []
-    if Path(sys.argv[0]).name == "pyfq" or (sys.argv[0] == "-m" and after[:1] == ["pyfq"]):
+    if Path(program).name == "pyfq" or (program == "-m" and after[:1] == ["pyfq"]):
         raise SystemExit(f"pyfq: error: {reason}")
     raise ImportError(reason)
 

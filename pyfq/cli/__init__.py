@@ -133,6 +133,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser, subparsers = _top_parser()
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
     parser.refuse_unknown(words[:at])
+    if any("\0" in word for word in words):  # a shell cannot say it, a program can
+        parser.error("an argument holds a NUL character")
     command = words[at] if at < len(words) else None
     for name, summary in COMMANDS.items():
         if name == command:

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     network = read_network(args.network)
     samples = read_samples(args.data, args, network.sizes[0])
     if samples.y is None:
-        raise ValueError(f"{args.data}: y is missing")
+        raise ValueError(f"{args.data}: y is missing: --y names an array or a column")
     x = as_floats(samples.x, network.dtype, samples.name)
     y = _targets(samples, network)
     found = pyfq.evaluate(network, x, y, teacher=_teacher(args, network, samples))

@@ -340,7 +340,7 @@ def prepare(
     else:
         other = read_samples(args.validation, args, network.sizes[0])
         if other.y is None:
-            raise ValueError(f"{args.validation}: y is missing")
+            raise ValueError(f"{args.validation}: y is missing: --y names an array or a column")
         known = teacher if isinstance(teacher, pyfq.Network) else None
         part, held = whole, _part_of(other, network, has_classes, known)
     if args.normalize:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -130,7 +131,10 @@ def bytes_text(nbytes: float) -> str:
 
 
 def refuse_missing_directory(option: str, path: str | Path | None) -> None:
-    """Raise UsageError if a file to write has no directory, or is one; ``-`` is stdout."""
+    """Raise UsageError if a file cannot be written: better before the work than after it.
+
+    ``-`` is stdout.
+    """
     if path in (None, "-"):
         return
     if not Path(path).parent.is_dir():
@@ -138,6 +142,8 @@ def refuse_missing_directory(option: str, path: str | Path | None) -> None:
         raise UsageError(f"{option}: {parent} is not a directory: {path} cannot be written")
     if Path(path).is_dir():
         raise UsageError(f"{option}: expected a file, not the directory {path}")
+    if not os.access(path if Path(path).exists() else Path(path).parent, os.W_OK):
+        raise UsageError(f"{option}: {path} may not be written")
 
 
 def refuse_figure(path: Path | None) -> None:

@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = start.sizes if start else fitting.sizes_of(args.layers)
     samples = read_samples(args.data, args, sizes[0])
     if samples.y is None:
-        raise ValueError(f"{args.data}: y is missing; pyfq distill learns without it")
+        why = "--y names an array or a column, and pyfq distill learns without"
+        raise ValueError(f"{args.data}: y is missing: {why}")
     has_classes = classifies(samples.y, args.loss, start)
     network = start or fitting.new_network(sizes, args, args.dtype or "float32")
     if start is None and has_classes:
