@@ -253,6 +253,26 @@ def test_pyfq_isa_refuses_an_unknown_word(run):
     assert f"ImportError: PYFQ_ISA=sse9: this build has {', '.join(CONFIG['isas built'])}" in said
 
 
+def test_pyfq_isa_that_is_empty_is_unset(run):
+    assert run("import pyfq; print(pyfq.isa)", PYFQ_ISA="") == CONFIG["isa"]
+
+
+def test_pyfq_isa_is_one_line_of_the_command(tmp_path):
+    script = tmp_path / "pyfq"
+    script.write_text("import sys\nfrom pyfq.cli import main\nsys.exit(main())\n")
+    for start in (["-P", script], ["-P", "-m", "pyfq"]):
+        said = subprocess.run(
+            [sys.executable, *start, "info"],
+            env=os.environ | {"PYFQ_ISA": "avx2\n"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert said.returncode == 1
+        built = ", ".join(CONFIG["isas built"])
+        assert said.stderr == f"pyfq: error: PYFQ_ISA=avx2\\n: this build has {built}\n"
+
+
 @needs_dispatch
 def test_pyfq_isa_refuses_what_the_cpu_lacks(run):
     script = """

@@ -2,8 +2,11 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +14,27 @@ from numpy.typing import NDArray
 from .._check import refuse_not_finite
 from ..errors import NOT_FINITE, FqError
 
+
+def _refuse(reason: str) -> NoReturn:
+    """Raise ImportError; end the command ``pyfq``, which imports the package, with one line.
+
+    The command has no line of its own that runs before this one.
+    """
+    program = sys.argv[0] if getattr(sys, "argv", None) else ""  # none where Python is embedded
+    words = sys.orig_argv
+    after = words[words.index("-m") + 1 :] if "-m" in words else []
+    if Path(program).name == "pyfq" or (program == "-m" and after[:1] == ["pyfq"]):
+        raise SystemExit(f"pyfq: error: {reason}")
+    raise ImportError(reason)
+
+
 try:
     from . import _build, _cpu
-except ImportError as e:
-    raise ImportError(
+except ImportError:
+    _refuse(
         "pyfq is not built here: this is its source tree. Install it (`make`, or `pip install .`) "
         "and run Python from another directory."
-    ) from e
+    )
 
 # Some 0.3 ms: the pauses between the calls of a program that does little else.
 IDLE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "5000"}
@@ -54,12 +71,13 @@ def load(isa: str) -> ModuleType:
 
 def _choose() -> str:
     wanted = os.environ.get("PYFQ_ISA")
-    if wanted is None:
+    if not wanted:  # PYFQ_ISA= is how a shell takes a variable back
         return runnable()[0]
+    said = f"PYFQ_ISA={ascii(wanted)[1:-1]}"
     if wanted not in _build.ISAS:
-        raise ImportError(f"PYFQ_ISA={wanted}: this build has {', '.join(_build.ISAS)}")
+        _refuse(f"{said}: this build has {', '.join(_build.ISAS)}")
     if wanted not in runnable():
-        raise ImportError(f"PYFQ_ISA={wanted}: this CPU runs only {', '.join(runnable())}")
+        _refuse(f"{said}: this CPU runs only {', '.join(runnable())}")
     return wanted
 
 

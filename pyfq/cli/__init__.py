@@ -17,11 +17,12 @@ command needs beyond NumPy is its own affair.
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from pyfq import FqError, __version__, set_num_threads
+from pyfq.cli.parser import Parser, suggestion
+from pyfq.cli.streams import one_line, outputs_of_a_command, printable
 
 SubParsers = argparse._SubParsersAction
 
@@ -49,7 +50,7 @@ examples:
   pyfq distill large.safetensors --student 64,16,10 --data digits.npz -o small.safetensors
   pyfq check
 
-pyfq COMMAND --help tells the rest.
+pyfq COMMAND --help, or pyfq help COMMAND, tells the rest.
 exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted
 """
 
@@ -69,40 +70,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 for success, 1 for failure, 2 for wrong usage, 130 for an interrupt.
+        0 for success, 1 for failure, 2 for options that do not go together, 130 for an interrupt.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 for a command line that cannot be parsed, with 0 after ``--help`` and
+        ``--version``: as `argparse` has it.
 
     Examples
     --------
     >>> main(["inspect", "no/such.safetensors"])
     1
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parser, subparsers = _top_parser()
-    command = next((word for word in arguments if not word.startswith("-")), None)
-    for name, summary in COMMANDS.items():
-        if name == command:
-            importlib.import_module(f"pyfq.cli.{name}").add_parser(subparsers)
-        else:
-            subparsers.add_parser(name, help=summary)
-    args = parser.parse_args(arguments)
-    prog = f"pyfq {args.command}"
-    try:
-        code = importlib.import_module(f"pyfq.cli.{args.command}").run(args)
-        sys.stdout.flush()
-        return code
-    except UsageError as e:
-        print(f"{prog}: error: {e}\nTry '{prog} --help'.", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as e:
-        print(f"{prog}: interrupted{e.args[0] if e.args else ''}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of stdout has left, as head does; the flush at exit must not complain of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError, ImportError, MemoryError, FloatingPointError, FqError) as e:
-        print(f"{prog}: error: {one_line(e)}", file=sys.stderr)
-        return 1
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    with outputs_of_a_command():
+        try:
+            return _flushed(_run(words))
+        except SystemExit as e:
+            raise SystemExit(_flushed(e.code or 0)) from None
 
 
 def use_threads(n: int | None) -> None:
@@ -113,17 +99,68 @@ def use_threads(n: int | None) -> None:
         raise UsageError(f"--threads: {e}") from e
 
 
-def one_line(error: BaseException) -> str:
-    """Return the message of an error as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+def _run(words: Sequence[str]) -> int:
+    prog = "pyfq"
+    try:
+        args = _parse(words)
+        prog = f"pyfq {args.command}"
+        return importlib.import_module(f"pyfq.cli.{args.command}").run(args)
+    except UsageError as e:
+        print(f"{prog}: error: {one_line(e)}\nTry '{prog} --help'.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as e:
+        print(f"{prog}: interrupted{printable(e.args[0]) if e.args else ''}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError, MemoryError, FloatingPointError, FqError) as e:
+        print(f"{prog}: error: {one_line(e)}", file=sys.stderr)
+        return 1
 
 
-def _top_parser() -> tuple[argparse.ArgumentParser, SubParsers]:
-    parser = argparse.ArgumentParser(
+def _flushed(code: int) -> int:
+    """Return the exit code after what is left went to stdout."""
+    try:
+        sys.stdout.flush()
+    except OSError as e:
+        print(f"pyfq: error: {one_line(e)}", file=sys.stderr)
+        return code or 1
+    return code
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return what the words of a command line say; those of the command's parser, and `command`."""
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
+    parser, subparsers = _top_parser()
+    at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    parser.refuse_unknown(words[:at])
+    if any("\0" in word for word in words):  # a shell cannot say it, a program can
+        parser.error("an argument holds a NUL character")
+    command = words[at] if at < len(words) else None
+    for name, summary in COMMANDS.items():
+        if name == command:
+            importlib.import_module(f"pyfq.cli.{name}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary)
+    if not words:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    if command is not None:
+        if command not in COMMANDS:
+            names = ", ".join(COMMANDS)
+            hint = suggestion(command, COMMANDS) or f": expected {names}"
+            parser.error(f"unknown command {command!r}{hint}")
+        subparsers.choices[command].refuse_unknown(words[at + 1 :])
+    args, extra = parser.parse_known_args(words)
+    subparsers.choices[args.command].refuse_extra(extra)
+    return args
+
+
+def _top_parser() -> tuple[Parser, SubParsers]:
+    parser = Parser(
         prog="pyfq",
         description="Compress, train and run neural networks on CPUs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"pyfq {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"pyfq {__version__}")
     return parser, parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

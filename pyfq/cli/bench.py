@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import pyfq
 from pyfq.cli import SubParsers, use_threads
-from pyfq.cli.report import environment, table_text, write_json
+from pyfq.cli.report import environment, refuse_missing_directory, table_text, write_json
 
 EPILOG = """\
 Products of matrices, and layers activation(x @ w.T + b) of float32, int8 and int4 weights, on one
@@ -77,6 +77,7 @@ def add_parser(subparsers: SubParsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and report."""
+    refuse_missing_directory("--json", args.json)
     from tqdm import tqdm
 
     if args.threads is not None:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 import pyfq
 from pyfq.cli import SubParsers, UsageError, use_threads
+from pyfq.cli.destination import destination
 from pyfq.cli.journal import Journal
 from pyfq.cli.method import MIN_SIZE, add_method_arguments, recipe_of
+from pyfq.cli.parser import path_of
 from pyfq.cli.report import (
     FIGURES,
     compressed_row,
@@ -128,11 +130,12 @@ a recipe (the first rule that matches a name decides; no method: copied):
   choices = [2, 3, 4, 8]
 
 files:
-  -o NAME.safetensors or NAME.npz writes that file. Any other name is a directory: the weights go to
-  model.safetensors in it (shards stay shards), and tokenizer, config and other small files of a
-  model directory are copied beside them. Quantized tensors are written as compressed-tensors does
-  where it can express them, else in pyfq's extension of it; pyfq inspect shows which, pyfq
-  decompress reads both. What was interrupted goes on with --resume (an npz file begins anew).
+  -o NAME.safetensors or NAME.npz writes that file. A name of another format, as NAME.gguf, is
+  refused. Any other name is a directory: the weights go to model.safetensors in it (shards stay
+  shards), and tokenizer, config and other small files of a model directory are copied beside them.
+  Quantized tensors are written as compressed-tensors does where it can express them, else in pyfq's
+  extension of it; pyfq inspect shows which, pyfq decompress reads both. What was interrupted goes
+  on with --resume (an npz file begins anew).
 """
 
 # Reasons that a message lists.
@@ -151,11 +154,16 @@ def add_parser(subparsers: SubParsers) -> None:
     add(
         "source",
         metavar="SRC",
-        type=Path,
+        type=path_of,
         help=".safetensors, .npz, .index.json of shards, or a model directory",
     )
     add(
-        "-o", "--output", metavar="DST", type=Path, required=True, help="file or directory to write"
+        "-o",
+        "--output",
+        metavar="DST",
+        type=destination,
+        required=True,
+        help=".safetensors, .npz, or directory to write",
     )
 
     add_method_arguments(parser)
@@ -169,7 +177,7 @@ def add_parser(subparsers: SubParsers) -> None:
     group.add_argument(
         "--plot",
         metavar="FILE",
-        type=Path,
+        type=path_of,
         help=f"draw the error of each tensor: {', '.join(FIGURES)}",
     )
     group.add_argument(

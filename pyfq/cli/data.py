@@ -2,7 +2,10 @@
 
 import argparse
 import csv
+import errno
+import io
 import itertools
+import os
 import struct
 import tokenize
 import zipfile
@@ -21,12 +24,13 @@ from pyfq._check import refuse_not_finite
 from pyfq.cli import UsageError
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.errors import shown
+from pyfq.io.regular import open_regular
 
 #: What the epilog of every command that reads samples says of them.
 FILES = """\
 files of samples:
-  FILE.npz    arrays x (samples, inputs) and y (samples,) or (samples, outputs); --x and --y name
-              others. Further axes of x, as those of images, are taken as one.
+  FILE.npz    arrays x (samples, inputs) and y (samples,) or (samples, outputs), or X and Y; --x and
+              --y name others. Further axes of x, as those of images, are taken as one.
   X.npy,Y.npy the same in two files; X.npy alone where y is not needed
   FILE.csv    a line for each sample, fields between commas. A first line without any number names
               the columns, else they are called 0, 1, ... The last one is y, unless there are just
@@ -69,7 +73,9 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 def read_network(path: Path) -> pyfq.Network:
     """Return the network of a file of pyfq or of ONNX, or of what ``pyfq compress`` made of one."""
+    _refuse_missing(path)
     if path.suffix == ".onnx":
+        open_regular(path).close()
         try:
             return pyfq.from_onnx(path)
         except FormatError:
@@ -236,9 +242,11 @@ def classes_of(y: NDArray, outputs: int, name: str) -> NDArray:
 def as_labels(y: NDArray, classes: NDArray | None, name: str) -> NDArray:
     """Return y as labels of the kind that the classes are of."""
     if y.dtype.kind == "f":
-        if y.ndim != 1 or not ((y == np.rint(y)) & (np.abs(y) <= 2**53)).all():
+        with np.errstate(over="ignore"):
+            whole = y.astype(np.float64)  # float16 has no 2**53, and long double more than floats
+        if y.ndim != 1 or not ((whole == np.rint(whole)) & (np.abs(whole) <= 2**53)).all():
             raise ValueError(f"{name}: y must be labels, integers or text, not {y.dtype} {y.shape}")
-        y = y.astype(np.int64)
+        y = whole.astype(np.int64)
     is_text = classes is not None and np.asarray(classes).dtype.kind == "U"
     if is_text != (y.dtype.kind == "U"):
         kinds = ("numbers", "text")
@@ -266,7 +274,7 @@ def _read_outputs(path: Path) -> NDArray:
     if path.suffix == ".npy":
         outputs = _load(path)
     else:
-        with _damage_named(path), NpzFile(path) as file:
+        with _damage_named(path), _open_npz(path) as file:
             names = file.files
             if "outputs" not in names and len(names) != 1:
                 raise ValueError(f"expected an array 'outputs', or only one, not {shown(names)}")
@@ -288,6 +296,7 @@ def _read_arrays(
     if paths[0].suffix == ".npz":
         return _read_npz(paths[0], args, with_y=with_y)
     if paths[0].suffix != ".npy":
+        _refuse_missing(paths[0])
         raise ValueError(f"{word}: samples are in a .npz or .csv file, or in X.npy,Y.npy")
     if len(paths) > 2:
         raise UsageError(f"{word}: X.npy,Y.npy are two files, not {len(paths)}")
@@ -300,9 +309,15 @@ def _read_arrays(
 def _read_npz(
     path: Path, args: argparse.Namespace, *, with_y: bool
 ) -> tuple[NDArray, NDArray | None]:
-    with _damage_named(path), NpzFile(path) as file:
-        with_y = with_y and (args.y is not None or "y" in file.files)
-        return _member(file, args.x or "x"), _member(file, args.y or "y") if with_y else None
+    with _damage_named(path), _open_npz(path) as file:
+        x, y = (args.x or _usual(file, "x"), args.y or _usual(file, "y"))
+        with_y = with_y and (args.y is not None or y in file.files)
+        return _member(file, x), _member(file, y) if with_y else None
+
+
+def _usual(file: NpzFile, name: str) -> str:
+    """Return x or y as the file spells it, small or, as scikit-learn does, large."""
+    return name.upper() if name not in file.files and name.upper() in file.files else name
 
 
 def _member(file: NpzFile, name: str) -> NDArray:
@@ -314,10 +329,29 @@ def _member(file: NpzFile, name: str) -> NDArray:
     return array
 
 
+@contextmanager
+def _open_npz(path: Path) -> Iterator[NpzFile]:
+    with open_regular(path) as stream, NpzFile(stream) as file:
+        yield file
+
+
 def _load(path: Path) -> NDArray:
     """Return the array of a .npy file as a memory map."""
+    open_regular(path).close()
     with _damage_named(path):
-        return np.lib.format.open_memmap(path, mode="r")
+        try:
+            with np.errstate(over="raise"):  # NumPy multiplies the extents as int64
+                return np.lib.format.open_memmap(path, mode="r")
+        except (ValueError, FloatingPointError) as e:
+            if isinstance(e, ValueError) and "mmap length" not in str(e):
+                raise
+            raise ValueError("it is shorter than its header says: an unfinished copy?") from e
+
+
+def _refuse_missing(path: Path) -> None:
+    """Say that there is no such file before its name is found wrong."""
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 @contextmanager
@@ -325,6 +359,8 @@ def _damage_named(path: Path) -> Iterator[None]:
     """Turn what a damaged file makes NumPy and zipfile raise into `FormatError`."""
     try:
         yield
+    except FormatError:
+        raise
     except (
         ValueError,
         EOFError,
@@ -399,7 +435,10 @@ def _csv_chunks(
     path: Path, args: argparse.Namespace, inputs: int
 ) -> Iterator[tuple[NDArray[np.float64], list[list[str]]]]:
     """Yield the inputs of some lines, and their fields that are y."""
-    with path.open(encoding="utf-8-sig", newline="") as stream, _text_named(path):
+    with (
+        io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as stream,
+        _text_named(path),
+    ):
         reader = csv.reader(stream)
         lines = ((reader.line_num, line) for line in reader if line)
         first = next(lines, None)

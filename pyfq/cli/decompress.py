@@ -7,6 +7,8 @@ from pathlib import Path
 from numpy.typing import NDArray
 
 from pyfq.cli import SubParsers, use_threads
+from pyfq.cli.destination import destination
+from pyfq.cli.parser import path_of
 from pyfq.cli.report import bytes_text
 from pyfq.cli.source import Source
 from pyfq.cli.target import (
@@ -40,9 +42,14 @@ def add_parser(subparsers: SubParsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("source", metavar="SRC", type=Path, help="what pyfq compress wrote")
+    add("source", metavar="SRC", type=path_of, help="what pyfq compress wrote")
     add(
-        "-o", "--output", metavar="DST", type=Path, required=True, help="file or directory to write"
+        "-o",
+        "--output",
+        metavar="DST",
+        type=destination,
+        required=True,
+        help=".safetensors, .npz, or directory to write",
     )
     add("--force", action="store_true", help="replace what is at DST")
     add("--threads", metavar="N", type=int, help="results do not depend on it")

@@ -30,7 +30,9 @@ from pyfq import (
     train,
 )
 from pyfq.cli import SubParsers
-from pyfq.cli.report import write_json
+from pyfq.cli.parser import path_of
+from pyfq.cli.report import refuse_missing_directory, write_json
+from pyfq.cli.streams import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +90,7 @@ def add_parser(subparsers: SubParsers) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        type=Path,
+        type=path_of,
         default=Path("demo"),
         help="where to put networks and figure (default: demo)",
     )
@@ -102,13 +104,15 @@ def add_parser(subparsers: SubParsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     start = time.perf_counter()
+    refuse_missing_directory("--json", args.json)
     digits = load_digits(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     hidden, small, epochs = ((64, 32), 8, 40) if args.quick else ((256, 128), 16, 60)
     rows, answers = [], []
     for name, family, network in chain(digits, hidden, small, epochs, args.seed):
         path = args.out / f"{name.replace(',', '').replace(' %', '').replace(' ', '-')}.safetensors"
-        save_network(network, path)
+        with writing(path):
+            save_network(network, path)
         outputs = network.forward(digits.unseen)
         rows.append(row_of(name, family, network.forward, outputs, digits, path, network))
         answers.append(outputs.argmax(axis=1))
@@ -121,7 +125,8 @@ def run(args: argparse.Namespace) -> int:
         note = NOTE.format(threads=pyfq.get_num_threads())
         print(f"{as_table(rows)}\n\n{note}")
     figure = args.out / "demo.png"
-    draw(rows, answers, digits).savefig(figure)
+    with writing(figure):
+        draw(rows, answers, digits).savefig(figure)
     if args.json is not None:
         report = {
             "pyfq": pyfq.__version__,

@@ -22,6 +22,7 @@ from pyfq.cli.data import (
     read_teacher,
 )
 from pyfq.cli.fitting import Task
+from pyfq.cli.parser import path_of
 from pyfq.cli.report import bytes_text, pairs_text, table_text
 from pyfq.train import Options
 
@@ -57,7 +58,12 @@ def add_parser(subparsers: SubParsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("teacher", metavar="TEACHER", type=Path, help=".safetensors, .onnx, or outputs: .npy, .npz")
+    add(
+        "teacher",
+        metavar="TEACHER",
+        type=path_of,
+        help=".safetensors, .onnx, or outputs: .npy, .npz",
+    )
     add(
         "--student",
         metavar="N,N,...",

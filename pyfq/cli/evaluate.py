@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from pyfq.cli.data import (
     read_samples,
     read_teacher,
 )
+from pyfq.cli.parser import path_of
 from pyfq.cli.report import environment, refuse_missing_directory, table_text, write_json
 from pyfq.cli.source import digests
 
@@ -52,13 +52,13 @@ def add_parser(subparsers: SubParsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("network", metavar="NETWORK", type=Path, help=".safetensors or .onnx")
+    add("network", metavar="NETWORK", type=path_of, help=".safetensors or .onnx")
     add("--data", metavar="FILE", required=True, help="samples: .npz, .csv, or X.npy,Y.npy")
     add_columns(parser)
     add(
         "--teacher",
         metavar="T",
-        type=Path,
+        type=path_of,
         help="compare with it: .safetensors, .onnx, or outputs: .npy, .npz",
     )
     add("--threads", metavar="N", type=int, help="results do not depend on it")
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     network = read_network(args.network)
     samples = read_samples(args.data, args, network.sizes[0])
     if samples.y is None:
-        raise ValueError(f"{args.data}: y is missing")
+        raise ValueError(f"{args.data}: y is missing: --y names an array or a column")
     x = as_floats(samples.x, network.dtype, samples.name)
     y = _targets(samples, network)
     found = pyfq.evaluate(network, x, y, teacher=_teacher(args, network, samples))

@@ -23,7 +23,9 @@ from pyfq.cli.data import (
     read_network,
     read_samples,
 )
+from pyfq.cli.parser import path_of
 from pyfq.cli.report import FIGURES, refuse_figure, refuse_missing_directory
+from pyfq.cli.streams import writing
 from pyfq.cli.target import refuse_existing_file
 from pyfq.distill import outputs_of
 from pyfq.train import Optimizer, Options
@@ -96,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", metavar="FILE", required=True, help="samples: .npz, .csv, or X.npy,Y.npy")
     add_columns(parser)
-    add("-o", "--output", metavar="OUT", type=Path, required=True, help=".safetensors to write")
+    add("-o", "--output", metavar="OUT", type=path_of, required=True, help=".safetensors to write")
 
     group = parser.add_argument_group("a new network")
     group.add_argument(
@@ -164,7 +166,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--json", metavar="FILE", help="write the report as JSON; - for stdout")
     group.add_argument(
-        "--plot", metavar="FILE", type=Path, help=f"draw the losses: {', '.join(FIGURES)}"
+        "--plot", metavar="FILE", type=path_of, help=f"draw the losses: {', '.join(FIGURES)}"
     )
     group.add_argument("--force", action="store_true", help="replace what is at OUT")
 
@@ -338,7 +340,7 @@ def prepare(
     else:
         other = read_samples(args.validation, args, network.sizes[0])
         if other.y is None:
-            raise ValueError(f"{args.validation}: y is missing")
+            raise ValueError(f"{args.validation}: y is missing: --y names an array or a column")
         known = teacher if isinstance(teacher, pyfq.Network) else None
         part, held = whole, _part_of(other, network, has_classes, known)
     if args.normalize:
@@ -434,7 +436,8 @@ def write_trained(args: argparse.Namespace, training: pyfq.Training) -> pyfq.Net
             raise KeyboardInterrupt(" before the first epoch was over; nothing was written")
         raise FloatingPointError("the validation loss was finite in no epoch: nothing was written")
     network = rounded(args, training.network)
-    pyfq.save_network(network, args.output)
+    with writing(args.output):
+        pyfq.save_network(network, args.output)
     return network
 
 

@@ -4,7 +4,7 @@ import argparse
 
 from pyfq import show_config
 from pyfq.cli import SubParsers
-from pyfq.cli.report import write_json
+from pyfq.cli.report import refuse_missing_directory, write_json
 
 EPILOG = """\
 Put this into a bug report. PYFQ_ISA=base pyfq info chooses another variant of the kernels.
@@ -23,6 +23,7 @@ def add_parser(subparsers: SubParsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the configuration."""
+    refuse_missing_directory("--json", args.json)
     if args.json is not None:
         write_json(show_config(mode="dict"), args.json)
     if args.json != "-":

@@ -4,11 +4,17 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pyfq.cli import SubParsers
-from pyfq.cli.report import bytes_text, planned_row, table_text, write_json
+from pyfq.cli.parser import path_of
+from pyfq.cli.report import (
+    bytes_text,
+    planned_row,
+    refuse_missing_directory,
+    table_text,
+    write_json,
+)
 from pyfq.cli.source import Source
 
 EPILOG = """\
@@ -33,7 +39,7 @@ def add_parser(subparsers: SubParsers) -> None:
     add(
         "source",
         metavar="FILE",
-        type=Path,
+        type=path_of,
         help=".safetensors, .npz, .index.json of shards, or a model directory",
     )
     add("--parts", action="store_true", help="show what each compressed tensor became in the file")
@@ -42,6 +48,7 @@ def add_parser(subparsers: SubParsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspect."""
+    refuse_missing_directory("--json", args.json)
     source = Source(args.source)
     rows = []
     for tensor in source.tensors.values():

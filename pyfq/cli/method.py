@@ -3,10 +3,10 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pyfq.cli import UsageError
+from pyfq.cli.parser import path_of
 from pyfq.quantize import ROUNDINGS, SCHEMES
 from pyfq.recipes import (
     Budget,
@@ -179,7 +179,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         help="no tensors with such a name; repeatable",
     )
     group.add_argument(
-        "--recipe", metavar="FILE", type=Path, help="TOML rules instead of all the above"
+        "--recipe", metavar="FILE", type=path_of, help="TOML rules instead of all the above"
     )
 
 

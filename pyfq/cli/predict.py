@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 import pyfq
 from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli.data import FILES, add_columns, as_floats, open_inputs, read_network
+from pyfq.cli.parser import path_of
+from pyfq.cli.streams import nobody_reads, writing
 from pyfq.cli.target import refuse_existing_file
 from pyfq.io.atomic import replacing
 
@@ -40,7 +42,7 @@ def add_parser(subparsers: SubParsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("network", metavar="NETWORK", type=Path, help=".safetensors or .onnx")
+    add("network", metavar="NETWORK", type=path_of, help=".safetensors or .onnx")
     add("--input", metavar="FILE", required=True, help="samples: .npy, .npz or .csv")
     add_columns(parser)
     add("-o", "--output", metavar="OUT", required=True, help=".npy or .csv; - for CSV on stdout")
@@ -72,8 +74,10 @@ def run(args: argparse.Namespace) -> int:
     if to_stdout:
         for part in parts:
             sys.stdout.write(_csv_text(part))
+            if nobody_reads():
+                break
         return 0
-    with replacing(Path(args.output)) as file:
+    with writing(args.output), replacing(Path(args.output)) as file:
         n = (_write_npy if args.output.endswith(".npy") else _write_csv)(file, parts)
     print(f"{args.output}: {n:,} samples")
     return 0

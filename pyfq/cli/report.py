@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import pyfq
 from pyfq import plot
 from pyfq.cli import UsageError
+from pyfq.cli.streams import printable, writing
 from pyfq.io.atomic import replacing
 from pyfq.recipes.compress import Compressed, TensorPlan
 
@@ -78,9 +80,13 @@ def table_text(
 ) -> str:
     """Return a table: text to the left, numbers, which come as text too, to the right.
 
-    Columns of numbers are those of these headers, and of `numbers`.
+    Columns of numbers are those of these headers, and of `numbers`. Names come from files: what
+    would move the cursor or begin a line is escaped.
     """
     from tabulate import tabulate
+
+    rows = [[printable(cell) for cell in row] for row in rows]
+    headers = [printable(header) for header in headers]
 
     numbers = (
         *numbers,
@@ -138,9 +144,19 @@ def bytes_text(nbytes: float) -> str:
 
 
 def refuse_missing_directory(option: str, path: str | Path | None) -> None:
-    """Raise UsageError if the directory of a file to write is missing; ``-`` is stdout."""
-    if path not in (None, "-") and not Path(path).parent.is_dir():
-        raise UsageError(f"{option}: {Path(path).parent} is not a directory")
+    """Raise UsageError if a file cannot be written: better before the work than after it.
+
+    ``-`` is stdout.
+    """
+    if path in (None, "-"):
+        return
+    if not Path(path).parent.is_dir():
+        parent = Path(path).parent
+        raise UsageError(f"{option}: {parent} is not a directory: {path} cannot be written")
+    if Path(path).is_dir():
+        raise UsageError(f"{option}: expected a file, not the directory {path}")
+    if not os.access(path if Path(path).exists() else Path(path).parent, os.W_OK):
+        raise UsageError(f"{option}: {path} may not be written")
 
 
 def refuse_figure(path: Path | None) -> None:
@@ -155,7 +171,7 @@ def refuse_figure(path: Path | None) -> None:
 
 def write_figure(figure: "Figure", path: Path) -> None:
     """Write a figure to a file, atomically."""
-    with replacing(path) as file:
+    with writing(path), replacing(path) as file:
         figure.savefig(file, format=path.suffix[1:])
 
 
@@ -164,11 +180,22 @@ def write_json(document: Mapping[str, Any], path: str) -> None:
 
     What JSON has no number for is null: the signal-to-noise ratio without an error.
     """
-    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if path == "-":
-        sys.stdout.write(text)
-    else:
-        Path(path).write_text(text, encoding="utf-8")
+        print(_json_text(document, sys.stdout.encoding or "utf-8"))
+        return
+    with writing(path):
+        Path(path).write_text(_json_text(document, "utf-8") + "\n", encoding="utf-8")
+
+
+def _json_text(document: Mapping[str, Any], encoding: str) -> str:
+    """Return a document as JSON that an encoding can express: by escapes, if it must be."""
+    document = _finite(document)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(document, indent=2, allow_nan=False)
+    return text
 
 
 def _finite(value: Any) -> Any:

@@ -114,7 +114,7 @@ def refuse_existing_file(path: Path, *, force: bool) -> None:
     if path.is_dir():
         raise ValueError(f"{path} is a directory, expected a file")
     if not path.parent.is_dir():
-        raise ValueError(f"{path.parent} is not a directory")
+        raise ValueError(f"{path.parent} is not a directory: {path} cannot be written")
     if path.exists() and not force:
         raise ValueError(f"{path} exists: --force replaces it")
 

@@ -2,11 +2,11 @@
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import pyfq
 from pyfq.cli import SubParsers, UsageError, fitting, outcome
 from pyfq.cli.data import FILES, classes_of, classifies, read_samples
+from pyfq.cli.parser import path_of
 from pyfq.cli.report import pairs_text
 
 EPILOG = f"""\
@@ -40,7 +40,7 @@ def add_parser(subparsers: SubParsers) -> None:
     add(
         "network",
         metavar="NETWORK",
-        type=Path,
+        type=path_of,
         nargs="?",
         help="go on from that file, .safetensors or .onnx; else --layers says what is new",
     )
@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = start.sizes if start else fitting.sizes_of(args.layers)
     samples = read_samples(args.data, args, sizes[0])
     if samples.y is None:
-        raise ValueError(f"{args.data}: y is missing; pyfq distill learns without it")
+        why = "--y names an array or a column, and pyfq distill learns without"
+        raise ValueError(f"{args.data}: y is missing: {why}")
     has_classes = classifies(samples.y, args.loss, start)
     network = start or fitting.new_network(sizes, args, args.dtype or "float32")
     if start is None and has_classes:

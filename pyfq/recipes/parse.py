@@ -42,6 +42,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pyfq.io.regular import open_regular
 from pyfq.recipes.methods import (
     CODEBOOK_GROUPS,
     GRANULARITIES,
@@ -89,10 +90,10 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     OSError
         The file cannot be read.
     """
-    with Path(path).open("rb") as file:
+    with open_regular(Path(path)) as file:
         try:
             table = tomllib.load(file)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        except (ValueError, RecursionError) as e:  # not TOML, or an integer of 5000 digits
             raise ValueError(f"{os.fspath(path)}: expected TOML: {e}") from e
     return parse_recipe(table, os.fspath(path))
 
