@@ -105,11 +105,11 @@ def as_number(x: Any, name: str, least: float, most: float) -> float:
         number = float(x)
     except OverflowError:
         number = math.inf if x > 0 else -math.inf
-    if not (least <= number <= most and math.isfinite(number)):
-        wanted = (
-            f"finite, and at least {least:g}" if most == math.inf else f"{least:g} ... {most:g}"
-        )
-        raise ValueError(f"{name} must be {wanted}, not {number!r}")
+    if not least <= number <= most:
+        shown = _shown(int(x)) if isinstance(x, int | np.integer) else number
+        raise ValueError(f"{name} must be {least:g} ... {most:g}, not {shown}")
+    if math.isinf(number):
+        raise ValueError(f"{name} must be finite")
     return number
 
 

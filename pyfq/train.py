@@ -531,9 +531,7 @@ class Parameters:
             weights = values[at : at + n * k].reshape(n, k).copy()
             layers.append(
                 Dense(
-                    weights,
-                    None if bias < 0 else values[bias : bias + n].copy(),
-                    layer.activation,
+                    weights, None if bias < 0 else values[bias : bias + n].copy(), layer.activation
                 )
             )
         return replace(self._network, layers=tuple(layers))

@@ -223,7 +223,7 @@ def compress_tensor(tensor: TensorPlan, array: NDArray) -> Compressed:
         v = w = widen(array, tensor.word)
         del array
         if rule.prune is not None:
-            v = rule.prune.apply(w).weights
+            v = rule.prune.apply(w, np.empty_like(w)).weights
         form = forms.make(v, tensor.word, rule)
         # Pruned weights are not needed any more, and are ours: so is their memory.
         v = forms.reals(form, tensor.word, rule, out=None if v is w else v)

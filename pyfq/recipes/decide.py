@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pyfq.allocate import Trial, choose_trials
@@ -97,7 +98,7 @@ def examine(
 
 def _error(w: NDArray, word: str, rule: Rule, kind: str) -> float:
     # Pruning again for every width takes less memory than keeping what it left.
-    v = w if rule.prune is None else rule.prune.apply(w).weights
+    v = w if rule.prune is None else rule.prune.apply(w, np.empty_like(w)).weights
     form = forms.make(v, word, rule)
     v = forms.reals(form, word, rule, out=None if v is w else v)
     found = distortion(w, v)

@@ -69,12 +69,12 @@ class Prune:
             raise ValueError(f"method must be one of {[*PRUNERS, 'nm']}, not {self.method!r}")
         self.apply(_SAMPLE)
 
-    def apply(self, w: NDArray) -> Pruned:
-        """Prune one array."""
+    def apply(self, w: NDArray, out: NDArray | None = None) -> Pruned:
+        """Prune one array; into `out`, if the weights are to be written to later."""
         if self.method == "nm":
             n, m = self.amount
-            return prune_nm(w, n, m)
-        return PRUNERS[self.method](w, self.amount, granularity=self.granularity)
+            return prune_nm(w, n, m, out=out)
+        return PRUNERS[self.method](w, self.amount, granularity=self.granularity, out=out)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings in the words of a recipe."""
