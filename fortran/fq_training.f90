@@ -1,6 +1,9 @@
 !> How a network is trained: what all steps share.  Mirrored in `pyfq/train.py`.
 module fq_training
-  use fq_kinds, only: dp, i64
+  use fq_activation_kind, only: is_activation
+  use fq_arguments, only: is_rule, pieces
+  use fq_code_rule, only: code_rule
+  use fq_kinds, only: dp, i32, i64
   implicit none (type, external)
   private
 
@@ -45,4 +48,87 @@ module fq_training
     integer(i64) :: target      !! entries of a hint before those of this projection
     integer(i64) :: group_size  !! weights of a row with a scale of their own; 0: not quantized
   end type trained_layer
+
+  public :: fits_training, knows_training
+
+contains
+
+  !> Whether samples, layers and parameters fit each other; shapes are those of NumPy.
+  pure function fits_training(samples, cols, used, labeled, targets, teacher, hints, steps, &
+    masked, size_of_all, layers, choices) result(fits)
+    integer(i64), intent(in) :: samples, cols            !! of the inputs
+    integer(i64), intent(in) :: used, labeled            !! samples of the epoch, and labels
+    integer(i64), intent(in) :: targets(2), teacher(2), hints(2)  !! shapes, rows first
+    integer(i64), intent(in) :: steps, masked            !! batches, and entries of the mask
+    integer(i64), intent(in) :: size_of_all              !! parameters of all layers
+    type(trained_layer), intent(in) :: layers(:)         !! the layers, then projections
+    type(training), intent(in) :: choices                !! what is minimised, and how
+    logical :: fits
+    integer(i64) :: l, last
+
+    fits = size(layers, kind=i64) > 0 .and. samples > 0 .and. used > 0 .and. choices%batch_size > 0
+    if (.not. fits) return
+    last = count(layers%source == 0, kind=i64)
+    fits = last > 0 .and. steps == pieces(used, min(choices%batch_size, used)) &
+      .and. (choices%masked == 0 .or. masked == size_of_all)
+    do l = 1, size(layers, kind=i64)
+      if (.not. fits) return
+      fits = fits_layer(layers(l), size_of_all) .and. (layers(l)%source == 0 .eqv. l <= last)
+      if (l == 1) then
+        fits = fits .and. layers(1)%k == cols
+      else if (l <= last) then
+        fits = fits .and. layers(l)%k == layers(l - 1)%n
+      else if (layers(l)%source < 1 .or. layers(l)%source > last) then
+        fits = .false.
+      else
+        fits = fits .and. layers(l)%k == layers(layers(l)%source)%n .and. hints(1) == samples &
+          .and. layers(l)%target >= 0 .and. layers(l)%target + layers(l)%n <= hints(2)
+      end if
+    end do
+    if (.not. fits) return
+    if (choices%imitation /= IMITATE_NONE) fits = all(teacher == [samples, layers(last)%n])
+    if (choices%loss == LOSS_NONE) return
+    if (choices%labeled == 1) then
+      fits = fits .and. labeled == samples
+    else
+      fits = fits .and. all(targets == [samples, layers(last)%n])
+    end if
+  end function fits_training
+
+  !> Whether the parameters of a layer are among all.
+  pure function fits_layer(layer, size_of_all) result(fits)
+    type(trained_layer), intent(in) :: layer
+    integer(i64), intent(in) :: size_of_all
+    logical :: fits
+
+    fits = layer%n > 0 .and. layer%k > 0 .and. layer%weights >= 0 .and. layer%group_size >= 0 &
+      .and. layer%bias >= -1 .and. layer%bias + layer%n <= size_of_all
+    if (.not. fits) return
+    fits = layer%n <= size_of_all/layer%k
+    if (fits) fits = layer%weights <= size_of_all - layer%n*layer%k
+  end function fits_layer
+
+  !> Whether all codes are known, and samples and labels are among those there are.
+  pure function knows_training(samples, order, labels, layers, rules, choices) result(known)
+    integer(i64), intent(in) :: samples                  !! of the inputs
+    integer(i64), intent(in) :: order(:), labels(:)      !! from 0
+    type(trained_layer), intent(in) :: layers(:)         !! the layers, then projections
+    type(code_rule), intent(in) :: rules(:)              !! of quantized ones
+    type(training), intent(in) :: choices                !! what is minimised, and how
+    logical :: known
+    integer(i64) :: l, last
+
+    known = all(order >= 0 .and. order < samples) &
+      .and. choices%loss >= LOSS_NONE .and. choices%loss <= LOSS_HUBER &
+      .and. choices%imitation >= IMITATE_NONE .and. choices%imitation <= IMITATE_COSINE &
+      .and. choices%optimizer >= OPTIMIZER_SGD .and. choices%optimizer <= OPTIMIZER_ADAMW
+    do l = 1, size(layers, kind=i64)
+      known = known .and. layers(l)%activation == int(layers(l)%activation, i32) &
+        .and. is_activation(int(layers(l)%activation, i32)) &
+        .and. (layers(l)%group_size < 1 .or. is_rule(rules(l)))
+    end do
+    last = count(layers%source == 0, kind=i64)
+    if (choices%loss == LOSS_NONE .or. choices%labeled == 0 .or. last == 0) return
+    known = known .and. all(labels >= 0 .and. labels < layers(last)%n)
+  end function knows_training
 end module fq_training

@@ -241,10 +241,7 @@ def _try(
 
 
 def _as_error(x: Any, what: str) -> float:
-    error = as_number(x, what, 0, math.inf)
-    if error == math.inf:
-        raise ValueError(f"{what} must be finite")
-    return error
+    return as_number(x, what, 0, math.inf)
 
 
 def _as_measure(

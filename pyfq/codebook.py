@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
-from ._check import FLOATS, as_choice, as_count, as_input, as_output, refuse_not_finite
+from ._check import (
+    FLOATS,
+    as_choice,
+    as_count,
+    as_input,
+    as_output,
+    as_seed,
+    as_shape,
+    refuse_not_finite,
+)
+from ._frozen import freeze, reduce_to_parts, restore_parts, set_part
 from .distortion import Distortion, distortion
 from .pack import unpack
 from .quantize import Quantized, quantize
@@ -45,6 +55,8 @@ class Codebook:
 
     ``w ~ levels[codes] * scale``.
 
+    Arrays are views that refuse writes; who made them can still write to what is below.
+
     Attributes
     ----------
     packed : (..., ceil(cols * bits / 8)) uint8
@@ -61,6 +73,14 @@ class Codebook:
         Of each group, in the shape of the granularity; None: levels are weights themselves.
     scale_codes : Quantized or None
         The scales as codes, flat: what is stored, if given; `scale` is what they stand for.
+
+    Raises
+    ------
+    TypeError
+        If a part has the wrong type or dtype.
+    ValueError
+        If parts do not fit each other, are not C-contiguous, or a level, a scale or a product of
+        both is not finite.
     """
 
     packed: NDArray[np.uint8]
@@ -73,7 +93,9 @@ class Codebook:
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit each other: kernels trust shapes and codes."""
-        as_count(self.bits, "bits", 1, 8)
+        set_part(self, "bits", as_count(self.bits, "bits", 1, 8))
+        set_part(self, "shape", as_shape(self.shape))
+        grid_of(self.shape, self.granularity)  # refuses another granularity
         rows, cols, _ = _rows_of(self.shape, self.granularity)
         packed_shape = (*self.shape[:-1], -(-cols * self.bits // 8))
         as_input(self.packed, "packed", (np.uint8,), packed_shape)
@@ -89,10 +111,15 @@ class Codebook:
             shape = grid_of(self.shape, self.granularity).parameter_shape
             as_input(self.scale, "scale", (levels.dtype.type,), shape)
             refuse_not_finite({"scale": self.scale})
+            _refuse_overflow(levels, self.scale)
         self._refuse_other_scales()
+        freeze(self, "packed", "levels", "scale")
         count = levels.shape[1]
         if count < most and self.size and int(self.codes.max()) >= count:
             raise ValueError(f"packed must hold codes 0 ... {count - 1}, not {self.codes.max()}")
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
     def _refuse_other_scales(self) -> None:
         if self.scale_codes is None:
@@ -164,11 +191,16 @@ class Codebook:
         rows, cols, size = _rows_of(self.shape, self.granularity)
         _native.call(
             "dequantize_codebook", _native.KIND[self.dtype],
-            self.packed.view(np.int8).reshape(rows, -1), self.bits, size, self.levels,
+            self.packed.view(np.int8).reshape(rows, -1), self.bits, size, self._all_levels(),
             _by_row(self.scale, rows, -(-cols // size), self.dtype), y.reshape(rows, cols),
             get_num_threads(),
         )  # fmt: skip
         return y
+
+    def _all_levels(self) -> NDArray:
+        """Return tables with a level for any code, should `packed` be written to from below."""
+        missing = 2**self.bits - self.levels.shape[1]
+        return np.pad(self.levels, ((0, 0), (0, missing))) if missing else self.levels
 
     def error(self, w: NDArray) -> Distortion:
         """Return how far the reals are from an array.
@@ -184,6 +216,19 @@ class Codebook:
             See `distortion`.
         """
         return distortion(as_input(w, "w", FLOATS, self.shape), self.dequantize())
+
+
+def _refuse_overflow(levels: NDArray, scale: NDArray) -> None:
+    """Refuse products of levels and scales that are no numbers."""
+    if not (levels.size and scale.size):
+        return
+    most, largest = (np.maximum(x.max(), -x.min()) for x in (levels, scale))
+    with np.errstate(over="ignore"):
+        if not np.isfinite(most * largest):
+            raise ValueError(
+                f"levels times scale must be finite in {levels.dtype}, but they reach {most} and "
+                f"{largest}"
+            )
 
 
 def codebook_parts(q: Codebook) -> dict[str, NDArray]:
@@ -314,7 +359,7 @@ def quantize_codebook(
     if weights is not None and not fits:
         raise ValueError(f"weights is of codebook 'lloyd', not {codebook!r}")
     as_choice(initialization, "initialization", ("kmeans++", "linear", "quantile"))
-    seed, iterations = as_count(seed, "seed", 0), as_count(iterations, "iterations", 1)
+    seed, iterations = as_seed(seed), as_count(iterations, "iterations", 1)
     searches = as_choice(calibration, "calibration", CALIBRATIONS) == 1
     grid = grid_of(w.shape, granularity)
     scaled = not fits or isinstance(granularity, PerGroup)

@@ -124,6 +124,8 @@ def distill(
         unknown, or a number is out of range.
     FloatingPointError
         If a loss is not finite; the message says in which epoch and step.
+    KeyboardInterrupt
+        After an interrupt (Ctrl-C), as `train` says: its attribute `training` is what there is.
 
     References
     ----------

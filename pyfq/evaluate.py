@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._check import as_count, as_input, refuse_not_finite
+from ._frozen import freeze, reduce_to_parts, restore_parts
 from .activation import activate
 from .distill import Teacher, outputs_of
 from .losses import as_labels, loss_of
@@ -75,6 +76,13 @@ class Evaluation:
     rmse_per_output: NDArray[np.float64] | None = None
     r2_per_output: NDArray[np.float64] | None = None
     teacher_rmse: float | None = None
+
+    def __post_init__(self) -> None:
+        """Make arrays read-only."""
+        freeze(self, "confusion", "classes", "rmse_per_output", "r2_per_output")
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
     def as_dict(self) -> dict[str, Any]:
         """Return what applies, as JSON can hold it.
@@ -205,7 +213,7 @@ def evaluate(
         unknown, a number is out of range, the classes of the teacher are others, or the last
         activation is not one that `train` takes for such a y.
     FloatingPointError
-        If an output is not finite.
+        If an output, the loss or a sum of squared errors is not finite.
 
     References
     ----------
@@ -240,11 +248,23 @@ def evaluate(
     if y.ndim and len(y) != len(x):
         raise ValueError(f"y must have {len(x)} samples, as x has, not {len(y)}")
     batch_size = as_count(batch_size, "batch_size", 1)
+    if not isinstance(top_k, Sequence | np.ndarray):
+        raise TypeError(f"top_k must be a sequence of int, not {type(top_k).__name__}")
     top_k = [as_count(k, f"top_k[{i}]", 1) for i, k in enumerate(top_k)]
     _refuse_teacher(teacher, network, x)
-    if network.classes is not None or (y.ndim == 1 and y.dtype.kind != "f"):
-        return _classify(network, x, y, teacher, top_k, batch_size)
-    return _regress(network, x, y, teacher, batch_size)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if network.classes is not None or (y.ndim == 1 and y.dtype.kind != "f"):
+            return _refuse_overflow(_classify(network, x, y, teacher, top_k, batch_size))
+        return _refuse_overflow(_regress(network, x, y, teacher, batch_size))
+
+
+def _refuse_overflow(found: Evaluation) -> Evaluation:
+    """Return what was found, if outputs were not so large that sums of squares overflowed."""
+    for name in FIGURES:
+        figure = getattr(found, name)
+        if figure is not None and not math.isfinite(figure):
+            raise FloatingPointError(f"{name} must be finite, but it is {figure}")
+    return found
 
 
 def _refuse_teacher(teacher: Any, network: Network, x: NDArray) -> None:

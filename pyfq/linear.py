@@ -47,7 +47,8 @@ class Prepared:
     """Weights in the order in which a kernel reads them; made by `prepare`.
 
     For `linear` in this process: the order is that of the instruction set in use. They cannot be
-    pickled: send or store the weights, and prepare them where they are used.
+    pickled: send or store the weights, and prepare them where they are used. Copies are
+    refused alike.
 
     Attributes
     ----------

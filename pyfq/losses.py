@@ -19,12 +19,12 @@ def soften(logits: NDArray, temperature: float = 4.0) -> NDArray:
     logits : (..., classes) float32 or float64
         z, finite.
     temperature : float
-        T, above 0; 1 gives the teacher's probabilities, a large one nearly equal ones.
+        T, 0.001 ... 1e6; 1 gives the teacher's probabilities, a large one nearly equal ones.
 
     Returns
     -------
     (..., classes) array of the same dtype
-        Probabilities.
+        Probabilities, finite for any logits.
 
     Raises
     ------
@@ -50,7 +50,12 @@ def soften(logits: NDArray, temperature: float = 4.0) -> NDArray:
     refuse_not_finite({"logits": logits})
     if not logits.ndim:
         raise ValueError("logits must have shape (..., classes), not ()")
-    return activate(logits / logits.dtype.type(as_temperature(temperature)), "softmax")
+    temperature = logits.dtype.type(as_temperature(temperature))
+    if not logits.size:
+        return np.empty_like(logits)
+    with np.errstate(over="ignore"):  # of differences from the largest: -inf becomes 0
+        apart = (logits - logits.max(axis=-1, keepdims=True)) / temperature
+    return activate(apart, "softmax")
 
 
 def as_temperature(temperature: Any) -> float:

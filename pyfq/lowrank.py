@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ._check import FLOATS, as_choice, as_count, as_input, as_number, refuse_not_finite
+from ._check import FLOATS, as_choice, as_count, as_input, as_number, as_seed, refuse_not_finite
+from ._frozen import freeze, reduce_to_parts, restore_parts, set_part
 from .matmul import matmul
 from .quantize import Quantized
 
@@ -40,6 +41,8 @@ ILL = 64 * EPS
 class LowRank:
     """Weights ``u @ v``, or ``u @ v + residual``; made by `svd_lowrank`.
 
+    Arrays are views that refuse writes; who made them can still write to what is below.
+
     Parameters
     ----------
     u : (out_features, rank) float32 or float64 array, or Quantized
@@ -56,7 +59,8 @@ class LowRank:
     TypeError
         If a part has the wrong type or dtype.
     ValueError
-        If parts do not fit each other, are empty, not C-contiguous or not finite.
+        If parts do not fit each other, are empty, not C-contiguous or not finite; if a weight that
+        they stand for is not finite.
 
     Examples
     --------
@@ -89,6 +93,22 @@ class LowRank:
             raise TypeError(f"v must be {self.dtype} as u, not {_dtype_of(self.v)}")
         if self.residual is not None:
             _check_residual(self.residual, self.shape, self.dtype)
+        if self.error is not None:
+            set_part(self, "error", as_number(self.error, "error", 0, math.inf))
+        freeze(self, "u", "v")
+        self._refuse_overflow()
+
+    def _refuse_overflow(self) -> None:
+        """Refuse weights that are not finite; where factors are small, none needs a look."""
+        most = self.rank * _peak(self.u) * _peak(self.v)
+        most += 0 if self.residual is None else _peak(self.residual)
+        if most < float(np.finfo(self.dtype).max) / 2:
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            refuse_not_finite({"u @ v" if self.residual is None else "the sum": self.toarray()})
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -270,7 +290,8 @@ def svd_lowrank(
         If an array has the wrong shape, is not C-contiguous or not finite; if not exactly one rank
         is asked for, or a number is out of range; if `energy` or `tolerance` asks the randomized
         method for more than its estimate can tell; if `gram` is not symmetric or has negative
-        eigenvalues; if `x`, `gram` or `scale` is all zeros.
+        eigenvalues; if `x`, `gram` or `scale` is all zeros; if an entry of the product is beyond
+        the largest float of the dtype, which is possible where one of w is near it.
 
     See Also
     --------
@@ -301,7 +322,7 @@ def svd_lowrank(
     refuse_not_finite({"w": w})
     rank, allowed = _wanted(w.shape, rank, ratio, energy, tolerance)
     as_choice(method, "method", get_args(Method))
-    seed = as_count(seed, "seed", 0)
+    seed = as_seed(seed)
     oversampling = as_count(oversampling, "oversampling", 0)
     if power_iterations is not None:
         power_iterations = as_count(power_iterations, "power_iterations", 0)
@@ -352,7 +373,19 @@ def _approximate(
     half = exponent // 2
     u, v = np.ldexp(u, half), np.ldexp(v, exponent - half)
     error = math.sqrt(left_out[rank] / left_out[0]) if left_out[0] else 0.0
-    return LowRank(u.astype(w.dtype), v.astype(w.dtype), error)
+    u, v = u.astype(w.dtype), v.astype(w.dtype)
+    return LowRank(u, v if abs(exponent) <= MODERATE else _held(u, v), error)
+
+
+def _held(u: NDArray, v: NDArray) -> NDArray:
+    """Return v, by a few roundings smaller if nothing else takes a product beyond all floats."""
+    eps = np.finfo(v.dtype).eps
+    with np.errstate(over="ignore", invalid="ignore"):
+        for roundings in (0, 16, 64, 256):
+            held = v * (1 - roundings * eps)
+            if np.isfinite(matmul(u, held)).all():
+                return held
+    return v
 
 
 def _wanted(
@@ -652,6 +685,14 @@ def _check_residual(residual: Any, shape: tuple[int, int], dtype: np.dtype) -> N
 
 def _dtype_of(part: NDArray | Quantized) -> np.dtype:
     return part.scale.dtype if isinstance(part, Quantized) else part.dtype
+
+
+def _peak(part: NDArray | Quantized) -> float:
+    """Return a bound of the magnitudes."""
+    if isinstance(part, np.ndarray):
+        return max(float(part.max()), -float(part.min()))
+    least = 0.0 if part.minimum is None else float(np.abs(part.minimum).max())
+    return 2.0**part.bits * float(np.abs(part.scale).max()) + least
 
 
 def _reals(part: NDArray | Quantized) -> NDArray:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
-from ._check import FLOATS, as_input, as_output
+from ._check import FLOATS, as_flag, as_input, as_output
 from ._memory import aligned_empty
 from .activation import Activation, activate, as_activation
 from .mixed import Accumulation, as_accumulation
@@ -97,6 +97,8 @@ def matmul(
            [19., 54.]])
     """
     wide = as_accumulation(accumulation)
+    transpose_a = as_flag(transpose_a, "transpose_a")
+    transpose_b = as_flag(transpose_b, "transpose_b")
     a = as_input(a, "a", FLOATS)
     b = as_input(b, "b", (a.dtype.type,))
     if a.ndim < 2:
@@ -171,7 +173,7 @@ def pack_panels(b: NDArray, transposed: bool) -> NDArray:
     """Return a right matrix as `multiply` takes it in the form PACKED."""
     n, k = b.shape if transposed else b.shape[::-1]
     kind = _native.KIND[b.dtype]
-    vectors, lanes = getattr(_native.lib, f"fq_panels_shape_{kind}")(n, k)
+    vectors, lanes, _ = getattr(_native.lib, f"fq_panels_shape_{kind}")(n, k)
     packed = aligned_empty((vectors, lanes), b.dtype)
     if b.size:
         threads = get_num_threads()

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._check import as_choice, as_input, refuse_not_finite
+from ._frozen import freeze, reduce_to_parts, restore_parts
 from .convert import cast_from, cast_to
 from .distortion import Distortion, distortion
 
@@ -27,7 +28,7 @@ class Half:
     bits : (...) uint16
         The bits of each value, as `cast_to` returns them: of finite values. Those of a NumPy array
         of float16 are ``x.view(numpy.uint16)``, those of a torch tensor
-        ``t.view(torch.uint16).numpy()``.
+        ``t.view(torch.uint16).numpy()``. Kept as a view that refuses writes.
     format : "bfloat16" or "float16"
         What they are bits of.
 
@@ -59,6 +60,10 @@ class Half:
         infinity = np.uint16(FORMATS[self.format][1])
         if bits.size and ((bits & infinity) == infinity).any():
             refuse_not_finite({"bits": cast_from(bits, self.format)})
+        freeze(self, "bits")
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -4,14 +4,15 @@ import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import _native
-from ._check import FLOATS, as_choice, as_count, as_input, as_output, refuse_not_finite
+from ._check import FLOATS, as_choice, as_count, as_input, as_output, as_seed, refuse_not_finite
+from ._frozen import reduce_to_parts, restore_parts, set_part
 from .activation import Activation, as_activation
 from .clipping import Signs
 from .codebook import Codebook
@@ -79,25 +80,30 @@ class Dense:
     def __post_init__(self) -> None:
         """Refuse what is no layer."""
         if isinstance(self.weights, LowRank):
-            object.__setattr__(self, "weights", _frozen_factors(self.weights))
+            set_part(self, "weights", _frozen_factors(self.weights))
         elif not isinstance(self.weights, Half | Quantized | Codebook | Sparse):
-            object.__setattr__(self, "weights", _frozen(self.weights, "weights", FLOATS))
+            set_part(self, "weights", _frozen(self.weights, "weights", FLOATS))
         if len(self.shape) != 2 or 0 in self.shape:
             raise ValueError(
                 f"weights must have shape (out_features, in_features), not {self.shape}"
             )
         if self.bias is not None:
             bias = _frozen(self.bias, "bias", (self.dtype.type,), self.shape[:1])
-            object.__setattr__(self, "bias", bias)
-        as_activation(self.activation)
+            set_part(self, "bias", bias)
+        _, slope = as_activation(self.activation)
+        if not isinstance(self.activation, str | None):
+            set_part(self, "activation", ("leaky_relu", slope))
         if self.x_scale is not None:
             scale = as_x_scale(self.x_scale, self.weights, self.bias)
-            object.__setattr__(self, "x_scale", scale)
+            set_part(self, "x_scale", scale)
         if self.x_zero_point is not None:
             if self.x_scale is None:
                 raise ValueError("x_zero_point needs x_scale")
             zero_point = as_count(self.x_zero_point, "x_zero_point", 0, 255)
-            object.__setattr__(self, "x_zero_point", zero_point)
+            set_part(self, "x_zero_point", zero_point)
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -196,7 +202,7 @@ class Network:
     def __post_init__(self) -> None:
         """Refuse what is no network."""
         layers = tuple(self.layers)
-        object.__setattr__(self, "layers", layers)
+        set_part(self, "layers", layers)
         if not layers or not all(isinstance(layer, Dense) for layer in layers):
             raise TypeError("layers must be a sequence of at least one Dense")
         for i, (before, layer) in enumerate(itertools.pairwise(layers), 1):
@@ -220,9 +226,9 @@ class Network:
         for name, n in zip(ENDS, (self.sizes[0],) * 2 + (self.sizes[-1],) * 2, strict=True):
             self._freeze_end(name, n)
         ends = (self.dtype.type,), self.dtype, self.sizes[0], self.sizes[-1]
-        object.__setattr__(self, "_ends", ends)
+        set_part(self, "_ends", ends)
         if self.classes is not None:
-            object.__setattr__(self, "classes", _as_classes(self.classes, self.sizes[-1]))
+            set_part(self, "classes", _as_classes(self.classes, self.sizes[-1]))
 
     def _freeze_end(self, name: str, n: int) -> None:
         end, (side, _, what) = getattr(self, name), name.partition("_")
@@ -234,11 +240,10 @@ class Network:
             if what == "scale" and not end.all():
                 at = np.flatnonzero(end == 0)[0]
                 raise ValueError(f"{name} must not be 0, but {name}[{at}] is")
-            object.__setattr__(self, name, end)
+            set_part(self, name, end)
 
-    def __reduce__(self) -> tuple:
-        """Copy and pickle what the network is, not its plans, which are of this machine."""
-        return _restored, tuple(getattr(self, f.name) for f in fields(self) if f.init)
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
     @classmethod
     def create(
@@ -304,7 +309,7 @@ class Network:
             initialization = "glorot_uniform" if glorot else "he_normal"
         as_choice(initialization, "initialization", get_args(Initialization))
         family, shape = initialization.split("_")
-        generator = np.random.default_rng(as_count(seed, "seed", 0))
+        generator = np.random.default_rng(as_seed(seed))
         layers = []
         for i, (k, n) in enumerate(itertools.pairwise(sizes)):
             deviation = math.sqrt(2 / (k if family == "he" else n + k))
@@ -564,7 +569,7 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            As `forward`.
+            As `forward`; if an output that a class is chosen by is NaN.
 
         Examples
         --------
@@ -573,7 +578,14 @@ class Network:
         array(['dog', 'cat'], dtype='<U3')
         """
         y = self.forward(x)
-        return y if self.classes is None else np.asarray(self.classes)[y.argmax(axis=-1)]
+        if self.classes is None:
+            return y
+        if np.isnan(y).any():
+            first = int(np.flatnonzero(np.isnan(y).any(axis=-1))[0])
+            raise ValueError(
+                f"outputs must not be NaN to choose a class by, but those of sample {first} are"
+            )
+        return np.asarray(self.classes)[y.argmax(axis=-1)]
 
     def _plan(self, batch: int) -> Plan:
         """Make the plan for so many samples; where all weights are arrays, it is that for any."""
@@ -609,10 +621,6 @@ def _kept(w: NDArray | Quantized | Sparse) -> int:
     return int(np.count_nonzero(w.values)) if isinstance(w, Sparse) else math.prod(w.shape)
 
 
-def _restored(*parts: Any) -> Network:
-    return Network(*parts)
-
-
 def _as_classes(classes: Any, outputs: int) -> NDArray:
     """Return labels that nobody can write to, one for each output."""
     labels = np.array(classes)
@@ -620,6 +628,8 @@ def _as_classes(classes: Any, outputs: int) -> NDArray:
         raise ValueError(f"classes must have shape ({outputs},), not {labels.shape}")
     if labels.dtype.kind not in "biufU":
         raise TypeError(f"classes must be numbers or strings, not {labels.dtype}")
+    if labels.dtype.kind == "f":
+        refuse_not_finite({"classes": labels})
     if len(np.unique(labels)) < outputs:
         raise ValueError(f"classes must differ from each other, not {labels.tolist()}")
     labels.flags.writeable = False

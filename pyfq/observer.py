@@ -414,13 +414,7 @@ class Observer:
         """
         from .io import write_npz  # here, so that `import pyfq` needs no archives
 
-        fields = {"version": VERSION} | {name: getattr(self, name) for name in SETTINGS}
-        fields["granularity"] = str(self.granularity)
-        tensors = {}
-        if self._seen is not None:
-            seen = self._seen
-            fields |= {"dtype": str(seen.dtype), "shape": list(seen.shape), "count": seen.count}
-            tensors = {name: getattr(seen, name) for name in ("low", "high", "exponent", "counts")}
+        fields, tensors = self._parts()
         text = np.frombuffer(json.dumps(fields).encode(), np.uint8)
         write_npz(path, {"observer": text} | tensors)
 
@@ -457,6 +451,20 @@ class Observer:
             return _loaded(cls, fields, arrays)
         except (TypeError, ValueError) as error:
             raise FormatError(path, str(error)) from error
+
+    def _parts(self) -> tuple[dict[str, Any], dict[str, NDArray]]:
+        """Return all that is held, as `_loaded` takes it: what a file and a pickle hold."""
+        fields = {"version": VERSION} | {name: getattr(self, name) for name in SETTINGS}
+        fields["granularity"] = str(self.granularity)
+        if self._seen is None:
+            return fields, {}
+        seen = self._seen
+        fields |= {"dtype": str(seen.dtype), "shape": list(seen.shape), "count": seen.count}
+        return fields, {name: getattr(seen, name) for name in ("low", "high", "exponent", "counts")}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle what is held; it is checked when it comes back."""
+        return _loaded, (type(self), *self._parts())
 
     def _something_seen(self) -> _Seen:
         if self._seen is None:

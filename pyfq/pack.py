@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
-from ._check import as_count, as_input
+from ._check import as_count, as_flag, as_input
 from .threads import get_num_threads
 
 
@@ -118,7 +118,7 @@ def unpack(packed: NDArray, bits: int, cols: int, *, signed: bool = False) -> ND
     """
     packed = as_input(packed, "packed", (np.uint8, np.int32))
     bits = as_count(bits, "bits", 1, 16)
-    cols = as_count(cols, "cols", 0)
+    cols, signed = as_count(cols, "cols", 0), as_flag(signed, "signed")
     words = -(-cols * bits // (8 * packed.itemsize))
     if packed.ndim == 0 or packed.shape[-1] != words:
         raise ValueError(
@@ -149,7 +149,10 @@ def unpack_rows(packed: NDArray, bits: int, cols: int, signed: bool) -> NDArray:
 
 
 def _as_word(dtype: Any) -> np.dtype:
-    word = np.dtype(dtype)
+    try:
+        word = np.dtype(dtype)
+    except ValueError as e:  # what looks like a structure, and is none
+        raise TypeError(f"dtype must be uint8 or int32, not {dtype!r}") from e
     if word not in (np.dtype(np.uint8), np.dtype(np.int32)):
         raise TypeError(f"dtype must be uint8 or int32, not {word}")
     return word

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _native
-from ._check import FLOATS, as_count, as_input, as_number, as_output
+from ._check import FLOATS, as_count, as_input, as_number, as_output, refuse_not_finite
+from ._frozen import freeze
 from .select import count_equal, kth_of_groups, kth_of_tensors, next_of_tensor
 from .threads import get_num_threads
 from .types import Granularity, Grid, PerRow, PerTensor, grid_of
@@ -19,6 +21,9 @@ _NORMS = {1: 1, 2: 2, math.inf: 0}
 @dataclass(frozen=True, eq=False)
 class Pruned:
     """A pruned array.
+
+    Its arrays refuse writes: ``weights.copy()`` can be written to. Only `weights` in an array that
+    was given as `out` are that array, as it is.
 
     Attributes
     ----------
@@ -38,6 +43,20 @@ class Pruned:
     mask: NDArray[np.bool_]
     threshold: NDArray | None
     sparsity: float
+
+    def __post_init__(self) -> None:
+        """Take views that refuse writes of what no caller gave."""
+        freeze(self, "mask", "threshold")
+
+    def __reduce__(self) -> tuple:
+        """Copy and pickle the parts; weights that come back refuse writes, too."""
+        return _restored, tuple(getattr(self, f.name) for f in fields(self))
+
+
+def _restored(*parts: Any) -> Pruned:
+    pruned = Pruned(*parts)
+    freeze(pruned, "weights")
+    return pruned
 
 
 def prune_threshold(
@@ -92,10 +111,10 @@ def prune_threshold(
     >>> p.sparsity
     0.5
     """
-    w, scores, magnitude, out = _arrays(w, scores, out)
+    w, scores, magnitude, y = _arrays(w, scores, out)
     grid = grid_of(w.shape, granularity)
     limit = _as_threshold(threshold, w.dtype, grid)
-    return _cut(w, scores, magnitude, grid, limit, None, out)
+    return _kept(_cut(w, scores, magnitude, grid, limit, None, y), out)
 
 
 def prune_percentile(
@@ -113,6 +132,9 @@ def prune_percentile(
 
     .. math:: t = s_{\lfloor v \rfloor} + (v - \lfloor v \rfloor)
               (s_{\lfloor v \rfloor + 1} - s_{\lfloor v \rfloor})
+
+    Where that difference is beyond the largest float, which NumPy gives NaN or an infinity for, it
+    is :math:`(1 - f) s_{\lfloor v \rfloor} + f s_{\lfloor v \rfloor + 1}` with the fraction f.
 
     Parameters
     ----------
@@ -151,12 +173,12 @@ def prune_percentile(
     >>> p.threshold, p.weights
     (array(2.5), array([ 4.,  0.,  0., -3.]))
     """
-    w, scores, magnitude, out = _arrays(w, scores, out)
+    w, scores, magnitude, y = _arrays(w, scores, out)
     grid = grid_of(w.shape, granularity)
     rate = as_number(rate, "rate", 0, 100)
     if not w.size:
         nan = np.full(grid.parameter_shape, np.nan, w.dtype)
-        return _cut(w, scores, magnitude, grid, nan, None, out)
+        return _kept(_cut(w, scores, magnitude, grid, nan, None, y), out)
     name = "w" if magnitude else "scores"
     place = (grid.lengths - 1) * (rate / 100)  # of the percentile among the sorted, as NumPy has it
     rank = np.floor(place).astype(np.int64)
@@ -171,8 +193,9 @@ def prune_percentile(
     fractions = place - rank
     for fraction in np.unique(fractions):  # between two values NumPy's own interpolation decides
         at = fractions == fraction
-        limit[:, at] = np.quantile(np.stack([lower[:, at], upper[:, at]]), float(fraction), axis=0)
-    return _cut(w, scores, magnitude, grid, limit.reshape(grid.parameter_shape), None, out)
+        limit[:, at] = _between(lower[:, at], upper[:, at], float(fraction))
+    limit = limit.reshape(grid.parameter_shape)
+    return _kept(_cut(w, scores, magnitude, grid, limit, None, y), out)
 
 
 def prune_ratio(
@@ -224,7 +247,7 @@ def prune_ratio(
     >>> prune_ratio(w, 0.25).weights
     array([[ 0., -1.,  3.,  2.]])
     """
-    w, scores, magnitude, out = _arrays(w, scores, out)
+    w, scores, magnitude, y = _arrays(w, scores, out)
     grid = grid_of(w.shape, granularity)
     ratio = as_number(ratio, "ratio", 0, 1)
     name = "w" if magnitude else "scores"
@@ -241,7 +264,8 @@ def prune_ratio(
             )
             limit[:, counts > 0] = value[:, counts > 0]
             ties = np.where(counts > 0, counts - below, 0)
-    return _cut(w, scores, magnitude, grid, limit.reshape(grid.parameter_shape), ties, out)
+    limit = limit.reshape(grid.parameter_shape)
+    return _kept(_cut(w, scores, magnitude, grid, limit, ties, y), out)
 
 
 def prune_nm(
@@ -286,7 +310,7 @@ def prune_nm(
     >>> prune_nm(np.array([1.0, -4.0, 3.0, 2.0])).weights
     array([ 0., -4.,  3.,  0.])
     """
-    w, scores, magnitude, out = _arrays(w, scores, out)
+    w, scores, magnitude, y = _arrays(w, scores, out)
     m = as_count(m, "m", 1, 64)
     n = as_count(n, "n", 1, m)
     mask = np.empty(w.shape, np.bool_)
@@ -301,12 +325,12 @@ def prune_nm(
             magnitude,
             n,
             m,
-            out.reshape(shape),
+            y.reshape(shape),
             mask.view(np.int8).reshape(shape),
             get_num_threads(),
             inputs=_named(w, scores),
         )
-    return _result(out, mask, None)
+    return _kept(_result(y, mask, None), out)
 
 
 def prune_rows(
@@ -323,7 +347,7 @@ def prune_rows(
     ``rows - round(ratio * rows)`` rows are kept, rounded up to a multiple of `round_to` (at most
     all of them). Of equal norms the first is pruned first. A norm is of the row's `scores`, in
     float64, summed in 16 lanes; its relative error is at most ``(cols / 16 + 5) * 2**-53`` (half of
-    it for L2).
+    it for L2). Norms beyond the largest float64 are ranked by what they are, not as equals.
 
     Parameters
     ----------
@@ -343,7 +367,8 @@ def prune_rows(
     Returns
     -------
     Pruned
-        `threshold` is the largest norm pruned, float64 of shape ``()``; ``-inf`` where none is.
+        `threshold` is the largest norm pruned, float64 of shape ``()``; ``-inf`` where none is,
+        ``inf`` where that norm is beyond the largest float64.
 
     Raises
     ------
@@ -365,33 +390,29 @@ def prune_rows(
            [0., 0.],
            [1., 0.]])
     """
-    w, scores, _, out = _arrays(w, scores, out)
+    w, scores, _, y = _arrays(w, scores, out)
     if w.ndim < 1:
         raise ValueError("w must have rows, but its shape is ()")
     ratio = as_number(ratio, "ratio", 0, 1)
     round_to = as_count(round_to, "round_to", 1)
-    if not isinstance(norm, int | float) or norm not in _NORMS:
+    if isinstance(norm, bool) or not isinstance(norm, int | float) or norm not in _NORMS:
         raise ValueError(f"norm must be 1, 2 or inf, not {norm!r}")
     rows = w.shape[0]
     kept = min(-(-(rows - round(ratio * rows)) // round_to) * round_to, rows)
-    norms = np.zeros(rows)
     shape = (rows, w.size // max(rows, 1))
-    if w.size:
-        _native.call(
-            "row_norms",
-            _native.KIND[w.dtype],
-            scores.reshape(shape),
-            _NORMS[norm],
-            norms,
-            get_num_threads(),
-            inputs=_named(w, scores),
-        )
-    order = np.argsort(norms, kind="stable")
+    seen = scores.reshape(shape)
+    norms = _row_norms(seen, norm, _named(w, scores))
+    beyond = np.flatnonzero(norms == np.inf)
+    smaller = np.zeros(rows)
+    if beyond.size:  # their order is that of norms that float64 can hold
+        parts = np.ldexp(seen[beyond], -_headroom(shape[1]))
+        smaller[beyond] = _row_norms(parts, norm, {})
+    order = np.lexsort((smaller, norms))  # stable
     limit = np.zeros((rows, 1), w.dtype)  # keeps every magnitude of its row; infinity keeps none
     limit[order[: rows - kept]] = np.inf
-    pruned = _cut(w, w, True, grid_of(shape, PerRow()), limit, None, out)
+    pruned = _cut(w, w, True, grid_of(shape, PerRow()), limit, None, y)
     threshold = norms[order[rows - kept - 1]] if kept < rows else -np.inf
-    return replace(pruned, threshold=np.array(threshold))
+    return _kept(replace(pruned, threshold=np.array(threshold)), out)
 
 
 def prune_global(
@@ -425,7 +446,7 @@ def prune_global(
     Raises
     ------
     TypeError
-        If an array has the wrong type or dtype.
+        If what is to be a mapping is none, or an array has the wrong type or dtype.
     ValueError
         If `ratio` is out of range, names differ, or an array has the wrong shape, is not
         C-contiguous, or holds NaN or Inf.
@@ -442,8 +463,17 @@ def prune_global(
     (array([0., 5.]), array([0., 4.]))
     """
     ratio = as_number(ratio, "ratio", 0, 1)
-    for mapping, what in ((scores, "scores"), (out, "out")):
-        if mapping is not None and set(mapping) != set(tensors):
+    for mapping, what in ((tensors, "tensors"), (scores, "scores"), (out, "out")):
+        if mapping is None and what != "tensors":
+            continue
+        if not isinstance(mapping, Mapping):
+            raise TypeError(
+                f"{what} must be a mapping from names to arrays, such as {{'fc1': w}}, not "
+                f"{type(mapping).__name__}"
+            )
+        if not all(isinstance(name, str) for name in mapping):
+            raise TypeError(f"names of {what} must be str")
+        if set(mapping) != set(tensors):
             raise ValueError(f"{what} must have the names {sorted(tensors)}, not {sorted(mapping)}")
     inputs = (*tensors.values(), *(scores or {}).values())
     parts = {}
@@ -470,7 +500,8 @@ def prune_global(
         grid = grid_of(w.shape, PerTensor())
         ties = _first_ties(s, limit, magnitude, left) if left and w.size else None
         left -= 0 if ties is None else int(ties.sum())
-        pruned[name] = _cut(w, s, magnitude, grid, np.array(limit, w.dtype), ties, its_out)
+        its = _cut(w, s, magnitude, grid, np.array(limit, w.dtype), ties, its_out)
+        pruned[name] = _kept(its, out)
     return pruned
 
 
@@ -495,9 +526,40 @@ def _as_threshold(threshold: ArrayLike, dtype: np.dtype, grid: Grid) -> NDArray:
         limit = np.full(
             grid.parameter_shape, as_number(threshold, "threshold", -largest, largest), dtype
         )
-    if np.isnan(limit).any():
-        raise ValueError("threshold must not be NaN")
+    refuse_not_finite({"threshold": limit})
     return limit
+
+
+def _headroom(cols: int) -> int:
+    """Return the power of 2 that a norm of so many entries may be larger than each of them."""
+    return cols.bit_length() + 1
+
+
+def _row_norms(scores: NDArray, norm: float, inputs: Mapping[str, NDArray]) -> NDArray[np.float64]:
+    """Return the norm of each row; infinity where float64 cannot hold it."""
+    norms = np.zeros(len(scores))
+    if scores.size:
+        _native.call(
+            "row_norms",
+            _native.KIND[scores.dtype],
+            scores,
+            _NORMS[norm],
+            norms,
+            get_num_threads(),
+            inputs=inputs,
+        )
+    return norms
+
+
+def _between(lower: NDArray, upper: NDArray, fraction: float) -> NDArray:
+    """Return what lies between two values as NumPy finds it, unless their difference overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.quantile(np.stack([lower, upper]), fraction, axis=0)
+    wide = ~np.isfinite(found)
+    if wide.any():
+        part = lower.dtype.type(fraction)
+        found[wide] = lower[wide] * (1 - part) + upper[wide] * part
+    return found
 
 
 def _first_ties(
@@ -546,6 +608,13 @@ def _cut(
         )
         return Pruned(out, mask, limit, 1 - int(kept.sum()) / w.size)
     return _result(out, mask, limit)
+
+
+def _kept(pruned: Pruned, out: Any) -> Pruned:
+    """Return what was pruned; weights in an array that no caller gave refuse writes."""
+    if out is None:
+        freeze(pruned, "weights")
+    return pruned
 
 
 def _named(w: NDArray, scores: NDArray) -> dict[str, NDArray]:

@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _native
-from ._check import FLOATS, as_choice, as_count, as_input, as_number, as_output, refuse_not_finite
+from ._check import (
+    FLOATS,
+    as_choice,
+    as_count,
+    as_flag,
+    as_input,
+    as_number,
+    as_output,
+    as_shape,
+    refuse_not_finite,
+)
+from ._frozen import freeze, reduce_to_parts, restore_parts, set_part
 from .calibrate import CALIBRATIONS, Calibration, calibrate, percentile_ends
 from .distortion import Distortion, distortion
 from .pack import unpack_rows
@@ -30,6 +41,8 @@ class Quantized:
 
     ``w ~ (codes - zero_point) * scale + minimum``, where an absent zero point or minimum is 0.
 
+    Arrays are views that refuse writes; who made them can still write to what is below.
+
     Attributes
     ----------
     packed : (..., ceil(cols * bits / 8)) uint8
@@ -48,6 +61,13 @@ class Quantized:
         Code of 0 (scheme affine), uint8 or uint16, in the shape of `scale`.
     minimum : NDArray or None
         Value of code 0 (scheme minmax), in the shape and dtype of `scale`.
+
+    Raises
+    ------
+    TypeError
+        If a part has the wrong type or dtype.
+    ValueError
+        If parts do not fit each other, are not C-contiguous, or a scale or minimum is not finite.
     """
 
     packed: NDArray[np.uint8]
@@ -62,9 +82,12 @@ class Quantized:
     def __post_init__(self) -> None:
         """Refuse parts that do not fit each other: kernels trust their shapes."""
         bits = as_count(self.bits, "bits", 1, 16)
+        set_part(self, "shape", as_shape(self.shape))
+        set_part(self, "bits", bits)
+        set_part(self, "signed", as_flag(self.signed, "signed"))
         parameter_shape = grid_of(self.shape, self.granularity).parameter_shape
         as_input(self.packed, "packed", (np.uint8,), _packed_shape(self.shape, bits))
-        as_input(self.scale, "scale", FLOATS, parameter_shape)
+        refuse_not_finite({"scale": as_input(self.scale, "scale", FLOATS, parameter_shape)})
         if self.zero_point is not None:
             dtype = np.uint8 if bits <= 8 else np.uint16
             as_input(self.zero_point, "zero_point", (dtype,), parameter_shape)
@@ -77,6 +100,11 @@ class Quantized:
                 )
         if self.minimum is not None:
             as_input(self.minimum, "minimum", (self.scale.dtype,), parameter_shape)
+            refuse_not_finite({"minimum": self.minimum})
+        freeze(self, "packed", "scale", "zero_point", "minimum")
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
     @property
     def codes(self) -> NDArray:
@@ -125,7 +153,7 @@ class Quantized:
             If `dtype` is not float32 or float64, or `out` is not an array of it.
         ValueError
             If `out` has another shape, is not C-contiguous or writeable, or overlaps a part; if a
-            scale or minimum is not finite or does not fit `dtype`.
+            scale or minimum does not fit `dtype`.
 
         Examples
         --------
@@ -474,8 +502,9 @@ def quantize_fixed_point(
     w = as_input(w, "w", FLOATS)
     integer_bits = as_count(integer_bits, "integer_bits", -2000)
     fraction_bits = as_count(fraction_bits, "fraction_bits", -2000)
+    signed = as_flag(signed, "signed")
     as_choice(overflow, "overflow", ("saturate", "wrap"))
-    bits = integer_bits + fraction_bits + bool(signed)
+    bits = integer_bits + fraction_bits + signed
     if not 1 <= bits <= 16:
         raise ValueError(
             f"integer_bits + fraction_bits + signed must be 1 ... 16, not "
@@ -545,7 +574,7 @@ def _rule(
             SCHEMES.index(scheme),
             as_choice(convention, "scale", SCALES),
             ROUNDINGS.index(rounding),
-            bool(reciprocal),
+            as_flag(reciprocal, "reciprocal"),
             wraps,
             start - (start >> 63 << 64),
         ],
@@ -725,6 +754,8 @@ def _as_scale(scale: Any, dtype: np.dtype, grid: Grid) -> NDArray:
 
 
 def _as_zero_point(zero_point: Any, bits: int, grid: Grid) -> NDArray:
+    if not isinstance(zero_point, np.ndarray | np.generic | int | list | tuple | None):
+        raise TypeError(f"zero_point must be integers, not {type(zero_point).__name__}")
     zeros = np.asarray(0 if zero_point is None else zero_point)
     if zeros.dtype.kind not in "iu":
         raise TypeError(f"zero_point must be integers, not {zeros.dtype}")

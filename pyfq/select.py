@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
-from ._check import FLOATS, as_count, as_input, refuse_not_finite
+from ._check import FLOATS, as_count, as_flag, as_input, refuse_not_finite
 from .threads import get_num_threads
 from .types import PART, Granularity, Grid, PerTensor, grid_of
 
@@ -59,7 +59,7 @@ def select_kth(
     array([[2.],
            [4.]])
     """
-    x = as_input(x, "x", FLOATS)
+    x, magnitude = as_input(x, "x", FLOATS), as_flag(magnitude, "magnitude")
     grid = grid_of(x.shape, granularity)
     if not x.size:
         raise ValueError(f"x must not be empty, but its shape is {x.shape}")

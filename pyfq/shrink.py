@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._check import as_choice, as_count, as_number
+from ._frozen import read_only, reduce_to_parts, restore_parts, set_part
 from .activation import activate
 from .evaluate import aligned
 from .linear import linear
@@ -71,6 +72,14 @@ class Shrunk:
     scores: tuple[NDArray[np.float64], ...] = ()
     loss: float | None = None
     trials: tuple[LayerTrial, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Make arrays read-only."""
+        set_part(self, "kept", tuple(map(read_only, self.kept)))
+        set_part(self, "scores", tuple(map(read_only, self.scores)))
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
     def __str__(self) -> str:
         """Return a table."""

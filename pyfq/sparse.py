@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
-from ._check import FLOATS, as_choice, as_count, as_input, refuse_not_finite
+from ._check import FLOATS, as_choice, as_count, as_input, as_shape, refuse_not_finite
+from ._frozen import fixed, freeze, reduce_to_parts, restore_parts, set_part
 from ._memory import aligned_empty
 from .activation import Activation, activate
 from .matmul import PACKED, TRANSPOSED, epilogue, fill, multiply, pack_panels
@@ -44,7 +45,9 @@ class Sparse:
     """A pruned matrix without its zeros; made by `to_sparse`.
 
     What kernels read is made of it at the first use and kept, in other orders, and not counted in
-    `nbytes`: its arrays must not change after that.
+    `nbytes`. Arrays refuse writes. `indices`, `indptr`, `positions` and `rows`, which say where
+    kernels read, are copies that nothing can change. `values` and `scale` are views: who made them
+    can still write to what is below, and must not.
 
     Attributes
     ----------
@@ -68,6 +71,14 @@ class Sparse:
         rows: which are kept, ascending.
     scale : () or (len(values), 1) float32 or float64, or None
         Step of codes, one or one a row; of the rows kept for rows.
+
+    Raises
+    ------
+    TypeError
+        If a part has the wrong type or dtype.
+    ValueError
+        If parts do not fit each other, are not C-contiguous, or a value, a scale or a product of
+        both is not finite; if indices are out of range or do not ascend.
     """
 
     format: Format
@@ -85,23 +96,30 @@ class Sparse:
     def __post_init__(self) -> None:
         """Refuse parts that do not fit each other: kernels trust their shapes and indices."""
         as_choice(self.format, "format", FORMATS)
+        set_part(self, "shape", as_shape(self.shape))
         if len(self.shape) != 2:
             raise ValueError(f"shape must be (out_features, in_features), not {self.shape}")
-        for extent in self.shape:
-            as_count(extent, "an extent of shape", 0)
         for name in _ABSENT[self.format]:
             if getattr(self, name) is not None:
                 raise ValueError(f"{name} must be None for format {self.format!r}")
+        for name, dtype in _PLACES.items():
+            if getattr(self, name) is not None:
+                set_part(self, name, fixed(as_input(getattr(self, name), name, (dtype,))))
         dtypes = FLOATS if self.scale is None else (np.int8,)
         {"csr": _check_csr, "nm": _check_nm, "rows": _check_rows}[self.format](self, dtypes)
-        if self.scale is not None:
+        if self.scale is None:
+            refuse_not_finite({"values": self.values})
+        else:
             shape = getattr(self.scale, "shape", ())
             rows = self.shape[0] if self.format != "rows" else len(self.rows)
             as_input(self.scale, "scale", FLOATS, (rows, 1) if shape else ())
+            refuse_not_finite({"scale": self.scale})
+            with np.errstate(over="ignore"):
+                refuse_not_finite({"values times scale": _reals(self)})
+        freeze(self, "values", "scale")
 
-    def __reduce__(self) -> tuple:
-        """Copy and pickle the parts, not the layouts, which are of this machine."""
-        return _restored, tuple(getattr(self, f.name) for f in fields(self) if f.init)
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
     @property
     def dtype(self) -> np.dtype:
@@ -153,10 +171,6 @@ class Sparse:
                 rows = np.broadcast_to(np.arange(self.shape[0])[:, None], flat.shape)
                 dense[rows[inside], flat[inside]] = values[inside]
         return dense
-
-
-def _restored(*parts: Any) -> Sparse:
-    return Sparse(*parts)
 
 
 def to_sparse(
@@ -553,9 +567,10 @@ def _csr(w: Sparse) -> tuple[NDArray, NDArray, NDArray]:
         return w.indptr, w.indices, w.values
     if w.format == "rows":  # without a row that is kept
         return np.zeros(w.shape[0] + 1, np.int64), np.empty(0, np.int32), w.values.reshape(-1)
-    kept = w.values != 0
+    columns, inside = _columns(w)
+    kept = (w.values != 0) & inside
     indptr = np.concatenate([[0], np.cumsum(np.count_nonzero(kept, axis=1))]).astype(np.int64)
-    return indptr, _columns(w)[0][kept].astype(np.int32), w.values[kept]
+    return indptr, columns[kept].astype(np.int32), w.values[kept]
 
 
 def _code_rows(
@@ -646,6 +661,8 @@ def _cached(w: Sparse, key: str, make: Callable[[], T]) -> T:
     return w._layouts[key]
 
 
+# What says where values are, and its dtype.
+_PLACES = {"indices": np.int32, "indptr": np.int64, "positions": np.uint8, "rows": np.int64}
 # What a format has no use for.
 _ABSENT = {
     "csr": ("positions", "n", "m", "rows"),
@@ -669,6 +686,8 @@ def _check_nm(w: Sparse, dtypes: Any) -> None:
     rows, cols = w.shape
     m = as_count(w.m, "m", 2, 16)
     n = as_count(w.n, "n", 1, m)
+    set_part(w, "m", m)
+    set_part(w, "n", n)
     count = -(-cols // m) * n
     as_input(w.values, "values", dtypes, (rows, count))
     as_input(w.positions, "positions", (np.uint8,), (rows, -(-count * (m - 1).bit_length() // 8)))

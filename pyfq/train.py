@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
-from ._check import as_choice, as_count, as_input, as_number, refuse_not_finite
+from ._check import as_choice, as_count, as_flag, as_input, as_number, as_seed, refuse_not_finite
+from ._frozen import freeze, reduce_to_parts, restore_parts, set_part
 from .activation import as_activation
 from .errors import NOT_FINITE, FqError
 from .losses import Loss, as_labels, loss_of
@@ -65,10 +66,13 @@ class SGD:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        _as_rate(self.learning_rate)
-        as_number(self.momentum, "momentum", 0, 1)
-        as_flag(self.nesterov, "nesterov")
-        as_number(self.weight_decay, "weight_decay", 0, LARGEST)
+        set_part(self, "learning_rate", _as_rate(self.learning_rate))
+        set_part(self, "momentum", as_number(self.momentum, "momentum", 0, 1))
+        set_part(self, "nesterov", as_flag(self.nesterov, "nesterov"))
+        set_part(self, "weight_decay", as_number(self.weight_decay, "weight_decay", 0, LARGEST))
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
 
 @dataclass(frozen=True)
@@ -115,12 +119,16 @@ class Adam:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        _as_rate(self.learning_rate)
+        set_part(self, "learning_rate", _as_rate(self.learning_rate))
         below_one = math.nextafter(1, 0)
-        as_number(self.beta1, "beta1", 0, below_one)
-        as_number(self.beta2, "beta2", 0, below_one)
-        as_number(self.epsilon, "epsilon", SMALLEST, LARGEST)
-        as_number(self.weight_decay, "weight_decay", 0, LARGEST)
+        set_part(self, "beta1", as_number(self.beta1, "beta1", 0, below_one))
+        set_part(self, "beta2", as_number(self.beta2, "beta2", 0, below_one))
+        set_part(self, "epsilon", as_number(self.epsilon, "epsilon", SMALLEST, LARGEST))
+        set_part(self, "weight_decay", as_number(self.weight_decay, "weight_decay", 0, LARGEST))
+        set_part(self, "decoupled", as_flag(self.decoupled, "decoupled"))
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
 
 def AdamW(learning_rate: float = 1e-3, weight_decay: float = 0.01) -> Adam:
@@ -190,10 +198,13 @@ class Schedule:
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
         as_choice(self.kind, "kind", ("constant", "step", "cosine"))
-        as_number(self.warmup, "warmup", 0, LARGEST)
-        as_count(self.every, "every", 1)
-        as_number(self.factor, "factor", math.nextafter(0, 1), 1)
-        as_number(self.final, "final", 0, 1)
+        set_part(self, "warmup", as_number(self.warmup, "warmup", 0, LARGEST))
+        set_part(self, "every", as_count(self.every, "every", 1))
+        set_part(self, "factor", as_number(self.factor, "factor", math.nextafter(0, 1), 1))
+        set_part(self, "final", as_number(self.final, "final", 0, 1))
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
     def factors(self, first: int, last: int, epochs: int, steps: int) -> NDArray[np.float64]:
         """Return the factor of each step of some epochs.
@@ -211,7 +222,18 @@ class Schedule:
         -------
         ((last - first) * steps,) float64
             The factors.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not an integer.
+        ValueError
+            If there are no steps, or `last` is before `first`.
         """
+        first = as_count(first, "first", 0)
+        last = as_count(last, "last", first)
+        epochs, steps = as_count(epochs, "epochs", 0), as_count(steps, "steps", 1)
+        as_count(last * steps, "last * steps", 0)
         t = np.arange(first * steps, last * steps) / steps
         match self.kind:
             case "step":
@@ -258,12 +280,15 @@ class FakeQuantize:
 
     def __post_init__(self) -> None:
         """Refuse what weights can't be rounded to in training."""
-        as_count(self.bits, "bits", 2, 8)
+        set_part(self, "bits", as_count(self.bits, "bits", 2, 8))
         code_rule(self.bits, self.scheme)
         if not isinstance(self.granularity, PerRow | PerGroup):
             raise TypeError(
                 f"granularity must be PerRow() or PerGroup(n), not {self.granularity!r}"
             )
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
     def apply(self, w: NDArray) -> Quantized:
         """Return quantized weights: those that training used.
@@ -323,7 +348,7 @@ class Training:
         That of the smallest validation loss, from 1; the last without validation, 0 if there is
         none.
     stopped : {"done", "patience", "callback", "interrupted"}
-        Why it ended.
+        Why it ended; interrupted is what the `training` of a KeyboardInterrupt was.
     """
 
     network: Network
@@ -332,14 +357,8 @@ class Training:
     stopped: Literal["done", "patience", "callback", "interrupted"]
 
 
-def as_flag(flag: Any, name: str) -> None:
-    """Refuse what is neither True nor False."""
-    if not isinstance(flag, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, not {flag!r}")
-
-
-def _as_rate(rate: float) -> None:
-    as_number(rate, "learning_rate", math.nextafter(0, 1), LARGEST)
+def _as_rate(rate: float) -> float:
+    return as_number(rate, "learning_rate", math.nextafter(0, 1), LARGEST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -354,7 +373,8 @@ class Hint:
     layer : int
         The student's hidden layer, from 0.
     target : int or (samples, neurons) array
-        The teacher's hidden layer, from 0, where the teacher is a `Network`; or its outputs.
+        The teacher's hidden layer, from 0, where the teacher is a `Network`; or its outputs, of
+        which the hint keeps a view that refuses writes.
     weight : float
         Factor in the loss, above 0.
 
@@ -371,6 +391,13 @@ class Hint:
     layer: int
     target: int | NDArray
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Take a view of outputs that refuses writes; `distill` checks the rest."""
+        freeze(self, "target")
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -442,7 +469,7 @@ class Options:
         as_flag(self.keep_zeros, "keep_zeros")
         as_count(self.epochs, "epochs", 0)
         as_count(self.batch_size, "batch_size", 1)
-        as_count(self.seed, "seed", 0)
+        as_seed(self.seed)
         if self.clip is not None:
             as_number(self.clip, "clip", math.nextafter(0, 1), LARGEST)
         if self.patience is not None:
@@ -494,18 +521,17 @@ class Parameters:
             for n, k, _, at, *_ in table[: len(network.layers)]:
                 self.mask[at : at + n * k] = self.values[at : at + n * k] != 0
 
-    def network(self) -> Network:
-        """Return the network with these parameters."""
+    def network(self, values: NDArray | None = None) -> Network:
+        """Return the network with these parameters, or with those of an earlier moment."""
+        values = self.values if values is None else values
         layers = []
         for (n, k, _, at, bias, *_), layer in zip(
             self.layers.tolist(), self._network.layers, strict=False
         ):
-            weights = self.values[at : at + n * k].reshape(n, k).copy()
+            weights = values[at : at + n * k].reshape(n, k).copy()
             layers.append(
                 Dense(
-                    weights,
-                    None if bias < 0 else self.values[bias : bias + n].copy(),
-                    layer.activation,
+                    weights, None if bias < 0 else values[bias : bias + n].copy(), layer.activation
                 )
             )
         return replace(self._network, layers=tuple(layers))
@@ -584,11 +610,13 @@ def train(
     Returns
     -------
     Training
-        The network of the best epoch by validation loss, without validation of the last. An
-        interrupt (Ctrl-C) ends training after the epoch that runs, and returns what there is.
+        The network of the best epoch by validation loss, without validation of the last.
 
     Raises
     ------
+    KeyboardInterrupt
+        After an interrupt (Ctrl-C), when the epoch that runs is over. Its attribute `training` is
+        the `Training` of the epochs before.
     TypeError
         If an argument has the wrong type or dtype.
     ValueError
@@ -649,6 +677,11 @@ def fit(
     -------
     Training
         The result.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After an interrupt; its attribute `training` is the result up to there.
     """
     refuse_compressed(network)
     if options.patience is not None and validate is None:
@@ -656,7 +689,10 @@ def fit(
     parameters = Parameters(network, problem, options)
     run = _Epochs(parameters, problem, options)
     start, history = time.perf_counter(), []
-    best, best_loss, best_epoch, stopped = network, math.inf, 0, "done"
+    best, best_loss, best_epoch, stopped = parameters.values.copy(), math.inf, 0, "done"
+    # Of the last whole epoch its number, the best parameters up to it, and the number of their
+    # epoch: set at once, so that an interrupt at any moment finds what belongs together.
+    whole = 0, best, 0
     try:
         for number in range(1, options.epochs + 1):
             loss, rate = run.next(number)
@@ -672,20 +708,27 @@ def fit(
                         f"{_remedy(options)}"
                     )
                 if validation_loss < best_loss:
-                    best, best_loss, best_epoch = candidate, validation_loss, number
+                    best, best_loss = parameters.values.copy(), validation_loss
+                    best_epoch = number
+            else:
+                best, best_epoch = parameters.values.copy(), number
             seconds = time.perf_counter() - start
             history.append(Epoch(number, options.epochs, loss, validation_loss, rate, seconds))
+            whole = number, best, best_epoch
             if options.callback is not None and options.callback(history[-1]):
                 stopped = "callback"
                 break
             if options.patience is not None and number - best_epoch >= options.patience:
                 stopped = "patience"
                 break
-    except KeyboardInterrupt:
-        stopped = "interrupted"
-    if validate is None:
-        best, best_epoch = parameters.network(), len(history)
-    return Training(best, history, best_epoch, stopped)
+    except KeyboardInterrupt as interrupt:
+        # Not an exception of its own: a process that KeyboardInterrupt itself ends dies of SIGINT,
+        # which is how a shell learns to stop its loop.
+        done, best, best_epoch = whole
+        trained = parameters.network(best)
+        interrupt.training = Training(trained, history[:done], best_epoch, "interrupted")
+        raise
+    return Training(parameters.network(best), history, best_epoch, stopped)
 
 
 class _Epochs:
@@ -832,7 +875,9 @@ def times_class_weight(
     refuse_not_finite({"class_weight": of_class})
     if of_class.min() < 0:
         raise ValueError("class_weight must be at least 0")
-    weights = weights * of_class[labels]
+    with np.errstate(over="ignore"):
+        weights = weights * of_class[labels]
+    refuse_not_finite({"sample_weight times class_weight": weights})
     if not weights.any():
         raise ValueError("class_weight must not leave every sample with the weight 0")
     return weights
@@ -903,9 +948,19 @@ def logits_of(network: Network) -> Network:
 
 def scale_inputs(network: Network, x: NDArray) -> NDArray:
     """Return inputs as the first layer takes them."""
-    return x if network.input_mean is None else (x - network.input_mean) / network.input_scale
+    if network.input_mean is None:
+        return x
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (x - network.input_mean) / network.input_scale
+    refuse_not_finite({"(x - input_mean) / input_scale": scaled})
+    return scaled
 
 
 def scale_outputs(network: Network, y: NDArray) -> NDArray:
     """Return outputs as the last layer gives them."""
-    return y if network.output_mean is None else (y - network.output_mean) / network.output_scale
+    if network.output_mean is None:
+        return y
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (y - network.output_mean) / network.output_scale
+    refuse_not_finite({"(y - output_mean) / output_scale": scaled})
+    return scaled

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._check import as_count
+from ._frozen import reduce_to_parts, restore_parts, set_part
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,10 @@ class PerGroup:
 
     def __post_init__(self) -> None:
         """Refuse a size that is no count."""
-        as_count(self.size, "size", 1)
+        set_part(self, "size", as_count(self.size, "size", 1))
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
 
 @dataclass(frozen=True)

@@ -215,3 +215,25 @@ def test_refusals(error, match, change):
     arguments = {"teacher": TEACHER, "student": STUDENT, "x": X, "y": Y} | change
     with pytest.raises(error, match=match):
         distill(**arguments)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_soften_is_finite_for_any_logits(dtype):
+    largest = np.finfo(dtype).max
+    z = np.array([[largest, -largest, 0], [largest, largest, 1], [1, 2, 3]], dtype)
+    for temperature in (0.001, 0.5, 1e6):
+        p = soften(z, temperature)
+        assert np.isfinite(p).all()
+        np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-6)
+    p = soften(z, 0.001)
+    np.testing.assert_array_equal(p[0], [1, 0, 0])
+    np.testing.assert_array_equal(p[1], [0.5, 0.5, 0])
+    np.testing.assert_array_equal(p[2], soften(z[2:], 0.001)[0])  # the others change no bit
+    near = np.array([[largest, np.nextafter(largest, dtype(0))]])
+    apart = float(near[0, 0] - near[0, 1])
+    if dtype == np.float32:  # a step of 2e31, a thousandth of which is still much
+        np.testing.assert_array_equal(soften(near, 1e6), [[1, 0]])
+        assert apart > 1e30
+    for word in (0, 1e-4, 1e7, np.nan, np.inf, 10**400):
+        with pytest.raises(ValueError, match="temperature must be"):
+            soften(z, word)

@@ -282,3 +282,9 @@ def test_evaluate_refuses(changes, error, message):
     network, x, y = (data.pop(name) for name in ("network", "x", "y"))
     with pytest.raises(error, match=message):
         pyfq.evaluate(network, x, y, **data)
+
+
+def test_sums_of_squares_that_overflow_are_told():
+    network = Network([Dense(np.full((1, 1), 1e200))])
+    with pytest.raises(FloatingPointError, match="loss must be finite, but it is inf"):
+        pyfq.evaluate(network, np.ones((2, 1)), np.zeros((2, 1)))

@@ -557,7 +557,11 @@ def test_linear_refuses_parameters_that_are_not_finite(name, activation_bits):
     q = pyfq.quantize(WEIGHTS, 4, scheme="minmax")
     bad = getattr(q, name).copy()
     bad[1, 0] = np.nan
-    q = dataclasses.replace(q, **{name: bad})
+    with pytest.raises(ValueError, match=rf"{name} must be finite, but {name}\[1, 0\] is nan"):
+        dataclasses.replace(q, **{name: bad})
+    below = getattr(q, name).copy()
+    q = dataclasses.replace(q, **{name: below})
+    below[1, 0] = np.nan  # whoever made the array can still write to it
     with pytest.raises(ValueError, match=rf"{name} must be finite, but {name}\[1, 0\] is nan"):
         pyfq.linear(ONES, q, activation_bits=activation_bits)
     with pytest.raises(ValueError, match=rf"{name} must be finite, but {name}\[1, 0\] is nan"):

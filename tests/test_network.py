@@ -13,6 +13,7 @@ from variants import dtypes, everywhere, same
 import pyfq
 from pyfq import Dense, Network, PerGroup, reference
 from pyfq.activation import ACTIVATIONS
+from pyfq.recipes import QuantizeCodebook
 
 DTYPES = [np.float32, np.float64]
 # One sample, those that other layouts begin with, a chunk of threads, more than one.
@@ -352,3 +353,37 @@ def test_codes_of_inputs_that_are_not_finite_are_refused():
     )
     with pytest.raises(pyfq.FqError, match="NaN or Inf"):
         huge.forward(np.full((1, 1), 2, np.float32))
+
+
+def test_predict_chooses_no_class_by_nan():
+    network = Network([Dense(np.eye(2))], classes=np.array(["cat", "dog"]))
+    x = np.array([[0.1, 0.9], [np.nan, 0.2], [1.0, np.nan]])
+    with pytest.raises(ValueError, match="not be NaN to choose a class by, but those of sample 1"):
+        network.predict(x)
+    assert network.predict(x[:1])[0] == "dog"
+
+
+def test_classes_that_are_no_numbers_are_refused():
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"classes must be finite, but classes\[1\]"):
+            Network([Dense(np.eye(2))], classes=np.array([0.5, bad]))
+
+
+@pytest.mark.parametrize("n", [2**63, 2**64, 10**400])
+def test_integers_beyond_64_bits_are_refused(n):
+    for call in (
+        lambda: pyfq.quantize_codebook(np.ones((2, 3)), "lloyd", iterations=n),
+        lambda: pyfq.PerGroup(n),
+        lambda: pyfq.prepare(np.ones((4, 3)), batch=n),
+        lambda: pyfq.train(
+            Network.create((2, 2)), np.ones((1, 2), "f"), np.zeros(1, int), epochs=n
+        ),
+        lambda: QuantizeCodebook("lloyd", iterations=n),
+        lambda: pyfq.Schedule(every=n),
+        lambda: pyfq.unpack(np.ones(1, np.uint8), 4, n),
+        lambda: pyfq.prune_rows(np.ones((4, 3)), 0.5, round_to=n),
+    ):
+        with pytest.raises(ValueError, match="must be"):
+            call()
+    generator = Network.create((2, 3), seed=n)  # which takes any
+    assert generator.sizes == (2, 3)

@@ -325,3 +325,25 @@ def test_num_threads_refuses(n, error):
         pyfq.set_num_threads(n)
     with pytest.raises(error, match="n must be"), pyfq.num_threads(n):
         pass
+
+
+def test_interrupts_come_out_of_what_takes_long():
+    """Between two tensors, batches or layers; no step hides them."""
+
+    def interrupted(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    w = np.random.default_rng(0).standard_normal((8, 12))
+    network = pyfq.Network.create((12, 6, 3), dtype=np.float64)
+    small = network.map_weights(lambda w: pyfq.quantize(w, 8))
+    for call in (
+        lambda: pyfq.allocate_bits({"w": w}, 8.0, quantizer=interrupted),
+        lambda: pyfq.allocate_bits({"w": w}, 8.0, sensitivity=interrupted),
+        lambda: pyfq.svd_lowrank(w, 2, residual=interrupted),
+        lambda: network.map_weights(interrupted),
+        lambda: small.calibrate(interrupted() for _ in range(1)),
+        lambda: pyfq.evaluate(network, w, np.zeros(8, int), teacher=interrupted),
+        lambda: pyfq.distill(interrupted, network, w),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            call()

@@ -256,3 +256,50 @@ REFUSALS = [
 def test_prune_refuses(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("norm", [1, 2, np.inf])
+@pytest.mark.parametrize("cols", [2, 17, 300])
+def test_prune_rows_ranks_norms_beyond_the_largest_float(norm, cols):
+    """Their norms are infinity, all the same, and their order is that of the true ones."""
+    rng = np.random.default_rng(cols)
+    size = rng.permutation(np.linspace(0.9e308, 1.7e308, 12))
+    w = np.repeat(size[:, None], cols, axis=1) * rng.choice([-1.0, 1.0], (12, cols))
+    w[3] = 1e-300
+    w[5, 0] = 0
+    for ratio in (0.2, 0.5, 0.75):
+        check("prune_rows", w, ratio, norm)
+        smaller = pyfq.prune_rows(np.ldexp(w, -20), ratio, norm)
+        same(pyfq.prune_rows(w, ratio, norm).mask, smaller.mask, "2**-20")
+
+
+def test_prune_percentile_between_values_that_are_too_far_apart():
+    largest = np.finfo(np.float64).max
+    scores = np.array([[-largest, largest], [-largest, 0.75 * largest]])
+    w = np.ones((2, 2))
+    for rate in (0, 25, 50, 75, 100):
+        for granularity in (PerRow(), PerTensor()):
+            check("prune_percentile", w, rate, granularity=granularity, scores=scores)
+    quarter = pyfq.prune_percentile(w, 25, granularity=PerRow(), scores=scores).threshold
+    np.testing.assert_allclose(quarter[0, 0], -largest / 2)
+
+
+def test_prune_global_says_that_it_takes_a_mapping():
+    w = large(np.float32)
+    with pytest.raises(TypeError, match=r"tensors must be a mapping from names .*, not list"):
+        pyfq.prune_global([w], 0.5)
+    with pytest.raises(TypeError, match="scores must be a mapping"):
+        pyfq.prune_global({"w": w}, 0.5, scores=[w])
+    with pytest.raises(TypeError, match="names of tensors must be str"):
+        pyfq.prune_global({1: w}, 0.5)
+    with pytest.raises(ValueError, match=r"scores must have the names \['w'\], not \['v'\]"):
+        pyfq.prune_global({"w": w}, 0.5, scores={"v": w})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_prune_threshold_refuses_what_is_not_finite(value):
+    w = np.ones((2, 3))
+    with pytest.raises(ValueError, match="threshold must be"):
+        pyfq.prune_threshold(w, value)
+    with pytest.raises(ValueError, match=r"threshold must be finite, but threshold\[1, 0\]"):
+        pyfq.prune_threshold(w, np.array([[1.0], [value]]), granularity=PerRow())

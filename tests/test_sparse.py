@@ -320,3 +320,21 @@ REFUSALS = [
 def test_sparse_refuses(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_sparse_refuses_what_is_not_finite(bad):
+    for s in (CSR, NM, ROWS):
+        values = s.values.copy()
+        values.flat[0] = bad
+        with pytest.raises(ValueError, match="values must be finite"):
+            replace(s, values=values)
+        coded = to_sparse(pyfq.quantize(W), s.format)
+        with pytest.raises(ValueError, match="scale must be finite"):
+            replace(coded, scale=np.full(coded.scale.shape, bad, np.float32))
+
+
+def test_sparse_refuses_codes_whose_reals_overflow():
+    coded = to_sparse(pyfq.quantize(W), "csr")
+    with pytest.raises(ValueError, match="values times scale must be finite"):
+        replace(coded, scale=np.full(coded.scale.shape, 3e38, np.float32))

@@ -4,7 +4,7 @@
 module fq_linear_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_SOFTMAX
-  use fq_activation_real32, only: activate_row
+  use fq_activation_real32, only: activate_row, fill_rows
   use fq_code_rule, only: code_rule
   use fq_codes, only: aligned_start, CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, &
     multiply_codes, padded_steps
@@ -22,7 +22,7 @@ end module fq_linear_real32
 module fq_linear_real64
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_SOFTMAX
-  use fq_activation_real64, only: activate_row
+  use fq_activation_real64, only: activate_row, fill_rows
   use fq_code_rule, only: code_rule
   use fq_codes, only: aligned_start, CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, &
     multiply_codes, padded_steps

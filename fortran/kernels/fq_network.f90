@@ -15,9 +15,9 @@ module fq_network_real32
   use fq_nibbles_real32, only: PANEL_ROWS
   use fq_plan, only: FORM_CODE_PANELS, FORM_CODES, FORM_CSR, FORM_HALF, FORM_LEVELS, &
     FORM_NIBBLES, FORM_PAIR_CODES, FORM_PAIRS, FORM_PANELS, FORM_ROWS, FORM_STATIC, FORM_STREAM, &
-    planned_ends, planned_layer
+    plan_status, planned_ends, planned_layer
   use fq_sparse_real32, only: sparse_codes, sparse_pairs, sparse_row, sparse_scatter, sparse_stream
-  use fq_status, only: FQ_NO_MEMORY, FQ_OK
+  use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
   use fq_team, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
@@ -40,9 +40,9 @@ module fq_network_real64
   use fq_nibbles_real64, only: PANEL_ROWS
   use fq_plan, only: FORM_CODE_PANELS, FORM_CODES, FORM_CSR, FORM_HALF, FORM_LEVELS, &
     FORM_NIBBLES, FORM_PAIR_CODES, FORM_PAIRS, FORM_PANELS, FORM_ROWS, FORM_STATIC, FORM_STREAM, &
-    planned_ends, planned_layer
+    plan_status, planned_ends, planned_layer
   use fq_sparse_real64, only: sparse_codes, sparse_pairs, sparse_row, sparse_scatter, sparse_stream
-  use fq_status, only: FQ_NO_MEMORY, FQ_OK
+  use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
   use fq_team, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)

@@ -243,19 +243,21 @@ def _distill(
     task: Task,
 ) -> pyfq.Training:
     with fitting.progress(options.epochs, "distilling") as callback:
-        return pyfq.distill(
-            teacher if hints else task.part.outputs,
-            task.network,
-            task.part.x,
-            task.part.y,
-            temperature=args.temperature,
-            alpha=args.alpha,
-            loss=args.loss,
-            hints=hints,
-            data_loss=args.data_loss,
-            delta=fitting.delta_of(args),
-            validation=task.validation,
-            **vars(replace(options, callback=callback)),
+        return fitting.or_interrupted(
+            lambda: pyfq.distill(
+                teacher if hints else task.part.outputs,
+                task.network,
+                task.part.x,
+                task.part.y,
+                temperature=args.temperature,
+                alpha=args.alpha,
+                loss=args.loss,
+                hints=hints,
+                data_loss=args.data_loss,
+                delta=fitting.delta_of(args),
+                validation=task.validation,
+                **vars(replace(options, callback=callback)),
+            )
         )
 
 

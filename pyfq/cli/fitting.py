@@ -396,15 +396,28 @@ def train(
 ) -> pyfq.Training:
     """Train on y alone; `loss` is what was asked for, `label` what the progress is called."""
     with progress(options.epochs, label) as callback:
-        return pyfq.train(
-            task.network,
-            task.part.x,
-            task.part.y,
-            loss=loss,
-            delta=delta_of(args),
-            validation=task.validation,
-            **vars(replace(options, callback=callback)),
+        return or_interrupted(
+            lambda: pyfq.train(
+                task.network,
+                task.part.x,
+                task.part.y,
+                loss=loss,
+                delta=delta_of(args),
+                validation=task.validation,
+                **vars(replace(options, callback=callback)),
+            )
         )
+
+
+def or_interrupted(train: Callable[[], pyfq.Training]) -> pyfq.Training:
+    """Return a training, or after an interrupt the part of it that was done."""
+    try:
+        return train()
+    except KeyboardInterrupt as interrupt:
+        training = getattr(interrupt, "training", None)
+        if training is None:  # it had not begun
+            raise
+        return training
 
 
 def delta_of(args: argparse.Namespace) -> float:

@@ -89,9 +89,9 @@ def by_rows(w: NDArray, rule: Rule) -> NDArray:
 def prune(w: NDArray, shape: tuple[int, ...], rule: Rule) -> NDArray:
     """Return a tensor of that shape, as `by_rows` gives it, with the zeros of its rule."""
     if rule.prune.along == "row" or w.shape == shape:
-        return rule.prune.apply(w).weights
+        return rule.prune.apply(w, np.empty_like(w)).weights
     last = np.ascontiguousarray(np.moveaxis(w.reshape(shape), 1, -1))
-    pruned = np.moveaxis(rule.prune.apply(last).weights, -1, 1)
+    pruned = np.moveaxis(rule.prune.apply(last, np.empty_like(last)).weights, -1, 1)
     return np.ascontiguousarray(pruned).reshape(w.shape)
 
 

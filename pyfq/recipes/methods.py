@@ -81,12 +81,12 @@ class Prune:
             raise ValueError(f"along is of nm, not of {self.method}")
         self.apply(_SAMPLE)
 
-    def apply(self, w: NDArray) -> Pruned:
-        """Prune one array, whose rows lie along its last axis."""
+    def apply(self, w: NDArray, out: NDArray | None = None) -> Pruned:
+        """Prune one array, whose rows lie along its last axis; into `out`, to be written to."""
         if self.method == "nm":
             n, m = self.amount
-            return prune_nm(w, n, m)
-        return PRUNERS[self.method](w, self.amount, granularity=self.granularity)
+            return prune_nm(w, n, m, out=out)
+        return PRUNERS[self.method](w, self.amount, granularity=self.granularity, out=out)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings in the words of a recipe."""

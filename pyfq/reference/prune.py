@@ -18,9 +18,7 @@ def prune_threshold(w, threshold, *, granularity=PerTensor(), scores=None):
 
 def prune_percentile(w, rate, *, granularity=PerTensor(), scores=None):
     """Keep what is not below the percentile of the scores."""
-    threshold = each_group(
-        _scores(w, scores), granularity, lambda group: np.percentile(group, rate)
-    )
+    threshold = each_group(_scores(w, scores), granularity, lambda group: _percentile(group, rate))
     return prune_threshold(w, threshold, granularity=granularity, scores=scores)
 
 
@@ -66,15 +64,37 @@ def prune_rows(w, ratio, norm=2, round_to=1, *, scores=None):
         if norm == 1:
             norms = lane_sum(x)
         elif norm == 2:
-            unit = np.array([unit_of(row) if s.dtype == np.float64 else 1.0 for row in x])
-            norms = np.sqrt(lane_sum((x * unit[:, None]) ** 2)) / unit
+            norms = _euclidean(x) if s.dtype == np.float64 else np.sqrt(lane_sum(x**2))
         else:
             norms = x.max(axis=1, initial=0.0)
+    smaller = np.zeros(rows)
+    if np.isinf(norms).any():  # ranked by what they are, with room for the sum
+        scaled = np.ldexp(x, -(x.shape[1].bit_length() + 1))
+        lanes = lane_sum(scaled) if norm == 1 else _euclidean(scaled)
+        smaller = np.where(np.isinf(norms), lanes, 0.0)
     kept = min(math.ceil((rows - round(ratio * rows)) / round_to) * round_to, rows)
-    order = np.argsort(norms, kind="stable")[: rows - kept]
+    order = np.lexsort((smaller, norms))[: rows - kept]
     mask = np.ones(w.shape, bool)
     mask[order] = False
     return (np.where(mask, w, 0), mask, np.array(norms[order[-1]] if order.size else -np.inf))
+
+
+def _euclidean(x):
+    """Return the norms of rows of float64, whose squares may be out of range."""
+    unit = np.array([unit_of(row) for row in x])
+    return np.sqrt(lane_sum((x * unit[:, None]) ** 2)) / unit
+
+
+def _percentile(group, rate):
+    """Return NumPy's percentile; where its difference of two values overflows, their mean."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.percentile(group, rate)
+    if not group.size or np.isfinite(found):
+        return found
+    place = (group.size - 1) * (rate / 100)
+    lower, part = int(place), group.dtype.type(place - int(place))
+    two = np.sort(group)[lower : lower + 2]
+    return two[0] * (1 - part) + two[-1] * part
 
 
 def prune_global(tensors, ratio, *, scores=None):

@@ -1,0 +1,95 @@
+!> What a binding looks at before a kernel runs: C and Fortran programs call it, too.
+module fq_arguments
+  use fq_code_rule, only: code_rule, ROUND_HALF_EVEN, ROUND_STOCHASTIC, SCALE_ABSMAX, &
+    SCALE_SIGNED_MAX, SCHEME_MINMAX, SCHEME_SYMMETRIC
+  use fq_kinds, only: i32, i64
+  use fq_status, only: FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
+  implicit none (type, external)
+  private
+  public :: are_ranks, groups_of, is_given, is_rule, packed_bytes, pieces, status_of
+
+contains
+
+  !> What is wrong with extents and codes, FQ_OK if nothing is.
+  pure function status_of(extents, fit, known) result(info)
+    integer(i64), intent(in) :: extents(:)  !! all that come by value, at least 0
+    logical, intent(in) :: fit              !! whether they fit each other
+    logical, intent(in) :: known            !! whether codes and numbers are among those there are
+    integer(i32) :: info
+
+    info = FQ_OK
+    if (.not. known) info = FQ_NOT_KNOWN
+    if (any(extents < 0) .or. .not. fit) info = FQ_NOT_FITTING
+  end function status_of
+
+  !> Whether an array is there; one without entries need not be.
+  pure function is_given(there, extents) result(given)
+    logical, intent(in) :: there            !! whether its pointer is not null
+    integer(i64), intent(in) :: extents(:)  !! its shape
+    logical :: given
+
+    given = there .or. any(extents <= 0)
+  end function is_given
+
+  !> Parts of `length` entries, the last of which may be short; -1 if there are no such parts.
+  pure function pieces(n, length) result(parts)
+    integer(i64), intent(in) :: n, length
+    integer(i64) :: parts
+
+    parts = -1
+    if (length < 1) return
+    parts = n/length + merge(1, 0, mod(n, length) > 0)
+  end function pieces
+
+  !> Groups of a row: of an empty one there is one, empty, too.
+  pure function groups_of(cols, group_size) result(groups)
+    integer(i64), intent(in) :: cols, group_size
+    integer(i64) :: groups
+
+    groups = pieces(cols, group_size)
+    if (groups == 0) groups = 1
+  end function groups_of
+
+  !> Bytes of a row of packed codes; -1 for codes of no bits or of more than 16.
+  pure function packed_bytes(cols, bits) result(bytes)
+    integer(i64), intent(in) :: cols, bits
+    integer(i64) :: bytes
+
+    bytes = -1
+    if (bits < 1 .or. bits > 16) return
+    bytes = cols/8*bits + (mod(cols, 8_i64)*bits + 7)/8
+  end function packed_bytes
+
+  !> Whether each group of a row has an entry of its rank, from 0; the last group may be short.
+  pure function are_ranks(ranks, cols, group_size) result(are)
+    integer(i64), intent(in) :: ranks(:)          !! of each group
+    integer(i64), intent(in) :: cols, group_size  !! entries of a row and of a group
+    logical :: are
+    integer(i64) :: g
+
+    are = .true.
+    do g = 1, size(ranks, kind=i64)
+      are = are .and. ranks(g) >= 0 .and. ranks(g) < min(group_size, cols - (g - 1)*group_size)
+    end do
+  end function are_ranks
+
+  !> Whether a rule is one that kernels know.
+  pure function is_rule(rule) result(known)
+    type(code_rule), intent(in) :: rule
+    logical :: known
+
+    known = rule%bits >= 1 .and. rule%bits <= 16 .and. rule%qmin <= rule%qmax &
+      .and. rule%qmin >= -2_i64**15 .and. rule%qmax < 2_i64**16 &
+      .and. is_among(rule%scheme, SCHEME_SYMMETRIC, SCHEME_MINMAX) &
+      .and. is_among(rule%convention, SCALE_ABSMAX, SCALE_SIGNED_MAX) &
+      .and. is_among(rule%rounding, ROUND_HALF_EVEN, ROUND_STOCHASTIC) &
+      .and. is_among(rule%reciprocal, 0_i64, 1_i64) .and. is_among(rule%wraps, 0_i64, 1_i64)
+  end function is_rule
+
+  pure function is_among(code, first, last) result(known)
+    integer(i64), intent(in) :: code, first, last
+    logical :: known
+
+    known = code >= first .and. code <= last
+  end function is_among
+end module fq_arguments
