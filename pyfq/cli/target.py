@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pyfq.cli.source import Source, as_array
 from pyfq.io import SafetensorsWriter, read_index, write_index, write_npz
 from pyfq.io.atomic import partial_path, replacing
-from pyfq.io.checkpoint import INDEX, SINGLE
+from pyfq.io.directory import INDEX, SINGLE
 from pyfq.io.dtypes import nbytes_of
+from pyfq.io.sharded import is_index
 from pyfq.io.strict_json import parse_object
 from pyfq.recipes.layout import Declaration, file_order
 from pyfq.recipes.manifest import KEY
@@ -65,15 +66,15 @@ def plan_target(source: Source, path: Path) -> Target:
     """Return what a command that reads `source` writes to `path`."""
     if path.suffix in (".safetensors", ".npz"):
         return Target(path, {path: list(source.tensors)}, None, {}, None)
-    index = path / INDEX if source.file.name.endswith(".index.json") else None
-    files: dict[Path, list[str]] = {}
-    for file in source.files:
-        place = file.relative_to(source.file.parent) if index else SINGLE
-        files[path / place] = [
-            tensor.name
-            for tensor in source.tensors.values()
-            if source.file_of[next(iter(tensor.parts))] == file
-        ]
+    index = path / source.file.name if is_index(source.file.name) else None
+    places = {
+        file: path / (file.relative_to(source.file.parent) if index else _name_in(file))
+        for file in source.files
+    }
+    files: dict[Path, list[str]] = {place: [] for place in places.values()}
+    for tensor in source.tensors.values():
+        file = source.file_of[next(iter(tensor.parts))]
+        files[places[file]].append(tensor.name)
     root = source.file.parent
     config = root / CONFIG if (root / CONFIG).is_file() else None
     if config:
@@ -82,6 +83,11 @@ def plan_target(source: Source, path: Path) -> Target:
     if config or source.path.is_dir():
         beside = {path / file.relative_to(root): file for file in _beside(root)}
     return Target(path, files, index, beside, config)
+
+
+def _name_in(file: Path) -> str:
+    """Return the name of a single file of weights in a directory: its own, if it can be."""
+    return file.name if file.suffix == ".safetensors" else SINGLE
 
 
 def refuse_overlap(source: Source, target: Target) -> None:

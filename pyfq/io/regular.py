@@ -1,0 +1,54 @@
+"""Inputs are regular files: a FIFO would wait for a writer, a device has no end."""
+
+import errno
+import os
+import stat
+from typing import BinaryIO
+
+from pyfq.io.errors import FormatError
+
+_KINDS = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read its bytes; what is not a regular file is refused without waiting.
+
+    The kind is that of what was opened, so that nothing can be put in its place in between.
+
+    Raises
+    ------
+    FormatError
+        A FIFO, a socket or a device.
+    OSError
+        The file cannot be opened; a directory.
+    """
+    # Without O_NONBLOCK the call itself waits for a FIFO's writer; regular files ignore it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what opening a socket gives
+            raise FormatError(path, "expected a regular file, not a socket") from error
+        raise
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(mode):
+            kind = next((kind for test, kind in _KINDS if test(mode)), "something else")
+            raise FormatError(path, f"expected a regular file, not {kind}")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a file as `open_regular` opens it."""
+    with open_regular(path) as file:
+        return file.read()
