@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import pyfq
 from pyfq.cli import SubParsers, UsageError, use_threads
+from pyfq.cli.foreign import refuse_foreign
 from pyfq.cli.journal import Journal
 from pyfq.cli.method import MIN_SIZE, add_method_arguments, recipe_of
 from pyfq.cli.report import (
@@ -26,8 +27,6 @@ from pyfq.cli.report import (
 from pyfq.cli.source import Source
 from pyfq.cli.summary import document_of, draw, dry_text, totals_text
 from pyfq.cli.target import (
-    CONFIG,
-    QUANTIZATION,
     Target,
     plan_target,
     refuse_existing,
@@ -39,7 +38,6 @@ from pyfq.cli.target import (
     write_tensors,
 )
 from pyfq.io.dtypes import nbytes_of
-from pyfq.io.strict_json import parse_object
 from pyfq.recipes import (
     Finding,
     Recipe,
@@ -220,12 +218,9 @@ def run(args: argparse.Namespace) -> int:
 def _refuse_compressed(source: Source) -> None:
     """Quantizing codes or scales again would give a model that looks whole and is not."""
     plain = ("copy", DENSE, CAST)
-    packed = any(tensor.format not in plain for tensor in source.tensors.values())
-    config = source.file.parent / CONFIG
-    if not packed and config.is_file():
-        packed = QUANTIZATION in parse_object(config.read_bytes(), config, CONFIG)
-    if packed:
+    if any(tensor.format not in plain for tensor in source.tensors.values()):
         raise ValueError(f"{source.path} is compressed already: decompress it first")
+    refuse_foreign(source)
 
 
 def _why_none(args: argparse.Namespace, recipe: Recipe) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from pyfq.io.errors import FormatError, shown
@@ -66,6 +67,34 @@ def find_checkpoint(directory: Path) -> Path:
     if len(found) == 1 and (indices or not _SHARD.search(found[0])):
         return directory / found[0]
     raise FormatError(directory, _why_none(directory, found, entries))
+
+
+def conventional_files(directory: Path, name: str) -> set[Path]:
+    """Return the files that a reader of a directory could take for the checkpoint of that name.
+
+    Parameters
+    ----------
+    directory : Path
+        The directory.
+    name : str
+        The name of a file of weights or of an index.
+
+    Returns
+    -------
+    set of Path
+        Files of that name and of `CONVENTIONS`, their indices, and the shards that those name, as
+        far as they are there. Of a damaged index the shards are not known.
+    """
+    single = re.sub(r"\.index(\.[\w-]+)?\.json$", "", name)
+    files = set()
+    for weights in {*CONVENTIONS, single}:
+        index = directory / f"{weights}.index.json"
+        if index.is_file():
+            files.add(index)
+            with suppress(FormatError):
+                files |= {directory / shard for shard in read_index(index).values()}
+        files.add(directory / weights)
+    return {file for file in files if file.is_file() or file.is_symlink()}
 
 
 def _why_none(directory: Path, found: list[str], entries: list[str]) -> str:

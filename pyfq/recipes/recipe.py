@@ -7,10 +7,10 @@ rule matches, is copied.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from pyfq._check import as_choice, as_count, as_number
+from pyfq.recipes.globs import fnmatchcase
 from pyfq.recipes.methods import (
     BUDGET,
     Factorize,
