@@ -113,12 +113,19 @@ a recipe (the first rule that matches a name decides; no method: copied):
   choices = [2, 3, 4, 8]
 
 files:
-  -o NAME.safetensors or NAME.npz writes that file. Any other name is a directory: the weights go to
-  model.safetensors in it (shards stay shards), and tokenizer, config and other small files of a
-  model directory are copied beside them. Quantized tensors are written as compressed-tensors does
-  where it can express them, else in pyfq's extension of it; pyfq inspect shows which, pyfq
-  decompress reads both. What was interrupted goes on with --resume (an npz file begins anew).
+  -o NAME.safetensors or NAME.npz writes that file. Any other name is a directory: the weights go
+  into it under the names that they have (model.safetensors if they come from an npz file), and
+  tokenizer, config and other small files of a model directory are copied beside them. Quantized
+  tensors are written as compressed-tensors does where it can express them, else in pyfq's extension
+  of it; pyfq inspect shows which, pyfq decompress reads both. What was interrupted goes on with
+  --resume (an npz file begins anew).
 """
+
+
+_FOR_ADAPTERS = (
+    "PEFT reads adapters of floats alone: pyfq decompress makes them again, "
+    "--dense writes what PEFT opens"
+)
 
 
 def add_parser(subparsers: SubParsers) -> None:
@@ -187,6 +194,8 @@ def run(args: argparse.Namespace) -> int:
     for remark in _unused(recipe, source):
         print(f"pyfq compress: {remark}", file=sys.stderr)
     target = plan_target(source, args.output)
+    if target.adapts and not args.dense:
+        print(f"pyfq compress: {_FOR_ADAPTERS}", file=sys.stderr)
     refuse_overlap(source, target)
     if args.dry_run:
         with _progress(_bytes_of(source, open_ones)) as advance:
@@ -235,9 +244,10 @@ def _why_none(args: argparse.Namespace, recipe: Recipe) -> str:
 
 def _unused(recipe: Recipe, source: Source) -> Iterator[str]:
     """Yield a remark for each rule that decides about no tensor: a misspelt glob, most likely."""
-    used = {recipe.rule_for(name, word, source.shapes[name]) for name, word in source.words.items()}
+    words, shapes = source.words, source.shapes
+    used = {id(recipe.rule_for(name, word, shapes[name])) for name, word in words.items()}
     for number, rule in enumerate(recipe.rules, 1):
-        if rule not in used:
+        if id(rule) not in used:
             yield f"rule {number} ({', '.join(map(repr, rule.match))}) concerns no tensor"
 
 

@@ -69,7 +69,7 @@ class Foreign:
 def foreign_of(source: Source) -> Foreign | None:
     """Return what another tool did to a checkpoint that pyfq did not compress, None if nothing."""
     path = source.file.parent / CONFIG
-    config = values_of(read_config(path)) if path.is_file() else {}
+    config = values_of(read_config(path)) if path.exists() else {}
     by_tensors = _sign_of_tensors(source.words)
     told = _told_by(config)
     if told is None:

@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pyfq.cli import SubParsers
+from pyfq.cli.foreign import foreign_of
 from pyfq.cli.report import bytes_text, planned_row, table_text, write_json
 from pyfq.cli.source import Source
+from pyfq.io.errors import printable
+
+# Characters of a name in the table; --json has all of it.
+_WIDEST = 100
 
 EPILOG = """\
 A tensor that pyfq compressed is one line, whatever it became in the file; --parts shows that too.
@@ -43,6 +48,8 @@ def add_parser(subparsers: SubParsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Inspect."""
     source = Source(args.source)
+    done = any(tensor.rule is not None for tensor in source.tensors.values())
+    foreign = None if done else foreign_of(source)
     rows = []
     for tensor in source.tensors.values():
         row = planned_row(tensor)
@@ -64,9 +71,12 @@ def run(args: argparse.Namespace) -> int:
         files = [str(file) for file in source.files]
         metadata = {str(file): entries for file, entries in source.metadata.items()}
         document = {"command": "inspect", "files": files, "metadata": metadata}
+        document["quantized_by"] = None if foreign is None else foreign.tool
         write_json(document | {"tensors": rows, "totals": totals}, args.json)
     if args.json != "-":
         print(_text(source, rows, totals, args.parts))
+        if foreign is not None:
+            print(f"quantized by {foreign}")
     return 0
 
 
@@ -78,17 +88,19 @@ def _text(
         bits = f"{row['bits_per_weight']:.3f}"
         nbytes = bytes_text(row["bytes_after"])
         shape = _shape_text(row["shape"])
-        lines.append([row["name"], shape, row["dtype"], row["method"], bits, nbytes])
+        name = printable(row["name"], _WIDEST)
+        lines.append([name, shape, row["dtype"], row["method"], bits, nbytes])
         if with_parts and row["method"]:
             for part, entry in row["parts"].items():
-                lines.append(
-                    [f"-> {part}", _shape_text(entry["shape"]), entry["dtype"], "", "", ""]
-                )
+                name, shape = printable(part, _WIDEST), _shape_text(entry["shape"])
+                lines.append([f"-> {name}", shape, entry["dtype"], "", "", ""])
     table = table_text(lines, ["tensor", "shape", "dtype", "method", "bits/weight", "bytes"])
     formats = Counter(row["format"] or f"{row['dtype']} as it is" for row in rows)
     summary = ", ".join(f"{n} {name}" for name, n in formats.most_common())
     weights, after, before = (totals[key] for key in ("weights", "bytes_after", "bytes_before"))
-    files = f"{len(source.files)} files" if len(source.files) > 1 else str(source.files[0])
+    files = f"{len(source.files)} files"
+    if len(source.files) == 1:
+        files = printable(str(source.files[0]))
     text = (
         f"{table}\n\n{totals['tensors']} tensors: {summary}\n"
         f"{weights} weights, {8 * after / max(weights, 1):.3f} bits each\n"

@@ -18,9 +18,9 @@ from pyfq.io.sharded import is_index, read_index_document
 from pyfq.recipes.layout import Declaration, file_order
 from pyfq.recipes.manifest import KEY
 
-#: Files that hold weights; a model directory is copied without them.
+#: Files that hold weights; a model directory is copied without them and their indices.
 WEIGHTS = (
-    ".safetensors", ".index.json", ".npz", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack",
+    ".safetensors", ".npz", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack",
     ".onnx", ".onnx_data", ".gguf", ".ot", ".tflite",
 )  # fmt: skip
 
@@ -59,6 +59,11 @@ class Target:
     index_entries: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
 
     @property
+    def adapts(self) -> bool:
+        """Whether it is the directory of an adapter of PEFT."""
+        return self.config is None and self.path / ADAPTER in self.beside
+
+    @property
     def is_file(self) -> bool:
         """Whether the target is a single file."""
         return self.path in self.files
@@ -78,7 +83,7 @@ def plan_target(source: Source, path: Path) -> Target:
         file = source.file_of[next(iter(tensor.parts))]
         files[places[file]].append(tensor.name)
     root = source.file.parent
-    config = root / CONFIG if (root / CONFIG).is_file() else None
+    config = root / CONFIG if (root / CONFIG).exists() else None
     if config:
         read_config(config)  # refused before anything is written
     beside = {}
@@ -194,7 +199,7 @@ def write_config(target: Target, quantization: Mapping[str, Any] | None) -> None
     """Write ``config.json``: the source's, with this quantization or none, else as it is."""
     if target.is_file or (target.config is None and quantization is None):
         return
-    if target.config is None and (target.path / ADAPTER).is_file():
+    if target.adapts:
         return  # PEFT would take a config.json for that of a whole model
     text = "{}" if target.config is None else read_config(target.config)
     with replacing(target.path / CONFIG) as file:
@@ -290,5 +295,6 @@ def _beside(root: Path) -> Iterator[Path]:
         if not file.is_file() or any(part.startswith(".") for part in place.parts):
             continue
         nested = file.parent != root and (file.parent / CONFIG).is_file()
-        if place != Path(CONFIG) and (nested or not file.name.endswith(WEIGHTS)):
+        weights = file.name.endswith(WEIGHTS) or is_index(file.name)
+        if place != Path(CONFIG) and (nested or not weights):
             yield file

@@ -76,7 +76,7 @@ def _kind_of_text(head: bytes) -> str | None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if re.match(rb"<(!doctype|html|head|body|!--)", text, re.IGNORECASE):
         return f"an HTML page, as a failed download leaves it: {_AGAIN}"
-    if text.startswith(b"<"):
+    if re.match(rb"<(\?xml|[A-Za-z]{2,40}[ >/])", text):
         return f"an XML text, as a failed download leaves it: {_AGAIN}"
     try:
         words = text.decode("utf-8").split()

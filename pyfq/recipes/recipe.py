@@ -257,6 +257,9 @@ class Recipe:
 
     rules: tuple[Rule, ...]
     budget: Budget | None = None
+    _found: dict[tuple[str, str, tuple[int, ...]], Rule | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         """Refuse a budget for nothing, or bits from none."""
@@ -279,7 +282,11 @@ class Recipe:
 
     def rule_for(self, name: str, word: str, shape: Sequence[int]) -> Rule | None:
         """Return the rule that decides, None if none matches."""
-        return next((rule for rule in self.rules if rule.matches(name, word, shape)), None)
+        key = name, word, tuple(shape)
+        if key not in self._found:  # asked for by each pass over the tensors
+            matching = (rule for rule in self.rules if rule.matches(name, word, shape))
+            self._found[key] = next(matching, None)
+        return self._found[key]
 
     def settings(self) -> dict[str, Any]:
         """Return the recipe as the table that `parse_recipe` takes."""
