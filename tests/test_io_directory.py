@@ -1,16 +1,28 @@
 """Which checkpoint of a directory is taken, and many tensors, shards and open files."""
 
+import fnmatch
 import json
 import os
 import resource
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from pyfq.io import FormatError, open_checkpoint, open_safetensors, write_index, write_safetensors
+from pyfq.cli import compress as command
+from pyfq.cli import main
+from pyfq.io import (
+    FormatError,
+    open_checkpoint,
+    open_safetensors,
+    safetensors,
+    write_index,
+    write_safetensors,
+)
 from pyfq.io.directory import CONVENTIONS, conventional_files
+from pyfq.recipes import Quantize, Recipe, Rule, globs
 
 ONE = {"w": np.ones((2, 3), np.float32)}
 
@@ -184,3 +196,69 @@ def test_a_broken_link_is_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         open_checkpoint(tmp_path)
     assert os.path.lexists(tmp_path / "model.safetensors")
+
+
+# Work that grows with the number of tensors, counted
+
+
+def calls_of(path, monkeypatch, flags, target):
+    """Return how often headers are parsed and files mapped in a run over a checkpoint."""
+    counts = Counter()
+
+    def counted(name, function):
+        def call(*arguments, **options):
+            counts[name] += 1
+            return function(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors, "read_header", counted("headers", safetensors.read_header))
+        patch.setattr(safetensors.mmap, "mmap", counted("maps", safetensors.mmap.mmap))
+        assert main([*flags[:1], str(path), "-o", str(target), *flags[1:]]) == 0
+    return counts
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (3, 5)])  # parts of the second do not stand together
+def test_headers_and_maps_do_not_grow_with_the_number_of_tensors(tmp_path, monkeypatch, shape):
+    made = {}
+    for n in (10, 400):
+        source, packed = tmp_path / f"{n}.safetensors", tmp_path / f"q{n}.safetensors"
+        write_safetensors(source, {f"l.{i}": np.full(shape, i, np.float32) for i in range(n)})
+        there = calls_of(source, monkeypatch, ["compress", "--min-size", "1"], packed)
+        back = calls_of(packed, monkeypatch, ["decompress"], tmp_path / f"d{n}.safetensors")
+        made[n] = there, back
+    assert made[10] == made[400]
+    assert made[400][0]["headers"] <= 2
+
+
+def test_each_small_tensor_is_compressed_once(tmp_path, monkeypatch):
+    seen = Counter()
+    compress_tensor = command.compress_tensor
+
+    def counted(plan, array):
+        seen[plan.name] += 1
+        return compress_tensor(plan, array)
+
+    monkeypatch.setattr(command, "compress_tensor", counted)
+    source = tmp_path / "m.safetensors"
+    write_safetensors(source, {f"l.{i}": np.full((3, 5), i, np.float32) for i in range(50)})
+    assert main(["compress", str(source), "-o", str(tmp_path / "q"), "--min-size", "1"]) == 0
+    assert set(seen.values()) == {1}
+
+
+def test_globs_are_compiled_once_however_many_there_are(monkeypatch):
+    globs._compiled.cache_clear()
+    rules = tuple(Rule((f"*layer.{i}.*",), quantize=Quantize(8)) for i in range(600))
+    recipe = Recipe(rules)
+    for i in range(0, 600, 7):
+        name = f"a.layer.{i}.weight"
+        assert recipe.rule_for(name, "F32", (4, 4)) is rules[i]
+        assert recipe.rule_for(name, "F32", (4, 4)) is rules[i]
+    assert globs._compiled.cache_info().misses == 596
+
+
+@pytest.mark.parametrize("glob", ["*", "a.?", "[ab].w", "[!a]*", "A.w", "a.w", "*\n*", "(a).+", ""])
+def test_globs_are_those_of_fnmatch(glob):
+    for name in ("a.w", "b.w", "A.w", "", "(a).+", "x\ny", "a.ww"):
+        assert globs.fnmatchcase(name, glob) == fnmatch.fnmatchcase(name, glob)

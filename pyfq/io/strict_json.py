@@ -4,6 +4,7 @@ import codecs
 import json
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from pyfq.io.errors import FormatError, shown
@@ -13,7 +14,12 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse_object(
-    raw: bytes, path: str | os.PathLike[str], part: str, *, lenient: bool = False
+    raw: bytes,
+    path: str | os.PathLike[str],
+    part: str,
+    *,
+    lenient: bool = False,
+    each: Callable[[dict[str, Any]], Any] = lambda fields: fields,
 ) -> dict[str, Any]:
     """Return the object that `raw` holds, keys in their order in the text.
 
@@ -28,18 +34,21 @@ def parse_object(
     lenient : bool
         Also take what Python's json writes and editors add: NaN, Infinity, integers of more than
         20 digits, a byte order mark.
+    each : callable
+        What becomes of each object as soon as it is read, those within it before it.
 
     Raises
     ------
     FormatError
         Not UTF-8, not JSON, a key twice in one object, or not an object.
     """
+    checked = _unique_and_whole if _SURROGATE.search(raw) else _unique
     if lenient:
         raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         value = json.loads(
             raw.decode("utf-8"),
-            object_pairs_hook=_unique_and_whole if _SURROGATE.search(raw) else _unique,
+            object_pairs_hook=lambda pairs: each(checked(pairs)),
             parse_int=None if lenient else _integer,
             parse_constant=None if lenient else _no_constant,
         )
