@@ -300,7 +300,7 @@ CORRUPT = {
     "trailing": (bare({"a": entry()}, bytes(9)), "trailing bytes: header describes 8 bytes"),
     "trailing alone": (bare({}, b"x"), "trailing bytes: header describes 0 bytes"),
     "metadata no object": (bare({"__metadata__": []}), "__metadata__: expected an object"),
-    "metadata null": (bare({"__metadata__": None}), "__metadata__: expected an object, got None"),
+    "metadata text": (bare({"__metadata__": "a"}), "__metadata__: expected an object, got 'a'"),
     "metadata number": (bare({"__metadata__": {"k": 1}}), "'k' must be text, got 1"),
     **{
         f"no {field}": (

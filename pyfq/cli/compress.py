@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import pyfq
 from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli.destination import destination
+from pyfq.cli.foreign import refuse_foreign
 from pyfq.cli.journal import Journal
 from pyfq.cli.method import MIN_SIZE, add_method_arguments, recipe_of
 from pyfq.cli.parser import path_of
@@ -30,8 +31,6 @@ from pyfq.cli.report import (
 from pyfq.cli.source import Source
 from pyfq.cli.summary import document_of, draw, dry_text, totals_text
 from pyfq.cli.target import (
-    CONFIG,
-    QUANTIZATION,
     Target,
     plan_target,
     refuse_existing,
@@ -43,7 +42,6 @@ from pyfq.cli.target import (
     write_tensors,
 )
 from pyfq.io.dtypes import nbytes_of
-from pyfq.io.strict_json import parse_object
 from pyfq.recipes import (
     Finding,
     Recipe,
@@ -131,15 +129,21 @@ a recipe (the first rule that matches a name decides; no method: copied):
 
 files:
   -o NAME.safetensors or NAME.npz writes that file. A name of another format, as NAME.gguf, is
-  refused. Any other name is a directory: the weights go to model.safetensors in it (shards stay
-  shards), and tokenizer, config and other small files of a model directory are copied beside them.
-  Quantized tensors are written as compressed-tensors does where it can express them, else in pyfq's
-  extension of it; pyfq inspect shows which, pyfq decompress reads both. What was interrupted goes
-  on with --resume (an npz file begins anew).
+  refused. Any other name is a directory: the weights go into it under the names that they have
+  (model.safetensors if they come from an npz file), and tokenizer, config and other small files of
+  a model directory are copied beside them. Quantized tensors are written as compressed-tensors does
+  where it can express them, else in pyfq's extension of it; pyfq inspect shows which, pyfq
+  decompress reads both. What was interrupted goes on with --resume (an npz file begins anew).
 """
 
 # Reasons that a message lists.
 _FEW = 5
+
+
+_FOR_ADAPTERS = (
+    "PEFT reads adapters of floats alone: pyfq decompress makes them again, "
+    "--dense writes what PEFT opens"
+)
 
 
 def add_parser(subparsers: SubParsers) -> None:
@@ -214,6 +218,8 @@ def run(args: argparse.Namespace) -> int:
     for remark in _unused(recipe, source):
         print(f"pyfq compress: {remark}", file=sys.stderr)
     target = plan_target(source, args.output)
+    if target.adapts and not args.dense:
+        print(f"pyfq compress: {_FOR_ADAPTERS}", file=sys.stderr)
     refuse_overlap(source, target)
     if args.dry_run:
         with _progress(_bytes_of(source, open_ones)) as advance:
@@ -245,12 +251,9 @@ def run(args: argparse.Namespace) -> int:
 def _refuse_compressed(source: Source) -> None:
     """Quantizing codes or scales again would give a model that looks whole and is not."""
     plain = ("copy", DENSE, CAST)
-    packed = any(tensor.format not in plain for tensor in source.tensors.values())
-    config = source.file.parent / CONFIG
-    if not packed and config.is_file():
-        packed = QUANTIZATION in parse_object(config.read_bytes(), config, CONFIG)
-    if packed:
+    if any(tensor.format not in plain for tensor in source.tensors.values()):
         raise ValueError(f"{source.path} is compressed already: decompress it first")
+    refuse_foreign(source)
 
 
 def _nothing_to_do(plans: Sequence[TensorPlan]) -> str:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pyfq.cli import SubParsers, use_threads
 from pyfq.cli.destination import destination
+from pyfq.cli.foreign import foreign_of
 from pyfq.cli.parser import path_of
 from pyfq.cli.report import bytes_text
 from pyfq.cli.source import Source
@@ -63,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
     source = Source(args.source)
     done = [tensor for tensor in source.tensors.values() if tensor.rule is not None]
     if not done:
-        raise ValueError(f"{source.path} was not written by pyfq compress: it has no entry 'pyfq'")
+        foreign = foreign_of(source)
+        but = "it has no entry 'pyfq'" if foreign is None else f"it was quantized by {foreign}"
+        raise ValueError(f"{source.path} was not written by pyfq compress: {but}")
     target = plan_target(source, args.output)
     refuse_overlap(source, target)
     refuse_existing(target, force=args.force)

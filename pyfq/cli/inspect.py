@@ -3,19 +3,19 @@
 import argparse
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pyfq.cli import SubParsers
+from pyfq.cli.foreign import foreign_of
 from pyfq.cli.parser import path_of
-from pyfq.cli.report import (
-    bytes_text,
-    planned_row,
-    refuse_missing_directory,
-    table_text,
-    write_json,
-)
+from pyfq.cli.report import bytes_text, planned_row, refuse_missing_directory, write_json
 from pyfq.cli.source import Source
+from pyfq.io.errors import printable
+from pyfq.recipes import TensorPlan
+
+# Characters of a name in the table; --json has all of it.
+_WIDEST = 100
 
 EPILOG = """\
 A tensor that pyfq compressed is one line, whatever it became in the file; --parts shows that too.
@@ -50,54 +50,78 @@ def run(args: argparse.Namespace) -> int:
     """Inspect."""
     refuse_missing_directory("--json", args.json)
     source = Source(args.source)
-    rows = []
-    for tensor in source.tensors.values():
-        row = planned_row(tensor)
-        row["method"] = "" if tensor.rule is None else str(tensor.rule)
-        row["format"] = "" if tensor.rule is None else tensor.format
-        row["parts"] = {
-            part: {"dtype": word, "shape": list(shape)}
-            for part, (word, shape) in tensor.parts.items()
-        }
-        rows.append(row)
+    done = any(tensor.rule is not None for tensor in source.tensors.values())
+    foreign = None if done else foreign_of(source)
+    tensors = source.tensors.values()
     totals = {
-        "tensors": len(rows),
-        "weights": sum(math.prod(row["shape"]) for row in rows),
-        "bytes_before": sum(row["bytes_before"] for row in rows),
-        "bytes_after": sum(row["bytes_after"] for row in rows),
+        "tensors": len(tensors),
+        "weights": sum(math.prod(tensor.shape) for tensor in tensors),
+        "bytes_before": sum(tensor.nbytes for tensor in tensors),
+        "bytes_after": sum(tensor.nbytes_after for tensor in tensors),
         "file_bytes": source.nbytes,
     }
     if args.json is not None:
         files = [str(file) for file in source.files]
         metadata = {str(file): entries for file, entries in source.metadata.items()}
         document = {"command": "inspect", "files": files, "metadata": metadata}
+        document["quantized_by"] = None if foreign is None else foreign.tool
+        rows = [_row(tensor) for tensor in tensors]
         write_json(document | {"tensors": rows, "totals": totals}, args.json)
     if args.json != "-":
-        print(_text(source, rows, totals, args.parts))
+        _print_table(tensors, with_parts=args.parts)
+        print(f"\n{_summary(source, totals)}")
+        if foreign is not None:
+            print(f"quantized by {foreign}")
     return 0
 
 
-def _text(
-    source: Source, rows: Sequence[Mapping[str, Any]], totals: Mapping[str, Any], with_parts: bool
-) -> str:
-    lines = []
-    for row in rows:
-        bits = f"{row['bits_per_weight']:.3f}"
-        nbytes = bytes_text(row["bytes_after"])
-        shape = _shape_text(row["shape"])
-        lines.append([row["name"], shape, row["dtype"], row["method"], bits, nbytes])
-        if with_parts and row["method"]:
-            for part, entry in row["parts"].items():
-                lines.append(
-                    [f"-> {part}", _shape_text(entry["shape"]), entry["dtype"], "", "", ""]
-                )
-    table = table_text(lines, ["tensor", "shape", "dtype", "method", "bits/weight", "bytes"])
-    formats = Counter(row["format"] or f"{row['dtype']} as it is" for row in rows)
+def _row(tensor: TensorPlan) -> dict[str, Any]:
+    row = planned_row(tensor)
+    row["method"] = "" if tensor.rule is None else str(tensor.rule)
+    row["format"] = "" if tensor.rule is None else tensor.format
+    row["parts"] = {
+        part: {"dtype": word, "shape": list(shape)} for part, (word, shape) in tensor.parts.items()
+    }
+    return row
+
+
+def _print_table(tensors: Iterable[TensorPlan], *, with_parts: bool) -> None:
+    """Print a line for each tensor, and for its parts; no more than one line is held in memory."""
+    headers = ("tensor", "shape", "dtype", "method", "bits/weight", "bytes")
+    widths = [len(header) for header in headers]
+    for cells in _lines(tensors, with_parts):
+        widths = [max(width, len(cell)) for width, cell in zip(widths, cells, strict=True)]
+    name, shape, dtype, method, bits, nbytes = widths
+    line = f"{{:{name}}}  {{:{shape}}}  {{:{dtype}}}  {{:{method}}}  {{:>{bits}}}  {{:>{nbytes}}}"
+    print(line.format(*headers))
+    print("  ".join("-" * width for width in widths))
+    for cells in _lines(tensors, with_parts):
+        print(line.format(*cells))
+
+
+def _lines(tensors: Iterable[TensorPlan], with_parts: bool) -> Iterator[tuple[str, ...]]:
+    for tensor in tensors:
+        name, shape = printable(tensor.name, _WIDEST), _shape_text(tensor.shape)
+        method = "" if tensor.rule is None else str(tensor.rule)
+        bits, nbytes = f"{tensor.bits_per_weight:.3f}", bytes_text(tensor.nbytes_after)
+        yield name, shape, tensor.word, method, bits, nbytes
+        if with_parts and tensor.rule is not None:
+            for part, (word, its_shape) in tensor.parts.items():
+                yield f"-> {printable(part, _WIDEST)}", _shape_text(its_shape), word, "", "", ""
+
+
+def _summary(source: Source, totals: Mapping[str, Any]) -> str:
+    formats = Counter(
+        f"{tensor.word} as it is" if tensor.rule is None else tensor.format
+        for tensor in source.tensors.values()
+    )
     summary = ", ".join(f"{n} {name}" for name, n in formats.most_common())
     weights, after, before = (totals[key] for key in ("weights", "bytes_after", "bytes_before"))
-    files = f"{len(source.files)} files" if len(source.files) > 1 else str(source.files[0])
+    files = f"{len(source.files)} files"
+    if len(source.files) == 1:
+        files = printable(str(source.files[0]))
     text = (
-        f"{table}\n\n{totals['tensors']} tensors: {summary}\n"
+        f"{totals['tensors']} tensors: {summary}\n"
         f"{weights} weights, {8 * after / max(weights, 1):.3f} bits each\n"
         f"{files}: {bytes_text(totals['file_bytes'])}"
     )

@@ -7,17 +7,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq.io import Checkpoint, FormatError, open_checkpoint
+from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.dtypes import nbytes_of
+from pyfq.io.errors import shown
 from pyfq.recipes.compress import TensorPlan
 from pyfq.recipes.manifest import KEY, read_manifest
+
+_GONE = "it is missing"
+
+# Bytes that may be read from maps before they are renewed, however small all tensors are.
+_MAPPED = 8_000_000
 
 
 class Source(Mapping[str, NDArray]):
     """A checkpoint of any size, read tensor by tensor in bounded memory.
 
-    The pages of a memory map stay with the process once they are read. A file is therefore mapped
-    anew before more than the bytes of the largest tensor have been read from one map.
+    The pages of a memory map stay with the process once they are read. Files are therefore mapped
+    anew before more than the bytes of the largest tensor, or 8 MB, have been read from their maps.
 
     Attributes
     ----------
@@ -42,41 +48,38 @@ class Source(Mapping[str, NDArray]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._checkpoint = checkpoint = open_checkpoint(path)
+        self.file = checkpoint.path
+        self.files = checkpoint.files
+        self.file_of: Mapping[str, Path] = checkpoint.file_of
+        self.words: Mapping[str, str] = checkpoint.dtypes
+        self.shapes: Mapping[str, tuple[int, ...]] = checkpoint.shapes
         self.metadata: dict[Path, dict[str, str]] = {}
-        with open_checkpoint(path) as checkpoint:
-            self.file = checkpoint.path
-            self.files = checkpoint.files
-            self.file_of = dict(checkpoint.file_of)
-            self.words = dict(checkpoint.dtypes)
-            self.shapes = dict(checkpoint.shapes)
         compressed: dict[str, TensorPlan] = {}
         for file in self.files:
-            with open_checkpoint(file) as checkpoint:
-                compressed |= self._read_metadata(checkpoint)
+            for name, tensor in self._read_metadata(file).items():
+                if name in compressed:
+                    raise FormatError(file, f"tensor {shown(name)} is in another file, too")
+                compressed[name] = tensor
         self.tensors = self._gather(compressed)
         self.nbytes = sum(file.stat().st_size for file in self.files)
         sizes = (nbytes_of(word, self.shapes[name]) for name, word in self.words.items())
-        self._largest = max(sizes, default=0)
-        self._mapped: Checkpoint | None = None
+        self._most_mapped = max(_MAPPED, max(sizes, default=0))
         self._read = 0
 
     def __getitem__(self, name: str) -> NDArray:
         """Return a tensor as `pyfq.io` does."""
-        file = self.file_of[name]
         nbytes = nbytes_of(self.words[name], self.shapes[name])
         self._read += nbytes
-        mapped = self._mapped
-        if mapped is None or mapped.path != file or self._read > self._largest:
-            if mapped is not None:
-                mapped.close()
-            mapped = self._mapped = open_checkpoint(file)
+        if self._read > self._most_mapped:
+            self._checkpoint.unmap()
             self._read = nbytes
-        array = mapped[name]
-        if self.words[name] in ("BF16", "F16") and 4 * nbytes > self._largest:
+        array = self._checkpoint[name]
+        if self.words[name] in ("BF16", "F16") and 4 * nbytes > self._most_mapped:
             # These become float32 next, twice as large: what is read of the map must not stay too.
             array = array.copy()
-            mapped.close()
-            self._mapped = None
+            self._checkpoint.unmap()
+            self._read = 0
         return array
 
     def __iter__(self) -> Iterator[str]:
@@ -106,15 +109,16 @@ class Source(Mapping[str, NDArray]):
             metadata |= self.metadata[file]
         return metadata
 
-    def _read_metadata(self, checkpoint: Checkpoint) -> dict[str, TensorPlan]:
+    def _read_metadata(self, file: Path) -> dict[str, TensorPlan]:
         """Take in the metadata of a file and return what pyfq did to its tensors."""
-        (file,) = checkpoint.files
-        metadata = dict(checkpoint.metadata)
+        metadata = dict(self._checkpoint.metadata_of[file])
         text = metadata.pop(KEY, None)
         if file.suffix == ".npz" and self.words.get(KEY) == "U8":
-            text = checkpoint[KEY].tobytes().decode("utf-8", "replace")
-            for about in (self.words, self.shapes, self.file_of):
-                del about[KEY]
+            text = self._checkpoint[KEY].tobytes().decode("utf-8", "replace")
+            self.words, self.shapes, self.file_of = (
+                {name: value for name, value in about.items() if name != KEY}
+                for about in (self.words, self.shapes, self.file_of)
+            )
         self.metadata[file] = metadata
         try:
             compressed = {} if text is None else read_manifest(text)
@@ -122,22 +126,38 @@ class Source(Mapping[str, NDArray]):
             raise FormatError(file, str(e)) from e
         for tensor in compressed.values():
             for part, (word, shape) in tensor.parts.items():
-                found = checkpoint.dtypes.get(part), checkpoint.shapes.get(part)
-                if found != (word, shape):
+                here = self.file_of.get(part) == file
+                if not here or (self.words[part], self.shapes[part]) != (word, shape):
                     raise FormatError(
                         file,
-                        f"tensor {part!r} of {tensor.name!r}: expected {word} {list(shape)}, "
-                        + ("it is missing" if found[0] is None else f"got {found[0]} {found[1]}"),
+                        f"tensor {shown(part)} of {shown(tensor.name)}: "
+                        f"expected {word} {list(shape)}, "
+                        + (f"got {self.words[part]} {list(self.shapes[part])}" if here else _GONE),
                     )
         return compressed
 
     def _gather(self, compressed: Mapping[str, TensorPlan]) -> dict[str, TensorPlan]:
-        owner = {part: tensor.name for tensor in compressed.values() for part in tensor.parts}
+        owner: dict[str, str] = {}
+        for tensor in compressed.values():
+            for part in tensor.parts:
+                if owner.setdefault(part, tensor.name) != tensor.name:
+                    raise FormatError(
+                        self.file_of[part],
+                        f"entry {KEY!r}: {shown(part)} is a part both of {shown(owner[part])} "
+                        f"and of {shown(tensor.name)}",
+                    )
         tensors: dict[str, TensorPlan] = {}
         for part, word in self.words.items():
-            name, shape = owner.get(part, part), self.shapes[part]
-            itself = TensorPlan(name, word, shape, None, "copy", {part: (word, shape)})
-            tensors[name] = compressed.get(name, itself)
+            if part in owner:
+                tensors[owner[part]] = compressed[owner[part]]
+                continue
+            if part in compressed:
+                raise FormatError(
+                    self.file_of[part],
+                    f"tensor {shown(part)} stands there both as it was and compressed",
+                )
+            shape = self.shapes[part]
+            tensors[part] = TensorPlan(part, word, shape, None, "copy", {part: (word, shape)})
         return tensors
 
 

@@ -1,6 +1,5 @@
 """The checkpoint that a command writes: which files, what lies beside them, and what is refused."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,23 +8,24 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from pyfq.cli.config import CONFIG, read_config, with_quantization
 from pyfq.cli.source import Source, as_array
-from pyfq.io import SafetensorsWriter, read_index, write_index, write_npz
+from pyfq.io import SafetensorsWriter, write_index, write_npz
 from pyfq.io.atomic import partial_path, replacing
-from pyfq.io.checkpoint import INDEX, SINGLE
+from pyfq.io.directory import SINGLE, conventional_files
 from pyfq.io.dtypes import nbytes_of
-from pyfq.io.strict_json import parse_object
+from pyfq.io.sharded import is_index, read_index_document
 from pyfq.recipes.layout import Declaration, file_order
 from pyfq.recipes.manifest import KEY
 
-#: Files that hold weights; a model directory is copied without them.
+#: Files that hold weights; a model directory is copied without them and their indices.
 WEIGHTS = (
-    ".safetensors", ".index.json", ".npz", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack",
+    ".safetensors", ".npz", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack",
     ".onnx", ".onnx_data", ".gguf", ".ot", ".tflite",
 )  # fmt: skip
 
-CONFIG = "config.json"
-QUANTIZATION = "quantization_config"
+#: Where PEFT says what an adapter is; there is no ``config.json`` beside it.
+ADAPTER = "adapter_config.json"
 
 # Parts of this many bytes may wait for their place in the file.
 _SMALL = 4096
@@ -47,6 +47,8 @@ class Target:
         Files to copy: where they go, and whence.
     config : Path or None
         The source's ``config.json``.
+    index_entries : (dict, dict)
+        What stands in the source's index besides sizes and files: in its metadata, and beside it.
     """
 
     path: Path
@@ -54,6 +56,12 @@ class Target:
     index: Path | None
     beside: dict[Path, Path]
     config: Path | None
+    index_entries: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it is the directory of an adapter of PEFT."""
+        return self.config is None and self.path / ADAPTER in self.beside
 
     @property
     def is_file(self) -> bool:
@@ -65,23 +73,35 @@ def plan_target(source: Source, path: Path) -> Target:
     """Return what a command that reads `source` writes to `path`."""
     if path.suffix in (".safetensors", ".npz"):
         return Target(path, {path: list(source.tensors)}, None, {}, None)
-    index = path / INDEX if source.file.name.endswith(".index.json") else None
-    files: dict[Path, list[str]] = {}
-    for file in source.files:
-        place = file.relative_to(source.file.parent) if index else SINGLE
-        files[path / place] = [
-            tensor.name
-            for tensor in source.tensors.values()
-            if source.file_of[next(iter(tensor.parts))] == file
-        ]
+    index = path / source.file.name if is_index(source.file.name) else None
+    places = {
+        file: path / (file.relative_to(source.file.parent) if index else _name_in(file))
+        for file in source.files
+    }
+    files: dict[Path, list[str]] = {place: [] for place in places.values()}
+    for tensor in source.tensors.values():
+        file = source.file_of[next(iter(tensor.parts))]
+        files[places[file]].append(tensor.name)
     root = source.file.parent
-    config = root / CONFIG if (root / CONFIG).is_file() else None
+    config = root / CONFIG if (root / CONFIG).exists() else None
     if config:
-        parse_object(config.read_bytes(), config, CONFIG)  # refused before anything is written
+        read_config(config)  # refused before anything is written
     beside = {}
-    if config or source.path.is_dir():
+    if config or (root / ADAPTER).is_file() or source.path.is_dir():
         beside = {path / file.relative_to(root): file for file in _beside(root)}
-    return Target(path, files, index, beside, config)
+    entries = _entries_of(source.file) if index else ({}, {})
+    return Target(path, files, index, beside, config, entries)
+
+
+def _entries_of(index: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    document = read_index_document(index)
+    others = {k: v for k, v in document.items() if k not in ("metadata", "weight_map")}
+    return {k: v for k, v in document["metadata"].items() if k != "total_size"}, others
+
+
+def _name_in(file: Path) -> str:
+    """Return the name of a single file of weights in a directory: its own, if it can be."""
+    return file.name if file.suffix == ".safetensors" else SINGLE
 
 
 def refuse_overlap(source: Source, target: Target) -> None:
@@ -167,28 +187,23 @@ def write_beside(target: Target, tensors: Mapping[Path, Mapping[str, Declaration
             for part, declared in parts.items()
         }
         weight_map = {part: file for part, (file, _) in placed.items()}
-        write_index(target.index, weight_map, sum(nbytes for _, nbytes in placed.values()))
+        total = sum(nbytes for _, nbytes in placed.values())
+        metadata, others = target.index_entries
+        write_index(target.index, weight_map, total, metadata, others=others)
     for place, file in target.beside.items():
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
 
 
 def write_config(target: Target, quantization: Mapping[str, Any] | None) -> None:
-    """Write ``config.json``: the source's, with this quantization or none."""
+    """Write ``config.json``: the source's, with this quantization or none, else as it is."""
     if target.is_file or (target.config is None and quantization is None):
         return
-    place = target.path / CONFIG
-    text = target.config.read_text(encoding="utf-8") if target.config else "{}"
-    config = json.loads(text)
-    if quantization is None and QUANTIZATION not in config:
-        content = text  # to the byte
-    else:
-        config.pop(QUANTIZATION, None)
-        if quantization is not None:
-            config[QUANTIZATION] = quantization
-        content = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    with replacing(place) as file:
-        file.write(content.encode())
+    if target.adapts:
+        return  # PEFT would take a config.json for that of a whole model
+    text = "{}" if target.config is None else read_config(target.config)
+    with replacing(target.path / CONFIG) as file:
+        file.write(with_quantization(text, quantization).encode())
 
 
 def remove_stale(target: Target) -> None:
@@ -198,11 +213,9 @@ def remove_stale(target: Target) -> None:
     """
     if target.is_file:
         return
-    stale = {target.path / SINGLE}
-    index = target.path / INDEX
-    if target.index is None and index.is_file():
-        stale |= {index, *(target.path / shard for shard in read_index(index).values())}
-    for file in stale - set(target.files):
+    written = {*target.files, target.index}
+    name = (target.index or next(iter(target.files))).name
+    for file in conventional_files(target.path, name) - written:
         file.unlink(missing_ok=True)
 
 
@@ -224,13 +237,17 @@ class _Parts(Mapping[str, NDArray]):
         self._make = make
         self._owner = {part: name for name, parts in tensors.items() for part in parts}
         self._held: dict[str, NDArray] = {}
+        self._large: dict[str, NDArray] = {}
 
     def __getitem__(self, part: str) -> NDArray:
-        if part not in self._held:
+        if part in self._held:
+            return self._held.pop(part)
+        if part not in self._large:
             # A tensor whose parts do not stand together is made again for the large ones.
-            self._held = {name: x for name, x in self._held.items() if x.nbytes <= _SMALL}
-            self._held |= self._make(self._owner[part])
-        return self._held.pop(part)
+            made = self._make(self._owner[part])
+            self._large = {name: x for name, x in made.items() if x.nbytes > _SMALL}
+            self._held |= {name: x for name, x in made.items() if name not in self._large}
+        return (self._large if part in self._large else self._held).pop(part)
 
     def __iter__(self) -> Iterator[str]:
         return (part for parts in self._tensors.values() for part in parts)
@@ -278,5 +295,6 @@ def _beside(root: Path) -> Iterator[Path]:
         if not file.is_file() or any(part.startswith(".") for part in place.parts):
             continue
         nested = file.parent != root and (file.parent / CONFIG).is_file()
-        if place != Path(CONFIG) and (nested or not file.name.endswith(WEIGHTS)):
+        weights = file.name.endswith(WEIGHTS) or is_index(file.name)
+        if place != Path(CONFIG) and (nested or not weights):
             yield file

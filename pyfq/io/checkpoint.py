@@ -1,21 +1,26 @@
 """A checkpoint, however it is stored: one file, or shards and their index."""
 
+import errno
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
+from pyfq.io.directory import find_checkpoint
 from pyfq.io.errors import FormatError, shown
+from pyfq.io.magic import HEAD, kind_of
 from pyfq.io.npz import NpzFile, open_npz
+from pyfq.io.regular import open_regular
 from pyfq.io.safetensors import SafetensorsFile, open_safetensors
-from pyfq.io.sharded import read_index
+from pyfq.io.sharded import is_index, read_index
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+# Files that are mapped at a time: each takes a file descriptor, of which a process may have 256.
+_MOST_MAPPED = 32
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> "Checkpoint":
@@ -24,9 +29,11 @@ def open_checkpoint(path: str | os.PathLike[str]) -> "Checkpoint":
     Parameters
     ----------
     path : str or os.PathLike
-        A ``.safetensors`` file, a ``.npz`` file, a ``.index.json`` of shards, or a directory that
-        holds ``model.safetensors``, else ``model.safetensors.index.json``, else exactly one
-        ``.safetensors`` file.
+        A ``.safetensors`` file, a ``.npz`` file, an ``.index.json`` of shards, or a directory. Of a
+        directory the first of these is taken: ``model.safetensors``,
+        ``diffusion_pytorch_model.safetensors``, ``adapter_model.safetensors``,
+        ``consolidated.safetensors``, each before its own ``.index.json``; else the only checkpoint
+        of another name, one file or one index. Several of those are refused.
 
     Returns
     -------
@@ -37,11 +44,12 @@ def open_checkpoint(path: str | os.PathLike[str]) -> "Checkpoint":
     Raises
     ------
     FormatError
-        A file breaks the rules of its format, is none of those above, or the index and its shards
-        disagree: a file that is missing, a tensor that its shard or the index lacks, a name in two
-        shards, a file outside the directory.
+        A file breaks the rules of its format, is none of those above or no regular file, or the
+        index and its shards disagree: a file that is missing, a tensor that its shard or the index
+        lacks, a name in two shards, a file outside the directory. The message says what a file is
+        instead, as far as its first bytes tell.
     OSError
-        A file cannot be opened.
+        A file does not exist, or cannot be opened.
 
     Examples
     --------
@@ -58,19 +66,42 @@ def open_checkpoint(path: str | os.PathLike[str]) -> "Checkpoint":
     ...         print(dict(checkpoint.shapes), checkpoint.file_of["b"].name)
     {'a': (2,), 'b': (2,)} b.safetensors
     """
-    path = _find(Path(path)) if Path(path).is_dir() else Path(path)
+    path = Path(path)
+    if not os.path.lexists(path):
+        raise FileNotFoundError(errno.ENOENT, _advice_if_missing(path), os.fspath(path))
+    if path.is_dir():
+        path = find_checkpoint(path)
     with ExitStack() as stack:
-        if path.name.endswith(".index.json"):
+        if is_index(path.name):
             files = _open_shards(path, stack)
         elif path.suffix == ".npz":
             files = [stack.enter_context(open_npz(path))]
         elif path.suffix == ".safetensors":
             files = [stack.enter_context(open_safetensors(path))]
         else:
-            raise FormatError(
-                path, "expected .safetensors, .npz, .index.json or a directory of them"
-            )
+            raise FormatError(path, _why_not(path))
         return Checkpoint(path, files, stack.pop_all())
+
+
+def _advice_if_missing(path: Path) -> str:
+    text, missing = path.as_posix(), os.strerror(errno.ENOENT)
+    if re.match(r"(https?|hf|s3|gs):/", text):
+        return f"{missing}; URLs are not read, download it first"
+    looks = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text)
+    if looks and not path.parent.exists() and path.suffix not in (".safetensors", ".npz", ".json"):
+        return (
+            f"{missing}; it looks like a Hugging Face id, download it first with "
+            f"`hf download {text} --local-dir {path.name}`"
+        )
+    return missing
+
+
+def _why_not(path: Path) -> str:
+    """Return why a file of another suffix is no checkpoint; raise OSError if there is none."""
+    with open_regular(path) as file:
+        kind = kind_of(file.read(HEAD))
+    reason = "expected .safetensors, .npz, .index.json or a directory of them"
+    return reason if kind is None else f"{reason}, got {kind}"
 
 
 class Checkpoint(Mapping[str, np.ndarray]):
@@ -90,6 +121,8 @@ class Checkpoint(Mapping[str, np.ndarray]):
         Shape of each tensor.
     metadata : dict[str, str]
         The entries of ``__metadata__`` that all files have in common.
+    metadata_of : Mapping[Path, dict[str, str]]
+        All entries of each file.
     nbytes : int
         Bytes of all tensors together.
     """
@@ -100,29 +133,47 @@ class Checkpoint(Mapping[str, np.ndarray]):
         self.path = path
         self.files = tuple(file.path for file in files)
         self.file_of = MappingProxyType({name: file.path for file in files for name in file})
-        self.dtypes = MappingProxyType({k: v for file in files for k, v in file.dtypes.items()})
-        self.shapes = MappingProxyType({k: v for file in files for k, v in file.shapes.items()})
+        self.dtypes = _joined([file.dtypes for file in files])
+        self.shapes = _joined([file.shapes for file in files])
         self.nbytes = sum(file.nbytes for file in files)
         common = [set(file.metadata.items()) for file in files]
         self.metadata = dict(sorted(set.intersection(*common))) if common else {}
-        self._holder = {name: file for file in files for name in file}
+        self.metadata_of = MappingProxyType({file.path: file.metadata for file in files})
+        self._opened = {file.path: file for file in files}
+        self._mapped: dict[Path, SafetensorsFile] = {}
         self._resources = resources
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a tensor from the file that holds it."""
-        return self._holder[name][name]
+        file = self._opened[self.file_of[name]]
+        if isinstance(file, SafetensorsFile) and file.path not in self._mapped:
+            if len(self._mapped) >= _MOST_MAPPED:
+                self._mapped.pop(next(iter(self._mapped))).unmap()
+            self._mapped[file.path] = file
+        return file[name]
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, file by file."""
-        return iter(self._holder)
+        return iter(self.file_of)
 
     def __len__(self) -> int:
         """Return the number of tensors."""
-        return len(self._holder)
+        return len(self.file_of)
 
     def __contains__(self, name: object) -> bool:
         """Tell whether a file has a tensor of that name, without reading it."""
-        return name in self._holder
+        return name in self.file_of
+
+    def unmap(self) -> None:
+        """Let go of all maps until arrays are asked for: pages that were read leave the process.
+
+        Arrays that are still in use keep theirs. A file that is not the same any more is refused
+        with `FormatError` when an array of it is asked for.
+        """
+        for file in self._opened.values():
+            if isinstance(file, SafetensorsFile):
+                file.unmap()
+        self._mapped.clear()
 
     def close(self) -> None:
         """Close all files."""
@@ -137,28 +188,19 @@ class Checkpoint(Mapping[str, np.ndarray]):
         self.close()
 
 
-def _find(directory: Path) -> Path:
-    for name in SINGLE, INDEX:
-        if (directory / name).is_file():
-            return directory / name
-    found = sorted(directory.glob("*.safetensors"))
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise FormatError(
-            directory, f"expected {SINGLE}, {INDEX} or exactly one .safetensors file, found {names}"
-        )
-    return found[0]
-
-
 def _open_shards(index: Path, stack: ExitStack) -> list[SafetensorsFile | NpzFile]:
     weight_map = read_index(index)
     files: list[SafetensorsFile | NpzFile] = []
     seen: dict[str, str] = {}
     for shard in sorted(set(weight_map.values())):
-        path = index.parent / shard
-        if not path.is_file():
-            raise FormatError(index, f"weight_map: file {shown(shard)} is missing")
-        file = stack.enter_context(open_safetensors(path))
+        try:
+            file = stack.enter_context(open_safetensors(index.parent / shard))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise FormatError(
+                index,
+                f"weight_map: file {shown(shard)} is missing: the download or copy is incomplete",
+            ) from None
+        file.unmap()  # there may be more shards than a process may open files
         files.append(file)
         for name in file:
             if name in seen:
@@ -174,3 +216,10 @@ def _open_shards(index: Path, stack: ExitStack) -> list[SafetensorsFile | NpzFil
         if seen.get(name) != shard:
             raise FormatError(index, f"weight_map: {shown(shard)} has no tensor {shown(name)}")
     return files
+
+
+def _joined(mappings: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the entries of all mappings, without a copy if there is only one."""
+    if len(mappings) == 1:
+        return mappings[0]
+    return MappingProxyType({key: value for mapping in mappings for key, value in mapping.items()})

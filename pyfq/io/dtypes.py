@@ -86,10 +86,11 @@ def nbytes_of(word: str, shape: Sequence[int]) -> int:
         if type(extent) is not int or not 0 <= extent < 2**63:  # bool is no extent
             raise ValueError(f"shape: expected integers from 0 to 2**63 - 1, got {shown(extent)}")
     bits = DTYPES[word].bits
-    # NumPy leaves zeros out of its own overflow check, so an empty tensor can be too large.
-    if math.prod(max(extent, 1) for extent in shape) * bits >= 2**63:
-        raise ValueError(f"shape: {list(shape)} of {word} overflows the size of an array")
     total = math.prod(shape) * bits
+    # NumPy leaves zeros out of its own overflow check, so an empty tensor can be too large.
+    full = total if total else math.prod(max(extent, 1) for extent in shape) * bits
+    if full >= 2**63:
+        raise ValueError(f"shape: {list(shape)} of {word} overflows the size of an array")
     if total % 8:
         raise ValueError(f"shape: {list(shape)} of {word} is {total} bits, not whole bytes")
     return total // 8

@@ -13,17 +13,21 @@ https://github.com/huggingface/safetensors and ``Metadata::validate`` of its Rus
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pyfq.io.dtypes import DTYPES, nbytes_of
 from pyfq.io.errors import FormatError, shown
+from pyfq.io.magic import HEAD, kind_of
 from pyfq.io.strict_json import parse_object
 
 MAX_HEADER = 100_000_000  # bytes of JSON; the format's own limit
 METADATA = "__metadata__"
 FIELDS = ("dtype", "shape", "data_offsets")
+_INCOMPLETE = "the download or copy is incomplete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +58,30 @@ def read_header(file: BinaryIO, path: str | os.PathLike[str]) -> Header:
         Anything the format does not allow; the message names the file and the reason.
     """
     size = os.fstat(file.fileno()).st_size
-    if size < 8:
-        raise FormatError(path, f"expected at least 8 bytes, got {size}")
-    length = int.from_bytes(file.read(8), "little")
-    if length > MAX_HEADER:
-        raise FormatError(path, f"header: expected at most {MAX_HEADER} bytes, got {length}")
+    head = file.read(HEAD)
+    length = int.from_bytes(head[:8], "little")
+    reason = _not_a_header(head, length, size)
+    if reason is not None:
+        kind = kind_of(head)
+        raise FormatError(path, reason if kind is None else f"expected safetensors, got {kind}")
     if length > size - 8:
-        raise FormatError(path, f"header: {length} bytes announced, {size - 8} bytes in the file")
+        raise FormatError(
+            path, f"header: {length} bytes announced, {size - 8} bytes in the file: {_INCOMPLETE}"
+        )
+    file.seek(8)
     raw = file.read(length)
-    if not raw.startswith(b"{"):
-        raise FormatError(path, f"header: expected '{{' as its first byte, got {raw[:1]!r}")
 
-    fields = parse_object(raw, path, "header")
-    metadata = _metadata(fields.pop(METADATA, {}), path)
+    fields = parse_object(raw, path, "header", each=_entry_if_whole)
+    metadata = _metadata(fields.pop(METADATA, None), path)
     entries = [(name, _entry(name, field, path)) for name, field in fields.items()]
     entries.sort(key=lambda item: (item[1].begin, item[1].end))
     end = _contiguous_end(entries, path)
     if end != size - 8 - length:
-        what = "truncated" if end > size - 8 - length else "trailing bytes"
+        what, why = "trailing bytes", ""
+        if end > size - 8 - length:
+            what, why = "truncated", f" ({size} of {8 + length + end} in all): {_INCOMPLETE}"
         raise FormatError(
-            path, f"{what}: header describes {end} bytes of data, file has {size - 8 - length}"
+            path, f"{what}: header describes {end} bytes of data, file has {size - 8 - length}{why}"
         )
     return Header(dict(entries), metadata, 8 + length)
 
@@ -129,6 +137,18 @@ def encode_header(tensors: Mapping[str, Entry], metadata: Mapping[str, str] | No
     return len(raw).to_bytes(8, "little") + raw
 
 
+def _not_a_header(head: bytes, length: int, size: int) -> str | None:
+    """Return why the first bytes of a file cannot begin a header, None if they can."""
+    if size < 8:
+        empty = "the file is empty: " if size == 0 else ""
+        return f"{empty}expected at least 8 bytes, got {size}"
+    if length > MAX_HEADER:
+        return f"header: expected at most {MAX_HEADER} bytes, got {length}"
+    if head[8:9] != b"{" and (size > 8 or length == 0):
+        return f"header: expected '{{' as its first byte, got {head[8:9]!r}"
+    return None
+
+
 def _check_name(name: object) -> None:
     if not isinstance(name, str):
         raise TypeError(f"tensor name: expected str, got {type(name).__name__}")
@@ -137,6 +157,8 @@ def _check_name(name: object) -> None:
 
 
 def _metadata(value: object, path: str | os.PathLike[str]) -> dict[str, str]:
+    if value is None:  # left out, or null, as some writers put it
+        return {}
     if not isinstance(value, dict):
         raise FormatError(path, f"{METADATA}: expected an object, got {shown(value)}")
     for key, text in value.items():
@@ -145,42 +167,53 @@ def _metadata(value: object, path: str | os.PathLike[str]) -> dict[str, str]:
     return value
 
 
+def _entry_if_whole(fields: dict[str, Any]) -> dict[str, Any] | Entry:
+    """Return a tensor, which takes a tenth of the memory of its JSON; anything else as it is."""
+    if len(fields) == len(FIELDS):
+        with suppress(ValueError):
+            return _checked_entry(fields)
+    return fields
+
+
 def _entry(name: str, fields: object, path: str | os.PathLike[str]) -> Entry:
-    tensor = f"tensor {shown(name)}"
+    if isinstance(fields, Entry):
+        return fields
+    try:
+        return _checked_entry(fields)
+    except ValueError as error:
+        raise FormatError(path, f"tensor {shown(name)}: {error}") from None
+
+
+def _checked_entry(fields: object) -> Entry:
     if not isinstance(fields, dict):
-        raise FormatError(path, f"{tensor}: expected an object, got {shown(fields)}")
+        raise ValueError(f"expected an object, got {shown(fields)}")
     if missing := [field for field in FIELDS if field not in fields]:
-        raise FormatError(path, f"{tensor}: missing field {missing[0]!r}")
-    if unknown := [field for field in fields if field not in FIELDS]:
-        raise FormatError(path, f"{tensor}: unknown field {shown(unknown[0])}")
+        raise ValueError(f"missing field {missing[0]!r}")
+    if len(fields) > len(FIELDS):
+        unknown = next(field for field in fields if field not in FIELDS)
+        raise ValueError(f"unknown field {shown(unknown)}")
 
     dtype, shape, offsets = (fields[field] for field in FIELDS)
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise FormatError(path, f"{tensor}: unknown dtype {shown(dtype)}")
+        raise ValueError(f"unknown dtype {shown(dtype)}")
     if not isinstance(shape, list):
-        raise FormatError(path, f"{tensor}: shape: expected a list, got {shown(shape)}")
-    try:
-        nbytes = nbytes_of(dtype, shape)
-    except ValueError as error:
-        raise FormatError(path, f"{tensor}: {error}") from None
+        raise ValueError(f"shape: expected a list, got {shown(shape)}")
+    nbytes = nbytes_of(dtype, shape)
     if (
         not isinstance(offsets, list)
         or len(offsets) != 2
         or not all(type(offset) is int and 0 <= offset < 2**63 for offset in offsets)
     ):
-        raise FormatError(
-            path,
-            f"{tensor}: data_offsets: expected two integers from 0 to 2**63 - 1, "
-            f"got {shown(offsets)}",
+        raise ValueError(
+            f"data_offsets: expected two integers from 0 to 2**63 - 1, got {shown(offsets)}"
         )
     begin, end = offsets
     if end - begin != nbytes:
-        raise FormatError(
-            path,
-            f"{tensor}: data_offsets [{begin}, {end}] hold {end - begin} bytes, "
-            f"{dtype} {shape} takes {nbytes}",
+        raise ValueError(
+            f"data_offsets [{begin}, {end}] hold {end - begin} bytes, "
+            f"{dtype} {shape} takes {nbytes}"
         )
-    return Entry(dtype, tuple(shape), begin, end)
+    return Entry(sys.intern(dtype), tuple(shape), begin, end)
 
 
 def _contiguous_end(entries: list[tuple[str, Entry]], path: str | os.PathLike[str]) -> int:

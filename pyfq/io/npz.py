@@ -22,6 +22,8 @@ import numpy as np
 from pyfq.io.atomic import replacing
 from pyfq.io.dtypes import WORDS, nbytes_of, word_of
 from pyfq.io.errors import FormatError, shown
+from pyfq.io.magic import HEAD, TORCH_ARCHIVE, kind_of
+from pyfq.io.regular import open_regular
 
 _SUFFIX = ".npy"
 _MAGIC = b"\x93NUMPY"
@@ -100,13 +102,18 @@ def open_npz(path: str | os.PathLike[str]) -> "NpzFile":
     """
     path = Path(path)
     with ExitStack() as stack:
-        file = stack.enter_context(path.open("rb"))
+        file = stack.enter_context(open_regular(path))
+        head = file.read(HEAD)
+        if head and not head.startswith(b"PK") and (kind := kind_of(head)) is not None:
+            raise FormatError(path, f"expected a zip archive of arrays, got {kind}")
         with _damage_named(path, "expected a zip archive"):
             archive = stack.enter_context(zipfile.ZipFile(file))
         size = os.fstat(file.fileno()).st_size
         members: dict[str, Member] = {}
         for info in archive.infolist():
             part = f"member {shown(info.filename)}"
+            if info.filename.endswith("/data.pkl"):
+                raise FormatError(path, f"expected arrays of NumPy, got {TORCH_ARCHIVE}")
             with _damage_named(path, part):
                 member = _read_member(archive, info, size)
             if info.filename.removesuffix(_SUFFIX) in members:

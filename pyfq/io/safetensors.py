@@ -17,6 +17,7 @@ from pyfq.io.atomic import commit, partial_path
 from pyfq.io.dtypes import DTYPES, carrier_shape, word_of
 from pyfq.io.errors import FormatError
 from pyfq.io.header import Entry, Header, encode_header, lay_out, read_header
+from pyfq.io.regular import open_regular
 
 _CHUNK = 1 << 18  # elements on their way to the file at a time, a few MB at most
 
@@ -29,7 +30,7 @@ def open_safetensors(path: str | os.PathLike[str]) -> "SafetensorsFile":
     Parameters
     ----------
     path : str or os.PathLike
-        The file. It must keep its length while arrays of it are in use.
+        The file, a regular one. It must keep its length while arrays of it are in use.
 
     Returns
     -------
@@ -43,7 +44,7 @@ def open_safetensors(path: str | os.PathLike[str]) -> "SafetensorsFile":
     ------
     FormatError
         The file is not safetensors: header, names, dtypes, shapes, offsets and length are all
-        checked; the message names the file and the reason.
+        checked; the message names the file and the reason, or what the file is instead.
     OSError
         The file cannot be opened.
 
@@ -67,9 +68,8 @@ def open_safetensors(path: str | os.PathLike[str]) -> "SafetensorsFile":
      [0. 1.]]
     """
     path = Path(path)
-    with path.open("rb") as file:
-        header = read_header(file, path)
-        return SafetensorsFile(path, header, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    with open_regular(path) as file:
+        return SafetensorsFile(path, read_header(file, path), file)
 
 
 class SafetensorsFile(Mapping[str, np.ndarray]):
@@ -89,7 +89,7 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         Bytes of all tensors together.
     """
 
-    def __init__(self, path: Path, header: Header, data: mmap.mmap) -> None:
+    def __init__(self, path: Path, header: Header, file: BinaryIO) -> None:
         tensors = header.tensors
         self.path = path
         self.dtypes = MappingProxyType({name: entry.dtype for name, entry in tensors.items()})
@@ -98,19 +98,22 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         self.nbytes = sum(entry.end - entry.begin for entry in tensors.values())
         self._tensors = tensors
         self._data_start = header.data_start
-        self._data: mmap.mmap | None = data
+        self._identity = _identity_of(file)
+        self._closed = False
+        self._data: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a tensor as a read-only view of the file."""
         entry = self._tensors[name]
-        if self._data is None:
+        if self._closed:
             raise ValueError(f"{self.path}: file is closed")
+        data = self._data if self._data is not None else self._map_again()
         carrier = DTYPES[entry.dtype].carrier
         count = (entry.end - entry.begin) // carrier.itemsize
         if count == 0:  # At the very end of the file frombuffer finds no byte to point at.
             array = np.empty(0, carrier)
         else:
-            array = np.frombuffer(self._data, carrier, count, self._data_start + entry.begin)
+            array = np.frombuffer(data, carrier, count, self._data_start + entry.begin)
         if not array.flags.aligned:  # Legal in the format, not in Fortran.
             array = array.copy()
         array.flags.writeable = False
@@ -128,9 +131,25 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         """Tell whether the file has a tensor of that name, without making its view."""
         return name in self._tensors
 
+    def unmap(self) -> None:
+        """Let go of the map until an array is asked for: its pages and its file descriptor.
+
+        Arrays that are still in use keep the old map open until they are gone. The header is not
+        read again; a file that is not the same any more is refused with `FormatError`.
+        """
+        self._data = None
+
     def close(self) -> None:
         """Let go of the map. Arrays that are still in use keep it open until they are gone."""
+        self._closed = True
         self._data = None
+
+    def _map_again(self) -> mmap.mmap:
+        with open_regular(self.path) as file:
+            if _identity_of(file) != self._identity:
+                raise FormatError(self.path, "the file has changed since it was opened")
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return self._data
 
     def __enter__(self) -> Self:
         """Return the file itself."""
@@ -139,6 +158,11 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
     def __exit__(self, *_: object) -> None:
         """Close the file."""
         self.close()
+
+
+def _identity_of(file: BinaryIO) -> tuple[int, ...]:
+    stat = os.fstat(file.fileno())
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def aligned_order(
@@ -281,7 +305,8 @@ class SafetensorsWriter:
             raise ValueError(f"{self.path}: writer is closed")
         if not isinstance(array, np.ndarray):
             raise TypeError(f"array: expected numpy.ndarray, got {type(array).__name__}")
-        expected = self._tensors[self._completed] if self.remaining else None
+        left = self._completed < len(self._tensors)
+        expected = self._tensors[self._completed] if left else None
         if expected is None or name != expected[0]:
             raise ValueError(f"name: expected {expected and expected[0]!r}, got {name!r}")
         entry = expected[1]

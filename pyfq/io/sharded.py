@@ -11,11 +11,15 @@ It is what ``save_pretrained`` of Hugging Face transformers writes as
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from pyfq.io.atomic import replacing
 from pyfq.io.errors import FormatError, shown
+from pyfq.io.magic import HEAD, kind_of
+from pyfq.io.regular import read_regular
 from pyfq.io.strict_json import parse_object
 
 
@@ -49,8 +53,40 @@ def read_index(path: str | os.PathLike[str]) -> dict[str, str]:
     ...     read_index(path)
     {'w': 'model-00001-of-00001.safetensors'}
     """
+    return read_index_document(path)["weight_map"]
+
+
+def is_index(name: str) -> bool:
+    """Tell whether a file of this name is the index of shards, of a variant such as fp16, too.
+
+    Examples
+    --------
+    >>> is_index("model.safetensors.index.json"), is_index("model.safetensors.index.fp16.json")
+    (True, True)
+    """
+    return re.search(r"\.index(\.[\w-]+)?\.json$", name) is not None
+
+
+def read_index_document(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return all of an index: ``weight_map``, checked, ``metadata``, and what else stands in it.
+
+    Raises
+    ------
+    FormatError
+        As `read_index`, or the metadata is not an object.
+    OSError
+        The index cannot be read.
+    """
     path = Path(path)
-    index = parse_object(path.read_bytes(), path, "index")
+    raw = read_regular(path)
+    kind = None if raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else kind_of(raw[:HEAD])
+    if kind is not None:
+        raise FormatError(path, f"index: expected a JSON object, got {kind}")
+    index = parse_object(raw, path, "index", lenient=True)
+    if index.get("metadata") is None:
+        index["metadata"] = {}
+    if not isinstance(index["metadata"], dict):
+        raise FormatError(path, f"metadata: expected an object, got {shown(index['metadata'])}")
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict):
         raise FormatError(path, f"weight_map: expected an object, got {shown(weight_map)}")
@@ -61,7 +97,7 @@ def read_index(path: str | os.PathLike[str]) -> dict[str, str]:
             raise FormatError(
                 path, f"weight_map: {shown(name)}: {shown(file)} is outside the index's directory"
             )
-    return weight_map
+    return index
 
 
 def write_index(
@@ -69,6 +105,8 @@ def write_index(
     weight_map: Mapping[str, str],
     total_size: int,
     metadata: Mapping[str, object] | None = None,
+    *,
+    others: Mapping[str, object] | None = None,
 ) -> None:
     """Write the index of a sharded checkpoint, atomically; the shards should be there already.
 
@@ -81,14 +119,17 @@ def write_index(
     total_size : int
         Bytes of all tensors together, headers not counted.
     metadata : Mapping[str, object], optional
-        Further entries of the index's metadata, as JSON can hold them.
+        Further entries of the index's metadata, as Python's json can hold them.
+    others : Mapping[str, object], optional
+        Further entries of the index itself.
 
     Raises
     ------
     TypeError
         A weight map that is not text to text, metadata that JSON cannot hold.
     ValueError
-        A file outside the directory, a negative total, metadata with a ``total_size`` of its own.
+        A file outside the directory, a negative total, metadata with a ``total_size`` of its own,
+        others with a ``metadata`` or ``weight_map`` of their own.
 
     Examples
     --------
@@ -117,11 +158,14 @@ def write_index(
         raise ValueError(f"total_size: expected at least 0, got {total_size}")
     if metadata is not None and "total_size" in metadata:
         raise ValueError("metadata: total_size is an argument of its own")
+    if others is not None and others.keys() & {"metadata", "weight_map"}:
+        raise ValueError("others: metadata and weight_map are arguments of their own")
     index = {
+        **(others or {}),
         "metadata": {"total_size": total_size, **(metadata or {})},
         "weight_map": dict(weight_map),
     }
-    text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     with replacing(Path(path)) as target:
         target.write(text.encode("utf-8"))
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pyfq.io.dtypes import nbytes_of
+from pyfq.io.errors import shown
 from pyfq.recipes import forms, layout
 from pyfq.recipes.compress import TensorPlan
 from pyfq.recipes.parse import parse_methods
@@ -59,9 +60,17 @@ def read_manifest(text: str) -> dict[str, TensorPlan]:
     where = f"entry {KEY!r}"
     try:
         tensors = json.loads(text)["tensors"].items()
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise ValueError(f"{where}: expected JSON with tensors") from e
-    return {name: _read_tensor(name, entry, f"{where}: {name!r}") for name, entry in tensors}
+    read = {}
+    for name, entry in tensors:
+        its_place = f"{where}: {shown(name)}"
+        try:
+            read[name] = _read_tensor(name, entry, its_place)
+        except (TypeError, ValueError) as e:
+            said = str(e)
+            raise ValueError(said if said.startswith(its_place) else f"{its_place}: {said}") from e
+    return read
 
 
 def _read_tensor(name: str, entry: Any, where: str) -> TensorPlan:

@@ -7,10 +7,10 @@ rule matches, is copied.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from pyfq._check import as_choice, as_count, as_number
+from pyfq.recipes.globs import fnmatchcase
 from pyfq.recipes.methods import (
     BUDGET,
     Factorize,
@@ -305,6 +305,9 @@ class Recipe:
 
     rules: tuple[Rule, ...]
     budget: Budget | None = None
+    _found: dict[tuple[str, str, tuple[int, ...]], int | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         """Refuse a budget for nothing, or bits from none."""
@@ -327,8 +330,12 @@ class Recipe:
 
     def number_for(self, name: str, word: str, shape: Sequence[int]) -> int | None:
         """Return the number, from 1, of the rule that decides, None if none matches."""
-        numbered = enumerate(self.rules, 1)
-        return next((i for i, rule in numbered if rule.matches(name, word, shape)), None)
+        key = name, word, tuple(shape)
+        if key not in self._found:  # asked for by each pass over the tensors
+            numbered = enumerate(self.rules, 1)
+            matching = (i for i, rule in numbered if rule.matches(name, word, shape))
+            self._found[key] = next(matching, None)
+        return self._found[key]
 
     def rule_for(self, name: str, word: str, shape: Sequence[int]) -> Rule | None:
         """Return the rule that decides, with its rows; None if none matches."""

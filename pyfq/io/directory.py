@@ -1,0 +1,121 @@
+"""Which checkpoint a directory holds: the names that libraries give their weights."""
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from pyfq.io.errors import FormatError, shown
+from pyfq.io.sharded import is_index, read_index
+
+#: Names of weights by convention, the first that is there is taken, each before its own index:
+#: transformers and sentence-transformers; diffusers; PEFT; Mistral.
+CONVENTIONS = (
+    "model.safetensors",
+    "diffusion_pytorch_model.safetensors",
+    "adapter_model.safetensors",
+    "consolidated.safetensors",
+)
+
+SINGLE = CONVENTIONS[0]
+INDEX = f"{SINGLE}.index.json"
+
+# Weights that are not read, and what to do with them.
+_OTHERS = {
+    (".bin", ".pt", ".pth", ".ckpt"): (
+        "PyTorch: open them with PyTorch and save them with safetensors.torch.save_file, or with "
+        "save_pretrained(..., safe_serialization=True) of transformers"
+    ),
+    (".gguf",): "llama.cpp: compress the checkpoint that it was made from",
+    (".h5", ".hdf5", ".keras"): "Keras: save the arrays with numpy.savez",
+    (".msgpack",): "Flax: save the arrays with safetensors.flax.save_file",
+    (".onnx",): "ONNX: `pyfq distill` and `pyfq predict` read a network of dense layers",
+    (".npz",): "NumPy: name the file itself",
+}
+
+_SHARD = re.compile(r"[-_]\d{5,}[-_]of[-_]\d{5,}")
+
+
+def find_checkpoint(directory: Path) -> Path:
+    """Return the file or index of the checkpoint in a directory.
+
+    Parameters
+    ----------
+    directory : Path
+        The directory.
+
+    Raises
+    ------
+    FormatError
+        There is none, or several of which none has a name of `CONVENTIONS`; the message lists what
+        there is and says what to do.
+    OSError
+        The directory cannot be read.
+    """
+    entries = sorted(entry.name for entry in os.scandir(directory) if not entry.is_dir())
+    present = set(entries)
+    for name in CONVENTIONS:
+        for candidate in (name, f"{name}.index.json"):
+            if candidate in present:
+                return directory / candidate
+    indices = [name for name in entries if is_index(name) and ".safetensors" in name]
+    weights = [name for name in entries if name.endswith(".safetensors")]
+    if indices:
+        shards = {shard for index in indices for shard in read_index(directory / index).values()}
+        weights = [name for name in weights if name not in shards]
+    found = indices + weights
+    if len(found) == 1 and (indices or not _SHARD.search(found[0])):
+        return directory / found[0]
+    raise FormatError(directory, _why_none(directory, found, entries))
+
+
+def conventional_files(directory: Path, name: str) -> set[Path]:
+    """Return the files that a reader of a directory could take for the checkpoint of that name.
+
+    Parameters
+    ----------
+    directory : Path
+        The directory.
+    name : str
+        The name of a file of weights or of an index.
+
+    Returns
+    -------
+    set of Path
+        Files of that name and of `CONVENTIONS`, their indices, and the shards that those name, as
+        far as they are there. Of a damaged index the shards are not known.
+    """
+    single = re.sub(r"\.index(\.[\w-]+)?\.json$", "", name)
+    files = set()
+    for weights in {*CONVENTIONS, single}:
+        index = directory / f"{weights}.index.json"
+        if index.is_file():
+            files.add(index)
+            with suppress(FormatError):
+                files |= {directory / shard for shard in read_index(index).values()}
+        files.add(directory / weights)
+    return {file for file in files if file.is_file() or file.is_symlink()}
+
+
+def _why_none(directory: Path, found: list[str], entries: list[str]) -> str:
+    expected = f"expected {SINGLE}, {INDEX} or exactly one .safetensors file, found "
+    if found and all(_SHARD.search(name) for name in found):
+        return f"{expected}{_listed(found)}: shards without their index, which is to be fetched too"
+    if found:
+        return f"{expected}{_listed(found)}: name the one that is meant"
+    if "model_index.json" in entries:
+        parts = [path.parent.name for path in sorted(directory.glob("*/*.safetensors"))]
+        listed = _listed(list(dict.fromkeys(parts))) if parts else "none has weights yet"
+        return f"{expected}a pipeline of diffusers: name one of its directories ({listed})"
+    if (directory / "snapshots").is_dir():
+        return f"{expected}the cache of a hub: name a directory in {directory / 'snapshots'}"
+    for suffixes, advice in _OTHERS.items():
+        if others := [name for name in entries if name.endswith(suffixes)]:
+            return f"{expected}{_listed(others)}, which are weights of {advice}"
+    below = sorted({path.parent.name for path in directory.glob("*/*.safetensors")})
+    return f"{expected}none" + (f" but in {_listed(below)}: name that directory" if below else "")
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    text = ", ".join(name if name.isprintable() else shown(name) for name in names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
