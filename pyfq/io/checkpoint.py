@@ -13,6 +13,7 @@ from pyfq.io.errors import FormatError, shown
 from pyfq.io.npz import NpzFile, open_npz
 from pyfq.io.safetensors import SafetensorsFile, open_safetensors
 from pyfq.io.sharded import read_index
+from pyfq.io.staging import settle
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -58,6 +59,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> "Checkpoint":
     ...         print(dict(checkpoint.shapes), checkpoint.file_of["b"].name)
     {'a': (2,), 'b': (2,)} b.safetensors
     """
+    settle(Path(path))
     path = _find(Path(path)) if Path(path).is_dir() else Path(path)
     with ExitStack() as stack:
         if path.name.endswith(".index.json"):
