@@ -20,6 +20,7 @@ from pyfq.cli.report import (
     planned_row,
     refuse_figure,
     refuse_missing_directory,
+    refuse_taken,
     rows_text,
     write_json,
 )
@@ -185,6 +186,8 @@ def run(args: argparse.Namespace) -> int:
     if args.threads is not None:
         use_threads(args.threads)
     source = Source(args.source)
+    reports = {"--json": args.json, "--plot": args.plot}
+    refuse_taken(reports, [args.source, source.file, *source.files], args.output)
     _refuse_compressed(source)
     # What needs no data is planned before any is read: a refusal should not wait for it.
     open_ones = undecided(source.words, source.shapes, recipe)
@@ -208,6 +211,8 @@ def run(args: argparse.Namespace) -> int:
     rows, decided, is_new = _write(args, source, target, recipe, open_ones)
     document = document_of(args, source, target, recipe, decided, rows)
     if not is_new:
+        if args.plot is not None:
+            print("pyfq compress: the errors that --plot draws are not known", file=sys.stderr)
         _tell(args, document, f"{target.path}: complete already")
         return 0
     written = sum(file.stat().st_size for file in target.files)

@@ -30,7 +30,7 @@ from pyfq import (
     train,
 )
 from pyfq.cli import SubParsers
-from pyfq.cli.report import write_json
+from pyfq.cli.report import write_figure, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         note = NOTE.format(threads=pyfq.get_num_threads())
         print(f"{as_table(rows)}\n\n{note}")
     figure = args.out / "demo.png"
-    draw(rows, answers, digits).savefig(figure)
+    write_figure(draw(rows, answers, digits), figure)
     if args.json is not None:
         report = {
             "pyfq": pyfq.__version__,

@@ -20,10 +20,11 @@ from pyfq.cli.data import (
     as_floats,
     as_labels,
     as_values,
+    files_of,
     read_network,
     read_samples,
 )
-from pyfq.cli.report import FIGURES, refuse_figure, refuse_missing_directory
+from pyfq.cli.report import FIGURES, refuse_figure, refuse_missing_directory, refuse_taken
 from pyfq.cli.target import refuse_existing_file
 from pyfq.distill import outputs_of
 from pyfq.train import Optimizer, Options
@@ -204,6 +205,11 @@ def options_of(args: argparse.Namespace, loss: str | None) -> Options:
     refuse_existing_file(args.output, force=args.force)
     refuse_missing_directory("--json", args.json)
     refuse_figure(args.plot)
+    words = [word for word in (args.data, args.validation) if word is not None]
+    read = [file for word in words for file in files_of(word)]
+    networks = (getattr(args, name, None) for name in ("network", "teacher", "student"))
+    read += [Path(name) for name in networks if name is not None]
+    refuse_taken({"--json": args.json, "--plot": args.plot}, read, args.output)
     if args.threads is not None:
         use_threads(args.threads)
     split = args.validation_split

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyfq.cli import SubParsers
-from pyfq.cli.report import bytes_text, planned_row, table_text, write_json
+from pyfq.cli.report import bytes_text, planned_row, refuse_taken, table_text, write_json
 from pyfq.cli.source import Source
 
 EPILOG = """\
@@ -43,6 +43,7 @@ def add_parser(subparsers: SubParsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Inspect."""
     source = Source(args.source)
+    refuse_taken({"--json": args.json}, [args.source, source.file, *source.files])
     rows = []
     for tensor in source.tensors.values():
         row = planned_row(tensor)

@@ -2,9 +2,10 @@
 
 import json
 import math
+import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ import numpy as np
 import pyfq
 from pyfq import plot
 from pyfq.cli import UsageError
+from pyfq.io import disk
 from pyfq.io.atomic import replacing
+from pyfq.io.staging import places_of
 from pyfq.recipes.compress import Compressed, TensorPlan
 
 if TYPE_CHECKING:
@@ -130,6 +133,34 @@ def refuse_missing_directory(option: str, path: str | Path | None) -> None:
         raise UsageError(f"{option}: {Path(path).parent} is not a directory")
 
 
+def refuse_taken(
+    options: Mapping[str, str | Path | None], read: Iterable[Path], written: Path | None = None
+) -> None:
+    """Raise UsageError if a report would be written over, or into, what a command reads or writes.
+
+    Parameters
+    ----------
+    options : mapping of str to str, Path or None
+        The options that name reports, and the files; ``-`` is stdout.
+    read : iterable of Path
+        Files and directories that are read.
+    written : Path, optional
+        What the command writes besides: a file or a directory.
+    """
+    taken = {Path(os.path.realpath(path)): f"{path}, which is read" for path in read}
+    if written is not None:
+        taken[Path(os.path.realpath(written))] = f"{written}, which is written"
+        taken |= {place: f"{place}, where {written} is written" for place in places_of(written)}
+    for option, path in options.items():
+        if path in (None, "-"):
+            continue
+        real = Path(os.path.realpath(path))
+        for other, what in taken.items():
+            if real.is_relative_to(other):
+                raise UsageError(f"{option}: {path} is {'' if real == other else 'in '}{what}")
+        taken[real] = f"{path}, which {option} names"
+
+
 def refuse_figure(path: Path | None) -> None:
     """Refuse a figure that could not be written: better before the work than after it."""
     if path is None:
@@ -154,8 +185,17 @@ def write_json(document: Mapping[str, Any], path: str) -> None:
     text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if path == "-":
         sys.stdout.write(text)
-    else:
-        Path(path).write_text(text, encoding="utf-8")
+    elif _is_replaced(Path(path)):
+        with replacing(Path(path)) as file:
+            file.write(text.encode())
+    else:  # a device, a pipe, or a link to one, as /dev/stdout
+        with disk.naming(path), Path(path).open("w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _is_replaced(path: Path) -> bool:
+    """Return whether a file takes the place of what is there, rather than be written into it."""
+    return not path.is_symlink() and (path.is_file() or not path.exists())
 
 
 def _finite(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """The checkpoint that a command writes: which files, what lies beside them, and what is refused."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pyfq.io import FormatError, read_index
 from pyfq.io.checkpoint import INDEX, SINGLE
 from pyfq.io.dtypes import nbytes_of
 from pyfq.io.sharded import index_content
-from pyfq.io.staging import INSIDE, PARTIAL
+from pyfq.io.staging import INSIDE, places_of
 from pyfq.io.strict_json import parse_object
 from pyfq.recipes.layout import Declaration
 from pyfq.recipes.manifest import KEY
@@ -107,7 +106,7 @@ def refuse_overlap(source: Source, target: Target) -> None:
     for file in (*target.files, target.index):
         if file is not None and file.resolve() in read:
             raise ValueError(f"{file} is the source itself: choose another destination")
-    for staging in staging_places(target.path):
+    for staging in places_of(target.path):
         if any(file.is_relative_to(staging) for file in read):
             raise ValueError(
                 f"{source.path} leads into {staging}, which is for writing {target.path}: choose "
@@ -118,12 +117,6 @@ def refuse_overlap(source: Source, target: Target) -> None:
         raise ValueError(
             f"{target.path} is inside the model's directory {root}: choose a destination outside"
         )
-
-
-def staging_places(path: Path) -> tuple[Path, Path]:
-    """Return the directories in which a target may be written, links followed."""
-    path = Path(os.path.realpath(path))
-    return path.with_name(path.name + PARTIAL), path / INSIDE
 
 
 def refuse_existing(target: Target, *, force: bool) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pyfq.cli.journal import Journal, resumed
 from pyfq.cli.signals import interrupting
 from pyfq.cli.source import Source, as_array
 from pyfq.cli.target import Contents, Parts, Target, refuse_bits, refuse_existing, stale_files
-from pyfq.io import FormatError, disk, open_checkpoint
+from pyfq.io import Checkpoint, FormatError, disk, open_checkpoint
 from pyfq.io.atomic import DiskFile, buffered
 from pyfq.io.npz import write_archive
 from pyfq.io.safetensors_writer import TensorStream
@@ -164,20 +164,20 @@ def is_complete(
         return False
     if not all(_holds(target.root / name, content) for name, content in contents.items()):
         return False
-    owner = {name: file for file, its_tensors in tensors.items() for name in its_tensors}
-    with suppress(FormatError, OSError):
+    with suppress(FormatError, OSError), ExitStack() as stack:
+        files = {file: stack.enter_context(open_checkpoint(file)) for file in tensors}
         for file, its_tensors in tensors.items():
-            if not _is_declared(file, its_tensors, metadata[file]):
+            if not _is_declared(files[file], its_tensors, metadata[file]):
                 return False
+        owner = {name: files[file] for file, its_tensors in tensors.items() for name in its_tensors}
         seen = 0
         for name in sorted(owner, key=lambda name: sizes[name]):
+            for part, array in make(name).items():
+                if owner[name][part].tobytes() != array.tobytes():
+                    return False
             seen += sizes[name]
-            if seen > _SAMPLE and seen != sizes[name]:
+            if seen > _SAMPLE:
                 break
-            with open_checkpoint(owner[name]) as checkpoint:
-                for part, array in make(name).items():
-                    if checkpoint[part].tobytes() != array.tobytes():
-                        return False
         return True
     return False
 
@@ -257,20 +257,17 @@ def _holds(file: Path, content: bytes | Path) -> bool:
 
 
 def _is_declared(
-    file: Path, tensors: Mapping[str, Declaration], metadata: Mapping[str, str]
+    checkpoint: Checkpoint, tensors: Mapping[str, Declaration], metadata: Mapping[str, str]
 ) -> bool:
     declared: Declaration = {}
     for parts in tensors.values():
         declared |= parts
-    with open_checkpoint(file) as checkpoint:
-        shapes, words = dict(checkpoint.shapes), dict(checkpoint.dtypes)
-        if file.suffix == ".npz" and KEY in metadata:
-            if words.pop(KEY, None) != "U8" or shapes.pop(KEY, None) is None:
-                return False
-            if checkpoint[KEY].tobytes() != as_array(metadata[KEY]).tobytes():
-                return False
-        elif file.suffix != ".npz" and checkpoint.metadata != dict(metadata):
+    if checkpoint.path.suffix == ".npz" and KEY in metadata:
+        manifest = as_array(metadata[KEY])
+        declared[KEY] = ("U8", manifest.shape)
+        if KEY not in checkpoint or checkpoint[KEY].tobytes() != manifest.tobytes():
             return False
-    return {name: (word, shapes[name]) for name, word in words.items()} == {
-        name: (word, tuple(shape)) for name, (word, shape) in declared.items()
-    }
+    elif checkpoint.metadata != dict(metadata):
+        return False
+    found = {name: (word, checkpoint.shapes[name]) for name, word in checkpoint.dtypes.items()}
+    return found == {name: (word, tuple(shape)) for name, (word, shape) in declared.items()}

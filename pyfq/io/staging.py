@@ -88,6 +88,12 @@ class Staging:
         return self.target.parent if self.is_file else self.target
 
 
+def places_of(path: Path) -> tuple[Path, Path]:
+    """Return the directories in which a target may be written: beside it, and inside."""
+    target = Path(os.path.realpath(path))
+    return target.with_name(target.name + PARTIAL), target / INSIDE
+
+
 @contextmanager
 def staged(asked: Path, *, is_file: bool, break_lock: bool = False) -> Iterator[Staging]:
     """Lock the staging directory of a target for the length of a block.
@@ -259,7 +265,7 @@ def _acquire(target: Path, *, break_lock: bool) -> tuple[Path, Path]:
 
 def _find(target: Path) -> Path:
     """Return the staging directory that is there, or where it is to be."""
-    beside, inside = target.with_name(target.name + PARTIAL), target / INSIDE
+    beside, inside = places_of(target)
     if os.path.lexists(inside):
         return inside
     if os.path.lexists(beside) or not target.is_dir():
@@ -477,7 +483,7 @@ def _identity(path: Path) -> list[int]:
 
 def _is_torn(root: Path) -> bool:
     """Return whether some files of a directory have taken their places and others have not."""
-    for directory in (root.with_name(root.name + PARTIAL), root / INSIDE):
+    for directory in places_of(root):
         record = _read_record(directory)
         if record is not None and record["way"] == "files" and not record["is_file"]:
             waiting = [os.path.lexists(directory / "new" / name) for name in record["files"]]
