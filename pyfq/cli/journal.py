@@ -21,6 +21,8 @@ class Journal:
 
     Attributes
     ----------
+    replaces : bool
+        Whether the run may replace what is at its target.
     rows : dict of str to dict
         The report of each tensor that was begun.
     findings : dict of str to dict
@@ -29,7 +31,10 @@ class Journal:
         The checksums of the leading tensors of each file.
     """
 
-    def __init__(self, staging: Staging, settings: dict[str, Any], size: int | None) -> None:
+    def __init__(
+        self, staging: Staging, settings: dict[str, Any], size: int | None, *, replaces: bool
+    ) -> None:
+        self.replaces = replaces
         self.rows: dict[str, dict[str, Any]] = {}
         self.findings: dict[str, dict[str, Any]] = {}
         self.written: dict[str, list[int]] = {}
@@ -38,7 +43,7 @@ class Journal:
         self._bytes = 0
         self._flushed = time.monotonic()
         if size is None:
-            self._writer.add({"settings": settings})
+            self._writer.add({"settings": settings, "replaces": replaces})
             self._writer.flush()
 
     def add_row(self, row: dict[str, Any]) -> None:
@@ -101,7 +106,7 @@ def resumed(staging: Staging, settings: dict[str, Any]) -> Journal | None:
             f"(was {_brief(begun.get(changed[0]))}, is {_brief(settings[changed[0]])}); "
             "--force begins anew"
         )
-    journal = Journal(staging, settings, size)
+    journal = Journal(staging, settings, size, replaces=entries[0]["replaces"])
     for entry in entries[1:]:
         if "row" in entry:
             journal.rows[entry["row"]["name"]] = entry["row"]

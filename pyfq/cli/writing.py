@@ -200,8 +200,8 @@ def _journal_of(
             f"{target.path}: an interrupted run: --resume goes on with it, --force begins anew"
         )
     if is_interrupted(staging) and args.resume:
-        refuse_existing(target, force=True)
         journal = resumed(staging, settings)
+        refuse_existing(target, force=journal is not None and journal.replaces)
         if journal is not None:
             return journal
         print(
@@ -212,7 +212,7 @@ def _journal_of(
         refuse_existing(target, force=args.force)
     with disk.naming(staging.asked):
         discard(staging)
-    return Journal(staging, settings, None)
+    return Journal(staging, settings, None, replaces=args.force)
 
 
 def _opened(staging: Staging, name: Path) -> DiskFile:

@@ -13,10 +13,11 @@ from pyfq.io.errors import FormatError, shown
 from pyfq.io.npz import NpzFile, open_npz
 from pyfq.io.safetensors import SafetensorsFile, open_safetensors
 from pyfq.io.sharded import read_index
-from pyfq.io.staging import settle
+from pyfq.io.staging import is_settled, settle
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_TRIES = 10
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> "Checkpoint":
@@ -59,8 +60,23 @@ def open_checkpoint(path: str | os.PathLike[str]) -> "Checkpoint":
     ...         print(dict(checkpoint.shapes), checkpoint.file_of["b"].name)
     {'a': (2,), 'b': (2,)} b.safetensors
     """
-    settle(Path(path))
-    path = _find(Path(path)) if Path(path).is_dir() else Path(path)
+    for _ in range(_TRIES):
+        settle(Path(path))
+        before = _identity(Path(path))
+        try:
+            checkpoint = _open(Path(path))
+        except (FormatError, OSError):
+            if before == _identity(Path(path)):
+                raise
+            continue  # replaced while it was opened
+        if before == _identity(Path(path)) and (len(checkpoint.files) < 2 or is_settled(path)):
+            return checkpoint
+        checkpoint.close()
+    raise FormatError(path, "it is replaced again and again")
+
+
+def _open(path: Path) -> "Checkpoint":
+    path = _find(path) if path.is_dir() else path
     with ExitStack() as stack:
         if path.name.endswith(".index.json"):
             files = _open_shards(path, stack)
@@ -137,6 +153,15 @@ class Checkpoint(Mapping[str, np.ndarray]):
     def __exit__(self, *_: object) -> None:
         """Close all files."""
         self.close()
+
+
+def _identity(path: Path) -> list[tuple[int, int]] | None:
+    """Return what tells a file or a directory and what it leads to from those that replace them."""
+    try:
+        places = (path, _find(path)) if path.is_dir() else (path,)
+        return [(found.st_dev, found.st_ino) for found in map(Path.stat, places)]
+    except (FormatError, OSError):
+        return None
 
 
 def _find(directory: Path) -> Path:

@@ -245,6 +245,12 @@ def settle(path: Path) -> None:
                 ) from e
 
 
+def is_settled(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file or directory is old or new: see `settle`."""
+    target = Path(os.path.realpath(path))
+    return not any(_is_torn(root) for root in (target, target.parent))
+
+
 def _acquire(target: Path, *, break_lock: bool) -> tuple[Path, Path]:
     """Make the staging directory if it is missing, and take its lock."""
     for _ in range(_TRIES):
