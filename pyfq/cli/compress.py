@@ -127,7 +127,8 @@ files:
   model.safetensors in it (shards stay shards), and tokenizer, config and other small files of a
   model directory are copied beside them. Quantized tensors are written as compressed-tensors does
   where it can express them, else in pyfq's extension of it; pyfq inspect shows which, pyfq
-  decompress reads both. What was interrupted goes on with --resume (an npz file begins anew).
+  decompress reads both. Everything takes its place at once, when it is complete; until then it is
+  in DST.partial. What was interrupted goes on with --resume (an npz file begins anew).
 """
 
 

@@ -27,7 +27,8 @@ from pyfq.recipes.layout import Declaration
 
 EPILOG = """\
 The values are those that pyfq compress --dense writes, to the bit. What pruning and rounding took
-is gone; names, dtypes, shapes and the files beside the weights are as they were.
+is gone; names, dtypes, shapes and the files beside the weights are as they were. Everything takes
+its place at once, when it is complete; what was interrupted goes on with --resume.
 
 examples:
   pyfq decompress small -o dense

@@ -80,13 +80,11 @@ class TensorStream:
         """Go on behind the complete tensors of the file, see `SafetensorsWriter`; cut the rest."""
         fd = self._file.fileno()
         size = os.fstat(fd).st_size
-        if size < len(self._header):  # the process died before there was anything
-            whole = 0
-        elif os.pread(fd, len(self._header), 0) != self._header:
+        if not self._header.startswith(os.pread(fd, len(self._header), 0)):
             raise FormatError(self.path, "resume: the header differs from what is declared now")
-        else:
-            ends = (len(self._header) + entry.end for _, entry in self._tensors)
-            whole = sum(end <= size for end in ends)
+        ends = (len(self._header) + entry.end for _, entry in self._tensors)
+        # Shorter than its header: the process died before there was anything.
+        whole = sum(end <= size for end in ends) if size >= len(self._header) else 0
         if completed is not None and completed > whole:
             raise FormatError(
                 self.path, f"resume: expected {completed} complete tensors, got {whole}"
