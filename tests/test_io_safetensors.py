@@ -479,7 +479,7 @@ def test_writer_leaves_the_target_alone_until_it_is_complete(tmp_path, before):
         path.write_bytes(before)
     with pytest.raises(KeyboardInterrupt), SafetensorsWriter(path, DECLARATION) as writer:
         writer.write("a", THREE["a"][2])
-        partial = tmp_path / "w.safetensors.partial"
+        (partial,) = tmp_path.glob("w.safetensors.*.partial")
         assert partial.read_bytes().endswith(THREE["a"][2].tobytes())  # not in a buffer any more
         raise KeyboardInterrupt
     assert [file.read_bytes() for file in tmp_path.iterdir()] == ([before] if before else [])
@@ -508,7 +508,7 @@ def test_resumed_file_is_the_same_to_the_byte(path, written, told, torn):
     write(path, THREE, METADATA)
     whole = path.read_bytes()
     path.unlink()
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + ".partial") / "new" / path.name
     with (
         pytest.raises(RuntimeError),
         SafetensorsWriter(path, DECLARATION, METADATA, keep_partial=True) as writer,
@@ -522,7 +522,7 @@ def test_resumed_file_is_the_same_to_the_byte(path, written, told, torn):
         file.write(torn)  # of a tensor that the crash cut short
     write(path, THREE, METADATA, resume=True, completed=min(told, written))
     assert path.read_bytes() == whole
-    assert not partial.exists()
+    assert not partial.parent.parent.exists()
 
 
 def test_resume_finds_the_complete_tensors(tmp_path):
@@ -531,8 +531,10 @@ def test_resume_finds_the_complete_tensors(tmp_path):
     whole = path.read_bytes()
     ends = [len(whole) - 20, len(whole) - 4, len(whole)]
     path.unlink()
-    for size in range(len(whole) - 23, len(whole) + 1):
-        (tmp_path / "w.safetensors.partial").write_bytes(whole[:size])
+    for size in range(len(whole) + 1):  # a file shorter than its header has no tensor
+        partial = tmp_path / "w.safetensors.partial" / "new" / "w.safetensors"
+        partial.parent.mkdir(parents=True)
+        partial.write_bytes(whole[:size])
         with SafetensorsWriter(path, DECLARATION, resume=True) as writer:
             assert writer.completed == sum(end <= size for end in ends)
             for name in writer.remaining:
@@ -556,12 +558,15 @@ def test_resume_refuses_another_declaration_and_missing_data(tmp_path):
     ):
         writer.write("a", THREE["a"][2])
         raise RuntimeError
-    before = (tmp_path / "w.safetensors.partial").read_bytes()
-    with pytest.raises(FormatError, match=r"partial: resume: the header differs"):
-        SafetensorsWriter(path, DECLARATION, METADATA, resume=True)
-    with pytest.raises(FormatError, match=r"partial: resume: expected 2 complete tensors, got 1"):
+    partial = tmp_path / "w.safetensors.partial" / "new" / "w.safetensors"
+    before = partial.read_bytes()
+    with pytest.raises(FormatError, match=r"w.safetensors: resume: the header differs"):
+        SafetensorsWriter(path, DECLARATION, METADATA, resume=True, keep_partial=True)
+    with pytest.raises(
+        FormatError, match=r"w.safetensors: resume: expected 2 complete tensors, got 1"
+    ):
         SafetensorsWriter(path, DECLARATION, resume=True, completed=2)
-    assert (tmp_path / "w.safetensors.partial").read_bytes() == before
+    assert partial.read_bytes() == before
     with pytest.raises(ValueError, match="completed: expected 0 to 3 together with resume, got 4"):
         SafetensorsWriter(path, DECLARATION, resume=True, completed=4)
     with pytest.raises(ValueError, match="together with resume"):

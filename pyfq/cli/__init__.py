@@ -22,7 +22,8 @@ from collections.abc import Sequence
 
 from pyfq import FqError, __version__, set_num_threads
 from pyfq.cli.parser import Parser, suggestion
-from pyfq.cli.streams import one_line, outputs_of_a_command, printable
+from pyfq.cli.streams import one_line, outputs_of_a_command
+from pyfq.io.errors import printable
 
 SubParsers = argparse._SubParsersAction
 

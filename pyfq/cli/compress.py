@@ -25,21 +25,23 @@ from pyfq.cli.report import (
     planned_row,
     refuse_figure,
     refuse_missing_directory,
+    refuse_taken,
     rows_text,
     write_json,
 )
 from pyfq.cli.source import Source
 from pyfq.cli.summary import document_of, draw, dry_text, totals_text
-from pyfq.cli.target import (
-    Target,
-    plan_target,
-    refuse_existing,
-    refuse_overlap,
-    remove_partial,
-    remove_stale,
-    write_beside,
-    write_config,
-    write_tensors,
+from pyfq.cli.target import Contents, Target, contents_of, plan_target, refuse_overlap
+from pyfq.cli.writing import (
+    add_writing_arguments,
+    is_complete,
+    is_interrupted,
+    locked,
+    refuse_another,
+    running,
+    take_place,
+    write_contents,
+    write_files,
 )
 from pyfq.io.dtypes import nbytes_of
 from pyfq.recipes import (
@@ -133,7 +135,8 @@ files:
   (model.safetensors if they come from an npz file), and tokenizer, config and other small files of
   a model directory are copied beside them. Quantized tensors are written as compressed-tensors does
   where it can express them, else in pyfq's extension of it; pyfq inspect shows which, pyfq
-  decompress reads both. What was interrupted goes on with --resume (an npz file begins anew).
+  decompress reads both. Everything takes its place at once, when it is complete; until then it is
+  in DST.partial. What was interrupted goes on with --resume (an npz file begins anew).
 """
 
 # Reasons that a message lists.
@@ -187,8 +190,7 @@ def add_parser(subparsers: SubParsers) -> None:
     group.add_argument(
         "--dry-run", action="store_true", help="show what would be done, write nothing"
     )
-    group.add_argument("--force", action="store_true", help="replace what is at DST")
-    group.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    add_writing_arguments(group)
     group.add_argument("--threads", metavar="N", type=int, help="results do not depend on it")
 
 
@@ -207,6 +209,8 @@ def run(args: argparse.Namespace) -> int:
     if args.threads is not None:
         use_threads(args.threads)
     source = Source(args.source)
+    reports = {"--json": args.json, "--plot": args.plot}
+    refuse_taken(reports, [args.source, source.file, *source.files], args.output)
     _refuse_compressed(source)
     # What needs no data is planned before any is read: a refusal should not wait for it.
     open_ones = undecided(source.words, source.shapes, recipe)
@@ -230,8 +234,13 @@ def run(args: argparse.Namespace) -> int:
         _tell(args, document, f"{rows_text(rows)}\n\n{dry_text(source, document)}")
         return 0
 
-    rows, decided = _write(args, source, target, recipe, open_ones)
+    rows, decided, is_new = _write(args, source, target, recipe, open_ones)
     document = document_of(args, source, target, recipe, decided, rows)
+    if not is_new:
+        if args.plot is not None:
+            print("pyfq compress: the errors that --plot draws are not known", file=sys.stderr)
+        _tell(args, document, f"{target.path}: complete already")
+        return 0
     written = sum(file.stat().st_size for file in target.files)
     seconds = time.perf_counter() - started
     document["totals"] |= {
@@ -289,50 +298,82 @@ def _write(
     target: Target,
     recipe: Recipe,
     open_ones: Mapping[str, Rule],
-) -> tuple[list[dict[str, Any]], dict[str, Rule]]:
-    """Write everything; return the report of each tensor, and what the data decided."""
-    journal_path = _journal_path(target)
-    if journal_path.exists() and not (args.resume or args.force):
-        raise ValueError(
-            f"{target.path}: an interrupted run: --resume goes on with it, --force begins anew"
-        )
-    if not journal_path.exists():
-        refuse_existing(target, force=args.force)
-    settings = {"version": pyfq.__version__, "recipe": recipe.settings(), "dense": args.dense}
-    settings |= {"source": source.identity()}
-    with _progress(source.nbytes + _bytes_of(source, open_ones)) as advance:
-        journal = Journal(journal_path, settings, resume=args.resume)
-        try:
+) -> tuple[list[dict[str, Any]], dict[str, Rule], bool]:
+    """Write everything.
+
+    Return the report of each tensor, what the data decided, and whether there was anything to do.
+    """
+    identity = source.identity()
+    settings = {"command": "compress", "version": pyfq.__version__, "source": identity}
+    settings |= {"recipe": recipe.settings(), "dense": args.dense}
+    settings |= {"files": [str(file.relative_to(target.root)) for file in target.files]}
+    total = source.nbytes + _bytes_of(source, open_ones)
+    with locked(target, args) as staging, _progress(total) as advance:
+        if args.resume and target.exists and not is_interrupted(staging):
+            decided = _decide(source, recipe, open_ones, None, advance)
+            plans = _plans(source, recipe, decided, dense=args.dense)
+            if not _is_complete(source, target, plans, dense=args.dense):
+                refuse_another(target)
+            return [planned_row(tensor) for tensor in plans.values()], decided, False
+        with running(staging, target, settings, args) as journal:
             decided = _decide(source, recipe, open_ones, journal, advance)
-            planned = plan(source.words, source.shapes, recipe, dense=args.dense, decided=decided)
-            plans = {tensor.name: tensor for tensor in planned}
-            tensors = {
-                file: {name: plans[name].parts for name in names}
-                for file, names in target.files.items()
-            }
+            plans = _plans(source, recipe, decided, dense=args.dense)
+            tensors, metadata = _declared(source, target, plans)
             make = _maker(source, plans, journal, advance)
-            for file, its_tensors in tensors.items():
-                if str(file) not in journal.finished:
-                    _write_file(file, its_tensors, make, source, plans, resume=args.resume)
-                    journal.add_finished(str(file))
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("; the same command with --resume goes on") from None
-        except ValueError:
-            # A tensor that cannot be compressed cannot be after a --resume either.
-            journal.remove()
-            remove_partial(target)
-            raise
-    write_beside(target, tensors)
+            write_files(staging, target, tensors, make, metadata, journal)
+            contents = _contents(target, plans, tensors, dense=args.dense)
+            write_contents(staging, contents)
+            take_place(staging, target, contents, source, identity)
+    rows = [journal.rows.get(name) or planned_row(tensor) for name, tensor in plans.items()]
+    return rows, decided, True
+
+
+def _plans(
+    source: Source, recipe: Recipe, decided: Mapping[str, Rule], *, dense: bool
+) -> dict[str, TensorPlan]:
+    planned = plan(source.words, source.shapes, recipe, dense=dense, decided=decided)
+    return {tensor.name: tensor for tensor in planned}
+
+
+def _declared(
+    source: Source, target: Target, plans: Mapping[str, TensorPlan]
+) -> tuple[dict[Path, dict[str, Declaration]], dict[Path, dict[str, str]]]:
+    """Return what the tensors of each file become, and its metadata."""
+    tensors, metadata = {}, {}
+    for file, names in target.files.items():
+        tensors[file] = {name: plans[name].parts for name in names}
+        metadata[file] = source.metadata_of([source.tensors[name] for name in names])
+        metadata[file][KEY] = write_manifest([plans[name] for name in names], pyfq.__version__)
+    return tensors, metadata
+
+
+def _contents(
+    target: Target,
+    plans: Mapping[str, TensorPlan],
+    tensors: Mapping[Path, Mapping[str, Declaration]],
+    *,
+    dense: bool,
+) -> Contents:
     quantized = {
         name: (tensor.shape, tensor.rule.quantize)
         for name, tensor in plans.items()
         if tensor.rule is not None and tensor.rule.quantize and tensor.rule.lowrank is None
     }
-    write_config(target, None if args.dense else quantization_config(quantized))
-    remove_stale(target)
-    journal.remove()
-    rows = [journal.rows.get(name) or planned_row(tensor) for name, tensor in plans.items()]
-    return rows, decided
+    return contents_of(target, tensors, None if dense else quantization_config(quantized))
+
+
+def _is_complete(
+    source: Source, target: Target, plans: Mapping[str, TensorPlan], *, dense: bool
+) -> bool:
+    """Return whether the target is what this run would write."""
+    tensors, metadata = _declared(source, target, plans)
+    contents = _contents(target, plans, tensors, dense=dense)
+    sizes = {name: tensor.nbytes for name, tensor in plans.items()}
+
+    def make(name: str) -> dict[str, NDArray]:
+        return compress_tensor(plans[name], source[name]).parts
+
+    return is_complete(target, tensors, make, metadata, contents, sizes)
 
 
 def _decide(
@@ -365,20 +406,6 @@ def _bytes_of(source: Source, names: Iterable[str]) -> int:
     return sum(nbytes_of(source.words[name], source.shapes[name]) for name in names)
 
 
-def _write_file(
-    file: Path,
-    tensors: Mapping[str, Declaration],
-    make: Callable[[str], dict[str, NDArray]],
-    source: Source,
-    plans: Mapping[str, TensorPlan],
-    *,
-    resume: bool,
-) -> None:
-    metadata = source.metadata_of([source.tensors[name] for name in tensors])
-    metadata[KEY] = write_manifest([plans[name] for name in tensors], pyfq.__version__)
-    write_tensors(file, tensors, make, metadata, resume=resume, keep_partial=True)
-
-
 def _maker(
     source: Source,
     plans: Mapping[str, TensorPlan],
@@ -401,12 +428,6 @@ def _maker(
         return compressed.parts
 
     return make
-
-
-def _journal_path(target: Target) -> Path:
-    if target.is_file:
-        return target.path.with_name(target.path.name + ".journal")
-    return target.path / "compress.journal"
 
 
 @contextmanager

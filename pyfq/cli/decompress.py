@@ -6,27 +6,32 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from pyfq.cli import SubParsers, use_threads
+import pyfq
+from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli.destination import destination
 from pyfq.cli.foreign import foreign_of
 from pyfq.cli.parser import path_of
 from pyfq.cli.report import bytes_text
 from pyfq.cli.source import Source
-from pyfq.cli.target import (
-    plan_target,
-    refuse_existing,
-    refuse_overlap,
-    remove_stale,
-    write_beside,
-    write_config,
-    write_tensors,
+from pyfq.cli.target import contents_of, plan_target, refuse_overlap
+from pyfq.cli.writing import (
+    add_writing_arguments,
+    is_complete,
+    is_interrupted,
+    locked,
+    refuse_another,
+    running,
+    take_place,
+    write_contents,
+    write_files,
 )
 from pyfq.recipes import decompress_tensor
 from pyfq.recipes.layout import Declaration
 
 EPILOG = """\
 The values are those that pyfq compress --dense writes, to the bit. What pruning and rounding took
-is gone; names, dtypes, shapes and the files beside the weights are as they were.
+is gone; names, dtypes, shapes and the files beside the weights are as they were. Everything takes
+its place at once, when it is complete; what was interrupted goes on with --resume.
 
 examples:
   pyfq decompress small -o dense
@@ -52,13 +57,17 @@ def add_parser(subparsers: SubParsers) -> None:
         required=True,
         help=".safetensors, .npz, or directory to write",
     )
-    add("--force", action="store_true", help="replace what is at DST")
+    add_writing_arguments(parser)
     add("--threads", metavar="N", type=int, help="results do not depend on it")
 
 
 def run(args: argparse.Namespace) -> int:
     """Decompress."""
     started = time.perf_counter()
+    if args.resume and args.force:
+        raise UsageError(
+            "--resume goes on with an interrupted run, --force begins anew: choose one"
+        )
     if args.threads is not None:
         use_threads(args.threads)
     source = Source(args.source)
@@ -69,7 +78,6 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{source.path} was not written by pyfq compress: {but}")
     target = plan_target(source, args.output)
     refuse_overlap(source, target)
-    refuse_existing(target, force=args.force)
 
     def make(name: str) -> dict[str, NDArray]:
         tensor = source.tensors[name]
@@ -77,13 +85,26 @@ def run(args: argparse.Namespace) -> int:
         return {name: decompress_tensor(tensor, parts)}
 
     tensors: dict[Path, dict[str, Declaration]] = {}
+    metadata: dict[Path, dict[str, str]] = {}
     for file, names in target.files.items():
         here = [source.tensors[name] for name in names]
         tensors[file] = {tensor.name: {tensor.name: (tensor.word, tensor.shape)} for tensor in here}
-        write_tensors(file, tensors[file], make, source.metadata_of(here))
-    write_beside(target, tensors)
-    write_config(target, None)
-    remove_stale(target)
+        metadata[file] = source.metadata_of(here)
+    contents = contents_of(target, tensors, None)
+    identity = source.identity()
+    settings = {"command": "decompress", "version": pyfq.__version__, "source": identity}
+    settings |= {"files": [str(file.relative_to(target.root)) for file in target.files]}
+    with locked(target, args) as staging:
+        if args.resume and target.exists and not is_interrupted(staging):
+            sizes = {name: tensor.nbytes for name, tensor in source.tensors.items()}
+            if not is_complete(target, tensors, make, metadata, contents, sizes):
+                refuse_another(target)
+            print(f"{target.path}: complete already")
+            return 0
+        with running(staging, target, settings, args) as journal:
+            write_files(staging, target, tensors, make, metadata, journal)
+            write_contents(staging, contents)
+            take_place(staging, target, contents, source, identity)
     written = sum(file.stat().st_size for file in target.files)
     print(
         f"{source.path}: {bytes_text(source.nbytes)}\n{target.path}: {bytes_text(written)}\n"

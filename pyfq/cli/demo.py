@@ -31,8 +31,7 @@ from pyfq import (
 )
 from pyfq.cli import SubParsers
 from pyfq.cli.parser import path_of
-from pyfq.cli.report import refuse_missing_directory, write_json
-from pyfq.cli.streams import writing
+from pyfq.cli.report import refuse_missing_directory, write_figure, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,8 +110,7 @@ def run(args: argparse.Namespace) -> int:
     rows, answers = [], []
     for name, family, network in chain(digits, hidden, small, epochs, args.seed):
         path = args.out / f"{name.replace(',', '').replace(' %', '').replace(' ', '-')}.safetensors"
-        with writing(path):
-            save_network(network, path)
+        save_network(network, path)
         outputs = network.forward(digits.unseen)
         rows.append(row_of(name, family, network.forward, outputs, digits, path, network))
         answers.append(outputs.argmax(axis=1))
@@ -125,8 +123,7 @@ def run(args: argparse.Namespace) -> int:
         note = NOTE.format(threads=pyfq.get_num_threads())
         print(f"{as_table(rows)}\n\n{note}")
     figure = args.out / "demo.png"
-    with writing(figure):
-        draw(rows, answers, digits).savefig(figure)
+    write_figure(draw(rows, answers, digits), figure)
     if args.json is not None:
         report = {
             "pyfq": pyfq.__version__,

@@ -23,7 +23,13 @@ from pyfq.cli.data import (
     read_teacher,
 )
 from pyfq.cli.parser import path_of
-from pyfq.cli.report import environment, refuse_missing_directory, table_text, write_json
+from pyfq.cli.report import (
+    environment,
+    refuse_missing_directory,
+    refuse_taken,
+    table_text,
+    write_json,
+)
 from pyfq.cli.source import digests
 
 #: Classes of a confusion matrix that is shown.
@@ -68,6 +74,8 @@ def add_parser(subparsers: SubParsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and report."""
     refuse_missing_directory("--json", args.json)
+    networks = [path for path in (args.network, args.teacher) if path is not None]
+    refuse_taken({"--json": args.json}, [*files_of(args.data), *networks])
     if args.threads is not None:
         use_threads(args.threads)
     network = read_network(args.network)
@@ -77,7 +85,6 @@ def run(args: argparse.Namespace) -> int:
     x = as_floats(samples.x, network.dtype, samples.name)
     y = _targets(samples, network)
     found = pyfq.evaluate(network, x, y, teacher=_teacher(args, network, samples))
-    networks = [path for path in (args.network, args.teacher) if path is not None]
     document = {
         "command": "evaluate",
         "environment": environment(),

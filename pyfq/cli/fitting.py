@@ -20,12 +20,12 @@ from pyfq.cli.data import (
     as_floats,
     as_labels,
     as_values,
+    files_of,
     read_network,
     read_samples,
 )
 from pyfq.cli.parser import path_of
-from pyfq.cli.report import FIGURES, refuse_figure, refuse_missing_directory
-from pyfq.cli.streams import writing
+from pyfq.cli.report import FIGURES, refuse_figure, refuse_missing_directory, refuse_taken
 from pyfq.cli.target import refuse_existing_file
 from pyfq.distill import outputs_of
 from pyfq.train import Optimizer, Options
@@ -206,6 +206,11 @@ def options_of(args: argparse.Namespace, loss: str | None) -> Options:
     refuse_existing_file(args.output, force=args.force)
     refuse_missing_directory("--json", args.json)
     refuse_figure(args.plot)
+    words = [word for word in (args.data, args.validation) if word is not None]
+    read = [file for word in words for file in files_of(word)]
+    networks = (getattr(args, name, None) for name in ("network", "teacher", "student"))
+    read += [Path(name) for name in networks if name is not None]
+    refuse_taken({"--json": args.json, "--plot": args.plot}, read, args.output)
     if args.threads is not None:
         use_threads(args.threads)
     split = args.validation_split
@@ -449,8 +454,7 @@ def write_trained(args: argparse.Namespace, training: pyfq.Training) -> pyfq.Net
             raise KeyboardInterrupt(" before the first epoch was over; nothing was written")
         raise FloatingPointError("the validation loss was finite in no epoch: nothing was written")
     network = rounded(args, training.network)
-    with writing(args.output):
-        pyfq.save_network(network, args.output)
+    pyfq.save_network(network, args.output)
     return network
 
 

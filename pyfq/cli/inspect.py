@@ -9,7 +9,13 @@ from typing import Any
 from pyfq.cli import SubParsers
 from pyfq.cli.foreign import foreign_of
 from pyfq.cli.parser import path_of
-from pyfq.cli.report import bytes_text, planned_row, refuse_missing_directory, write_json
+from pyfq.cli.report import (
+    bytes_text,
+    planned_row,
+    refuse_missing_directory,
+    refuse_taken,
+    write_json,
+)
 from pyfq.cli.source import Source
 from pyfq.io.errors import printable
 from pyfq.recipes import TensorPlan
@@ -50,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Inspect."""
     refuse_missing_directory("--json", args.json)
     source = Source(args.source)
+    refuse_taken({"--json": args.json}, [args.source, source.file, *source.files])
     done = any(tensor.rule is not None for tensor in source.tensors.values())
     foreign = None if done else foreign_of(source)
     tensors = source.tensors.values()

@@ -1,13 +1,19 @@
-"""What an interrupted ``pyfq compress`` has done: JSON lines beside its unfinished file.
+"""What an interrupted ``pyfq compress`` or ``decompress`` has done.
 
-The first line holds the settings and the identity of the inputs, every further line what the first
-pass found of a tensor, the report of one, written before the tensor itself, or the name of a
-finished file.
+The first entry holds the settings and the identity of the inputs. Every further one is what the
+first pass found of a tensor, the report of one, or the checksums of tensors of a file, which are on
+the disk when the entry is written.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
+
+from pyfq.io.journal import JournalWriter, read_journal
+from pyfq.io.staging import Staging
+
+_SECONDS, _BYTES = 1.0, 1 << 26  # at most so much work is not yet in the journal
 
 
 class Journal:
@@ -15,77 +21,101 @@ class Journal:
 
     Attributes
     ----------
-    path : Path
-        The file.
+    replaces : bool
+        Whether the run may replace what is at its target.
     rows : dict of str to dict
         The report of each tensor that was begun.
     findings : dict of str to dict
         What the first pass found of each tensor.
-    finished : set of str
-        The files that are complete.
+    written : dict of str to list of int
+        The checksums of the leading tensors of each file.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any], *, resume: bool) -> None:
-        self.path = path
+    def __init__(
+        self, staging: Staging, settings: dict[str, Any], size: int | None, *, replaces: bool
+    ) -> None:
+        self.replaces = replaces
         self.rows: dict[str, dict[str, Any]] = {}
         self.findings: dict[str, dict[str, Any]] = {}
-        self.finished: set[str] = set()
-        # As it reads when it comes back: tuples become lists.
-        settings = json.loads(json.dumps(settings))
-        if resume and path.exists():
-            self._read(settings)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            self._append({"settings": settings})
+        self.written: dict[str, list[int]] = {}
+        self._writer = JournalWriter(staging.journal, size, staging.asked)
+        self._unsynced: list[int] = []
+        self._bytes = 0
+        self._flushed = time.monotonic()
+        if size is None:
+            self._writer.add({"settings": settings, "replaces": replaces})
+            self._writer.flush()
 
     def add_row(self, row: dict[str, Any]) -> None:
         """Note the report of a tensor that is about to be written."""
         self.rows[row["name"]] = row
-        self._append({"row": row})
+        self._writer.add({"row": row})
 
     def add_finding(self, name: str, finding: dict[str, Any]) -> None:
         """Note what the first pass found of a tensor."""
         self.findings[name] = finding
-        self._append({"finding": finding, "name": name})
+        self._writer.add({"finding": finding, "name": name})
+        if self.is_due():
+            self.flush()
 
-    def add_finished(self, file: str) -> None:
-        """Note that a file is complete."""
-        self.finished.add(file)
-        self._append({"finished": file})
+    def begin_file(self, file: Path, completed: int) -> None:
+        """Note that a file goes on behind this many tensors."""
+        self.written[str(file)] = self.written.get(str(file), [])[:completed]
 
-    def remove(self) -> None:
-        """Remove the journal: there is nothing left to resume."""
-        self.path.unlink(missing_ok=True)
+    def add_written(self, checksum: int, nbytes: int) -> None:
+        """Note the next tensor of a file, before it is on the disk: see `flush`."""
+        self._unsynced.append(checksum)
+        self._bytes += nbytes
 
-    def _append(self, entry: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+    def is_due(self) -> bool:
+        """Return whether there is enough for a `flush`."""
+        return self._bytes >= _BYTES or time.monotonic() - self._flushed >= _SECONDS
 
-    def _read(self, settings: dict[str, Any]) -> None:
-        text = self.path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]  # the last line may have been cut short
-        try:
-            entries = [json.loads(line) for line in whole.splitlines()]
-            begun = entries.pop(0)["settings"]
-        except (json.JSONDecodeError, IndexError, KeyError, TypeError) as e:
-            raise ValueError(f"{self.path}: not a journal; --force begins anew") from e
-        changed = [key for key in settings if begun.get(key) != settings[key]]
-        if changed:
-            raise ValueError(
-                f"cannot resume: {', '.join(changed)} of the interrupted run differ "
-                f"(was {_brief(begun.get(changed[0]))}, is {_brief(settings[changed[0]])}); "
-                "--force begins anew"
-            )
-        for entry in entries:
-            if "row" in entry:
-                self.rows[entry["row"]["name"]] = entry["row"]
-            elif "finding" in entry:
-                self.findings[entry["name"]] = entry["finding"]
-            else:
-                self.finished.add(entry["finished"])
-        if whole != text:
-            self.path.write_text(whole, encoding="utf-8")
+    def flush(self, file: Path | None = None) -> None:
+        """Write what was noted; the tensors of the file must be on the disk."""
+        if file is not None and self._unsynced:
+            known = self.written[str(file)]
+            entry = {"written": str(file), "from": len(known), "checksums": self._unsynced}
+            self._writer.add(entry)
+            known += self._unsynced
+            self._unsynced = []
+        self._writer.flush()
+        self._bytes, self._flushed = 0, time.monotonic()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+def resumed(staging: Staging, settings: dict[str, Any]) -> Journal | None:
+    """Return the journal of the interrupted run; None if it is damaged from its beginning.
+
+    Raises
+    ------
+    ValueError
+        The run had other settings.
+    """
+    entries, size = read_journal(staging.journal)
+    if not entries or "settings" not in entries[0]:
+        return None
+    begun = entries[0]["settings"]
+    changed = [key for key in settings if begun.get(key) != settings[key]]
+    if changed:
+        raise ValueError(
+            f"cannot resume: {', '.join(changed)} of the interrupted run differ "
+            f"(was {_brief(begun.get(changed[0]))}, is {_brief(settings[changed[0]])}); "
+            "--force begins anew"
+        )
+    journal = Journal(staging, settings, size, replaces=entries[0]["replaces"])
+    for entry in entries[1:]:
+        if "row" in entry:
+            journal.rows[entry["row"]["name"]] = entry["row"]
+        elif "finding" in entry:
+            journal.findings[entry["name"]] = entry["finding"]
+        else:
+            known = journal.written.setdefault(entry["written"], [])
+            known[entry["from"] :] = entry["checksums"]
+    return journal
 
 
 def _brief(value: object) -> str:

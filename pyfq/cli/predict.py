@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 import pyfq
 from pyfq.cli import SubParsers, UsageError, use_threads
-from pyfq.cli.data import FILES, add_columns, as_floats, open_inputs, read_network
+from pyfq.cli.data import FILES, add_columns, as_floats, files_of, open_inputs, read_network
 from pyfq.cli.parser import path_of
-from pyfq.cli.streams import nobody_reads, writing
+from pyfq.cli.report import refuse_taken
+from pyfq.cli.streams import nobody_reads
 from pyfq.cli.target import refuse_existing_file
 from pyfq.io.atomic import replacing
 
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if not to_stdout:
         if Path(args.output).suffix not in (".npy", ".csv"):
             raise UsageError(f"-o: expected .npy, .csv or -, not {args.output}")
+        refuse_taken({"-o": args.output}, [args.network, *files_of(args.input)])
         refuse_existing_file(Path(args.output), force=args.force)
     if args.threads is not None:
         use_threads(args.threads)
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             if nobody_reads():
                 break
         return 0
-    with writing(args.output), replacing(Path(args.output)) as file:
+    with replacing(Path(args.output)) as file:
         n = (_write_npy if args.output.endswith(".npy") else _write_csv)(file, parts)
     print(f"{args.output}: {n:,} samples")
     return 0

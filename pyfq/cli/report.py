@@ -14,8 +14,10 @@ import numpy as np
 import pyfq
 from pyfq import plot
 from pyfq.cli import UsageError
-from pyfq.cli.streams import printable, writing
+from pyfq.io import disk
 from pyfq.io.atomic import replacing
+from pyfq.io.errors import printable
+from pyfq.io.staging import places_of
 from pyfq.recipes.compress import Compressed, TensorPlan
 
 if TYPE_CHECKING:
@@ -159,6 +161,34 @@ def refuse_missing_directory(option: str, path: str | Path | None) -> None:
         raise UsageError(f"{option}: {path} may not be written")
 
 
+def refuse_taken(
+    options: Mapping[str, str | Path | None], read: Iterable[Path], written: Path | None = None
+) -> None:
+    """Raise UsageError if a report would be written over, or into, what a command reads or writes.
+
+    Parameters
+    ----------
+    options : mapping of str to str, Path or None
+        The options that name reports, and the files; ``-`` is stdout.
+    read : iterable of Path
+        Files and directories that are read.
+    written : Path, optional
+        What the command writes besides: a file or a directory.
+    """
+    taken = {Path(os.path.realpath(path)): f"{path}, which is read" for path in read}
+    if written is not None:
+        taken[Path(os.path.realpath(written))] = f"{written}, which is written"
+        taken |= {place: f"{place}, where {written} is written" for place in places_of(written)}
+    for option, path in options.items():
+        if path in (None, "-"):
+            continue
+        real = Path(os.path.realpath(path))
+        for other, what in taken.items():
+            if real.is_relative_to(other):
+                raise UsageError(f"{option}: {path} is {'' if real == other else 'in '}{what}")
+        taken[real] = f"{path}, which {option} names"
+
+
 def refuse_figure(path: Path | None) -> None:
     """Refuse a figure that could not be written: better before the work than after it."""
     if path is None:
@@ -171,7 +201,7 @@ def refuse_figure(path: Path | None) -> None:
 
 def write_figure(figure: "Figure", path: Path) -> None:
     """Write a figure to a file, atomically."""
-    with writing(path), replacing(path) as file:
+    with replacing(path) as file:
         figure.savefig(file, format=path.suffix[1:])
 
 
@@ -183,8 +213,18 @@ def write_json(document: Mapping[str, Any], path: str) -> None:
     if path == "-":
         print(_json_text(document, sys.stdout.encoding or "utf-8"))
         return
-    with writing(path):
-        Path(path).write_text(_json_text(document, "utf-8") + "\n", encoding="utf-8")
+    text = _json_text(document, "utf-8") + "\n"
+    if _is_replaced(Path(path)):
+        with replacing(Path(path)) as file:
+            file.write(text.encode())
+    else:  # a device, a pipe, or a link to one, as /dev/stdout
+        with disk.naming(path), Path(path).open("w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _is_replaced(path: Path) -> bool:
+    """Return whether a file takes the place of what is there, rather than be written into it."""
+    return not path.is_symlink() and (path.is_file() or not path.exists())
 
 
 def _json_text(document: Mapping[str, Any], encoding: str) -> str:

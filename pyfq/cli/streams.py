@@ -1,18 +1,16 @@
 """stdout and stderr of a command, which take any text, and how messages are written."""
 
-import errno
 import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, TextIO
+
+from pyfq.io.errors import printable
 
 # A message is cut in its middle when it is longer: a file may hold a name of a megabyte.
 _MOST = 2000
-# What only writing can meet, without a name of the file.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # How text is written that an encoding cannot express.
 _ESCAPES = "backslashreplace"
 
@@ -52,7 +50,7 @@ def outputs_of_a_command() -> Iterator[None]:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             if stream is None:
-                new: TextIO = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+                new: TextIO = Path(os.devnull).open("w", encoding="utf-8")
             elif stream is getattr(sys, f"__{name}__"):
                 stream.flush()
                 buffer = io.BufferedWriter(_Output(stream.fileno(), name))
@@ -76,47 +74,9 @@ def nobody_reads() -> bool:
     return isinstance(raw, _Output) and raw.is_gone
 
 
-def printable(text: str) -> str:
-    """Return text whose control characters, line ends and halves of characters are escaped."""
-    return (
-        text
-        if text.isprintable()
-        else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    )
-
-
 def one_line(said: BaseException | str) -> str:
     """Return the message of an error as one line of bounded length, its file first."""
     text = str(said)
     if isinstance(said, OSError) and said.filename is not None and said.strerror:
         text = f"{os.fsdecode(said.filename)}: {said.strerror}"
-    text = printable(" ".join(text.split())) or type(said).__name__
-    return text if len(text) <= _MOST else f"{text[: _MOST // 2]} ... {text[-_MOST // 2 :]}"
-
-
-@contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let an error of the system name the file that was asked for.
-
-    It names none where the disk is full, and one that is only on its way to `path` where a
-    directory is missing or may not be written.
-
-    Examples
-    --------
-    >>> with writing("out.npz"):
-    ...     raise FileNotFoundError(errno.ENOENT, "No such file or directory", "out.npz.partial")
-    Traceback (most recent call last):
-    FileNotFoundError: [Errno 2] No such file or directory: 'out.npz'
-    """
-    try:
-        yield
-    except OSError as e:
-        asked = Path(path)
-        if e.filename is None:
-            is_its = e.errno in _FULL
-        else:
-            met = Path(os.fsdecode(e.filename))
-            is_its = met in asked.parents or met.name.startswith((asked.name, f".{asked.name}"))
-        if is_its:
-            raise OSError(e.errno, e.strerror, os.fspath(path)) from e
-        raise
+    return printable(" ".join(text.split()), _MOST) or type(said).__name__

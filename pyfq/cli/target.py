@@ -1,6 +1,5 @@
 """The checkpoint that a command writes: which files, what lies beside them, and what is refused."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,11 @@ from numpy.typing import NDArray
 
 from pyfq.cli.config import CONFIG, read_config, with_quantization
 from pyfq.cli.source import Source, as_array
-from pyfq.io import SafetensorsWriter, write_index, write_npz
-from pyfq.io.atomic import partial_path, replacing
 from pyfq.io.directory import SINGLE, conventional_files
 from pyfq.io.dtypes import nbytes_of
-from pyfq.io.sharded import is_index, read_index_document
-from pyfq.recipes.layout import Declaration, file_order
+from pyfq.io.sharded import index_content, is_index, read_index_document
+from pyfq.io.staging import INSIDE, places_of
+from pyfq.recipes.layout import Declaration
 from pyfq.recipes.manifest import KEY
 
 #: Files that hold weights; a model directory is copied without them and their indices.
@@ -26,6 +24,9 @@ WEIGHTS = (
 
 #: Where PEFT says what an adapter is; there is no ``config.json`` beside it.
 ADAPTER = "adapter_config.json"
+
+#: Files that hold no tensors, by their names relative to the target: bytes, or a file to copy.
+Contents = dict[Path, bytes | Path]
 
 # Parts of this many bytes may wait for their place in the file.
 _SMALL = 4096
@@ -67,6 +68,18 @@ class Target:
     def is_file(self) -> bool:
         """Whether the target is a single file."""
         return self.path in self.files
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything at its place."""
+        if self.is_file or not self.path.is_dir():
+            return self.path.exists()
+        return any(entry.name != INSIDE for entry in self.path.iterdir())
+
+    @property
+    def root(self) -> Path:
+        """The directory that all files are in."""
+        return self.path.parent if self.is_file else self.path
 
 
 def plan_target(source: Source, path: Path) -> Target:
@@ -110,6 +123,12 @@ def refuse_overlap(source: Source, target: Target) -> None:
     for file in (*target.files, target.index):
         if file is not None and file.resolve() in read:
             raise ValueError(f"{file} is the source itself: choose another destination")
+    for staging in places_of(target.path):
+        if any(file.is_relative_to(staging) for file in read):
+            raise ValueError(
+                f"{source.path} leads into {staging}, which is for writing {target.path}: choose "
+                "another destination"
+            )
     root = source.file.parent.resolve()
     if target.beside and target.path.resolve().is_relative_to(root):
         raise ValueError(
@@ -119,14 +138,15 @@ def refuse_overlap(source: Source, target: Target) -> None:
 
 def refuse_existing(target: Target, *, force: bool) -> None:
     """Raise ValueError if the target is there already and may not be replaced."""
-    if force:
-        return
-    if target.is_file and target.path.is_dir():
-        raise ValueError(f"{target.path} is a directory, expected a file")
-    if not target.is_file and target.path.exists() and not target.path.is_dir():
-        raise ValueError(f"{target.path} is a file; name one ending in .safetensors or .npz")
-    if target.path.exists() and (target.is_file or any(target.path.iterdir())):
-        raise ValueError(f"{target.path} exists: --force replaces it")
+    path = target.path
+    if target.is_file and path.is_dir():
+        raise ValueError(f"{path} is a directory, expected a file")
+    if target.is_file and path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a regular file")
+    if not target.is_file and path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; name one ending in .safetensors or .npz")
+    if not force and target.exists:
+        raise ValueError(f"{path} exists: --force replaces it")
 
 
 def refuse_existing_file(path: Path, *, force: bool) -> None:
@@ -139,46 +159,18 @@ def refuse_existing_file(path: Path, *, force: bool) -> None:
         raise ValueError(f"{path} exists: --force replaces it")
 
 
-def write_tensors(
-    path: Path,
-    tensors: Mapping[str, Declaration],
-    make: Callable[[str], dict[str, NDArray]],
-    metadata: Mapping[str, str],
-    *,
-    resume: bool = False,
-    keep_partial: bool = False,
-) -> None:
-    """Write a file of tensors, each made when its turn comes.
+def contents_of(
+    target: Target,
+    tensors: Mapping[Path, Mapping[str, Declaration]],
+    quantization: Mapping[str, Any] | None,
+) -> Contents:
+    """Return the files that hold no tensors: the index, the config, what lies beside the weights.
 
-    Parameters
-    ----------
-    path : Path
-        The target, replaced when all is written.
-    tensors : mapping of str to Declaration
-        What each tensor becomes in the file.
-    make : callable
-        Returns the arrays that a tensor becomes.
-    metadata : mapping of str to str
-        The metadata of a safetensors file; of an npz file, which has none, only pyfq's own entry.
-    resume, keep_partial : bool
-        See `pyfq.io.SafetensorsWriter`.
+    The config is the source's, with this quantization or none.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parts = _Parts(tensors, make)
-    if path.suffix == ".npz":
-        _refuse_bits(tensors)
-        write_npz(path, parts if KEY not in metadata else _WithManifest(parts, metadata[KEY]))
-        return
-    order = file_order(list(tensors.values()))
-    with SafetensorsWriter(
-        path, order, metadata or None, resume=resume, keep_partial=keep_partial
-    ) as writer:
-        for part in writer.remaining:
-            writer.write(part, parts[part])
-
-
-def write_beside(target: Target, tensors: Mapping[Path, Mapping[str, Declaration]]) -> None:
-    """Write the index, and copy what lies beside the source's weights; the config is not copied."""
+    contents: Contents = {
+        place.relative_to(target.root): file for place, file in target.beside.items()
+    }
     if target.index is not None:
         placed = {
             part: (file.relative_to(target.path).as_posix(), nbytes_of(*declared))
@@ -189,45 +181,35 @@ def write_beside(target: Target, tensors: Mapping[Path, Mapping[str, Declaration
         weight_map = {part: file for part, (file, _) in placed.items()}
         total = sum(nbytes for _, nbytes in placed.values())
         metadata, others = target.index_entries
-        write_index(target.index, weight_map, total, metadata, others=others)
-    for place, file in target.beside.items():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
+        index = index_content(weight_map, total, metadata, others)
+        contents[target.index.relative_to(target.root)] = index
+    config = None if target.is_file else _config_content(target, quantization)
+    return contents if config is None else contents | {Path(CONFIG): config}
 
 
-def write_config(target: Target, quantization: Mapping[str, Any] | None) -> None:
-    """Write ``config.json``: the source's, with this quantization or none, else as it is."""
-    if target.is_file or (target.config is None and quantization is None):
-        return
+def _config_content(target: Target, quantization: Mapping[str, Any] | None) -> bytes | None:
+    """Return ``config.json``: the source's, with this quantization or none, else as it is."""
+    if target.config is None and quantization is None:
+        return None
     if target.adapts:
-        return  # PEFT would take a config.json for that of a whole model
+        return None  # PEFT would take a config.json for that of a whole model
     text = "{}" if target.config is None else read_config(target.config)
-    with replacing(target.path / CONFIG) as file:
-        file.write(with_quantization(text, quantization).encode())
+    return with_quantization(text, quantization).encode()
 
 
-def remove_stale(target: Target) -> None:
-    """Remove the checkpoint that the target replaced, as far as it was not overwritten.
+def stale_files(target: Target) -> set[Path]:
+    """Return the checkpoint that the target replaces, as far as it is not overwritten.
 
     A reader of the directory would take an old ``model.safetensors`` for the result.
     """
     if target.is_file:
-        return
+        return set()
     written = {*target.files, target.index}
     name = (target.index or next(iter(target.files))).name
-    for file in conventional_files(target.path, name) - written:
-        file.unlink(missing_ok=True)
+    return conventional_files(target.path, name) - written
 
 
-def remove_partial(target: Target) -> None:
-    """Remove the unfinished files of a run that cannot go on, and the directory if it is empty."""
-    for file in target.files:
-        partial_path(file).unlink(missing_ok=True)
-    if not target.is_file and target.path.is_dir() and not any(target.path.iterdir()):
-        target.path.rmdir()
-
-
-class _Parts(Mapping[str, NDArray]):
+class Parts(Mapping[str, NDArray]):
     """The arrays of a file by name, made tensor by tensor as they are asked for, in order."""
 
     def __init__(
@@ -240,6 +222,7 @@ class _Parts(Mapping[str, NDArray]):
         self._large: dict[str, NDArray] = {}
 
     def __getitem__(self, part: str) -> NDArray:
+        """Return an array, and make its tensor if it is not made."""
         if part in self._held:
             return self._held.pop(part)
         if part not in self._large:
@@ -250,16 +233,22 @@ class _Parts(Mapping[str, NDArray]):
         return (self._large if part in self._large else self._held).pop(part)
 
     def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, tensor by tensor."""
         return (part for parts in self._tensors.values() for part in parts)
 
     def __len__(self) -> int:
+        """Return the number of arrays."""
         return len(self._owner)
+
+    def with_manifest(self, manifest: str | None) -> Mapping[str, NDArray]:
+        """Return the same with pyfq's own entry behind them, if there is one."""
+        return self if manifest is None else _WithManifest(self, manifest)
 
 
 class _WithManifest(Mapping[str, NDArray]):
     """The arrays of an npz file and, behind them, pyfq's own entry."""
 
-    def __init__(self, parts: _Parts, manifest: str) -> None:
+    def __init__(self, parts: Parts, manifest: str) -> None:
         if KEY in parts:
             raise ValueError(f"tensor {KEY!r}: pyfq needs this name in an npz file")
         self._parts = parts
@@ -276,8 +265,8 @@ class _WithManifest(Mapping[str, NDArray]):
         return len(self._parts) + 1
 
 
-def _refuse_bits(tensors: Mapping[str, Declaration]) -> None:
-    """Refuse dtypes that NumPy does not have: npz would hold bits of unknown meaning."""
+def refuse_bits(tensors: Mapping[str, Declaration]) -> None:
+    """Raise ValueError for dtypes that NumPy lacks: npz would hold bits of unknown meaning."""
     for name, parts in tensors.items():
         for word, _ in parts.values():
             if word == "BF16" or word.startswith(("F8", "F6", "F4")):

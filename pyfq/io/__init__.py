@@ -16,13 +16,8 @@ file that breaks the rules of its format raises `FormatError`, which names it an
 from pyfq.io.checkpoint import Checkpoint, open_checkpoint
 from pyfq.io.errors import FormatError
 from pyfq.io.npz import NpzFile, open_npz, write_npz
-from pyfq.io.safetensors import (
-    SafetensorsFile,
-    SafetensorsWriter,
-    aligned_order,
-    open_safetensors,
-    write_safetensors,
-)
+from pyfq.io.safetensors import SafetensorsFile, open_safetensors
+from pyfq.io.safetensors_writer import SafetensorsWriter, aligned_order, write_safetensors
 from pyfq.io.sharded import read_index, write_index
 
 __all__ = [

@@ -18,9 +18,12 @@ from pyfq.io.npz import NpzFile, open_npz
 from pyfq.io.regular import open_regular
 from pyfq.io.safetensors import SafetensorsFile, open_safetensors
 from pyfq.io.sharded import is_index, read_index
+from pyfq.io.staging import is_settled, settle
 
 # Files that are mapped at a time: each takes a file descriptor, of which a process may have 256.
 _MOST_MAPPED = 32
+# Times that a checkpoint is opened again because it was replaced meanwhile.
+_TRIES = 10
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> "Checkpoint":
@@ -69,6 +72,22 @@ def open_checkpoint(path: str | os.PathLike[str]) -> "Checkpoint":
     path = Path(path)
     if not os.path.lexists(path):
         raise FileNotFoundError(errno.ENOENT, _advice_if_missing(path), os.fspath(path))
+    for _ in range(_TRIES):
+        settle(path)
+        before = _identity(path)
+        try:
+            checkpoint = _open(path)
+        except (FormatError, OSError):
+            if before == _identity(path):
+                raise
+            continue  # replaced while it was opened
+        if before == _identity(path) and (len(checkpoint.files) < 2 or is_settled(path)):
+            return checkpoint
+        checkpoint.close()
+    raise FormatError(path, "it is replaced again and again")
+
+
+def _open(path: Path) -> "Checkpoint":
     if path.is_dir():
         path = find_checkpoint(path)
     with ExitStack() as stack:
@@ -186,6 +205,15 @@ class Checkpoint(Mapping[str, np.ndarray]):
     def __exit__(self, *_: object) -> None:
         """Close all files."""
         self.close()
+
+
+def _identity(path: Path) -> list[tuple[int, int]] | None:
+    """Return what tells a file or a directory and what it leads to from those that replace them."""
+    try:
+        places = (path, find_checkpoint(path)) if path.is_dir() else (path,)
+        return [(found.st_dev, found.st_ino) for found in map(Path.stat, places)]
+    except (FormatError, OSError):
+        return None
 
 
 def _open_shards(index: Path, stack: ExitStack) -> list[SafetensorsFile | NpzFile]:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Self
+from typing import IO, BinaryIO, Self
 
 import numpy as np
 
@@ -228,10 +228,13 @@ def write_npz(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -
     ...         print(file["w"])
     [1. 1.]
     """
-    with (
-        replacing(Path(path)) as file,
-        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
-    ):
+    with replacing(Path(path)) as file:
+        write_archive(file, tensors)
+
+
+def write_archive(file: BinaryIO, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write the bytes of an npz file; see `write_npz`."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, array in tensors.items():
             if not isinstance(name, str):
                 raise TypeError(f"tensor name: expected str, got {type(name).__name__}")

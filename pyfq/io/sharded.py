@@ -149,6 +149,18 @@ def write_index(
     }
     <BLANKLINE>
     """
+    content = index_content(weight_map, total_size, metadata, others)
+    with replacing(Path(path)) as target:
+        target.write(content)
+
+
+def index_content(
+    weight_map: Mapping[str, str],
+    total_size: int,
+    metadata: Mapping[str, object] | None = None,
+    others: Mapping[str, object] | None = None,
+) -> bytes:
+    """Return the bytes of an index; see `write_index`."""
     for name, file in weight_map.items():
         if not isinstance(name, str) or not isinstance(file, str):
             raise TypeError(f"weight_map: expected str to str, got {name!r} to {file!r}")
@@ -166,8 +178,7 @@ def write_index(
         "weight_map": dict(weight_map),
     }
     text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    with replacing(Path(path)) as target:
-        target.write(text.encode("utf-8"))
+    return text.encode("utf-8")
 
 
 def _escapes(file: str) -> bool:

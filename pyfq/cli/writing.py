@@ -1,0 +1,273 @@
+"""How ``compress`` and ``decompress`` write: beside the target, with a journal, all or nothing."""
+
+import argparse
+import filecmp
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pyfq import FqError
+from pyfq.cli.journal import Journal, resumed
+from pyfq.cli.signals import interrupting
+from pyfq.cli.source import Source, as_array
+from pyfq.cli.target import Contents, Parts, Target, refuse_bits, refuse_existing, stale_files
+from pyfq.io import Checkpoint, FormatError, disk, open_checkpoint
+from pyfq.io.atomic import DiskFile, buffered
+from pyfq.io.npz import write_archive
+from pyfq.io.safetensors_writer import TensorStream
+from pyfq.io.staging import Staging, commit, created, discard, place, staged
+from pyfq.recipes.layout import Declaration, file_order
+from pyfq.recipes.manifest import KEY
+
+_CHUNK = 1 << 20  # bytes
+_SAMPLE = 1 << 26  # bytes of tensors that are made again to see whether a target is theirs
+
+
+def add_writing_arguments(group: argparse._ActionsContainer) -> None:
+    """Add the options that say what may be there already."""
+    add = group.add_argument
+    add("--force", action="store_true", help="replace what is at DST")
+    add("--resume", action="store_true", help="go on with an interrupted run")
+    add(
+        "--break-lock",
+        action="store_true",
+        help="write although a process of another machine seems to; be sure that it is gone",
+    )
+
+
+@contextmanager
+def locked(target: Target, args: argparse.Namespace) -> Iterator[Staging]:
+    """Exclude other writers of a target for the length of a block."""
+    with (
+        interrupting(),
+        staged(target.path, is_file=target.is_file, break_lock=args.break_lock) as staging,
+    ):
+        if not is_interrupted(staging):
+            discard(staging)  # what is left of a run that was given up
+        yield staging
+
+
+def is_interrupted(staging: Staging) -> bool:
+    """Return whether there is a run to go on with."""
+    return os.path.lexists(staging.journal)
+
+
+@contextmanager
+def running(
+    staging: Staging, target: Target, settings: Mapping[str, Any], args: argparse.Namespace
+) -> Iterator[Journal]:
+    """Yield the journal of a run, begun or gone on with.
+
+    After an error that would come again nothing is left; after any other, and an interrupt, what
+    was done stays for ``--resume``.
+    """
+    journal = _journal_of(staging, target, settings, args)
+    try:
+        yield journal
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("; the same command with --resume goes on") from None
+    except (ValueError, FqError):
+        with disk.naming(staging.asked):
+            discard(staging)
+        raise
+    except OSError as e:
+        if e.errno is None:
+            raise
+        hint = f"{e.strerror}; --resume goes on when that is mended"
+        raise OSError(e.errno, hint, e.filename) from e
+    finally:
+        with suppress(OSError):
+            journal.flush()
+        journal.close()
+
+
+def write_files(
+    staging: Staging,
+    target: Target,
+    tensors: Mapping[Path, Mapping[str, Declaration]],
+    make: Callable[[str], dict[str, NDArray]],
+    metadata: Mapping[Path, Mapping[str, str]],
+    journal: Journal,
+) -> None:
+    """Write the files of tensors, each tensor made when its turn comes.
+
+    Parameters
+    ----------
+    staging : Staging
+        Where they wait for each other.
+    target : Target
+        What they are of.
+    tensors : mapping of Path to mapping of str to Declaration
+        What each tensor of each file becomes.
+    make : callable
+        Returns the arrays that a tensor becomes.
+    metadata : mapping of Path to mapping of str to str
+        The metadata of each file; of an npz file, which has none, only pyfq's own entry.
+    journal : Journal
+        What is done already, and where more is noted.
+    """
+    for file, its_tensors in tensors.items():
+        name, parts = file.relative_to(target.root), Parts(its_tensors, make)
+        if file.suffix == ".npz":
+            refuse_bits(its_tensors)
+            with created(staging, name) as raw, buffered(raw) as stream:
+                write_archive(stream, parts.with_manifest(metadata[file].get(KEY)))
+        else:
+            order = file_order(list(its_tensors.values()))
+            with _opened(staging, name) as raw:
+                stream = TensorStream(raw, file, order, metadata[file] or None)
+                _write_tensors(stream, raw, name, parts, journal)
+
+
+def write_contents(staging: Staging, contents: Contents) -> None:
+    """Write the files that hold no tensors."""
+    for name, content in contents.items():
+        with created(staging, name) as copy:
+            if isinstance(content, bytes):
+                copy.write_all(content)
+                continue
+            with content.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    copy.write_all(chunk)
+
+
+def take_place(
+    staging: Staging, target: Target, contents: Contents, source: Source, identity: object
+) -> None:
+    """Let everything that was written take its place; the source must be what it was."""
+    if source.identity() != identity:
+        raise ValueError(f"{source.path} has changed since it was opened: nothing was written")
+    files = [file.relative_to(target.root) for file in target.files]
+    commit(staging, [*files, *contents], [f.relative_to(target.root) for f in stale_files(target)])
+
+
+def is_complete(
+    target: Target,
+    tensors: Mapping[Path, Mapping[str, Declaration]],
+    make: Callable[[str], dict[str, NDArray]],
+    metadata: Mapping[Path, Mapping[str, str]],
+    contents: Contents,
+    sizes: Mapping[str, int],
+) -> bool:
+    """Return whether a target is what a run would write.
+
+    All names, dtypes, shapes, metadata and files beside the weights must be the same, and so must
+    the bytes of the smallest tensors, which are made again, up to 64 MB of the source.
+    """
+    if any(file.exists() for file in stale_files(target)):
+        return False
+    if not all(_holds(target.root / name, content) for name, content in contents.items()):
+        return False
+    with suppress(FormatError, OSError), ExitStack() as stack:
+        files = {file: stack.enter_context(open_checkpoint(file)) for file in tensors}
+        for file, its_tensors in tensors.items():
+            if not _is_declared(files[file], its_tensors, metadata[file]):
+                return False
+        owner = {name: files[file] for file, its_tensors in tensors.items() for name in its_tensors}
+        seen = 0
+        for name in sorted(owner, key=lambda name: sizes[name]):
+            for part, array in make(name).items():
+                if owner[name][part].tobytes() != array.tobytes():
+                    return False
+            seen += sizes[name]
+            if seen > _SAMPLE:
+                break
+        return True
+    return False
+
+
+def refuse_another(target: Target) -> None:
+    """Refuse to go on with a run that is not there, over something else."""
+    raise ValueError(
+        f"{target.path} exists, there is no interrupted run, and it is not what this command "
+        "writes: --force replaces it"
+    )
+
+
+def _journal_of(
+    staging: Staging, target: Target, settings: Mapping[str, Any], args: argparse.Namespace
+) -> Journal:
+    # As it reads when it comes back: tuples become lists.
+    settings = json.loads(json.dumps(settings))
+    if is_interrupted(staging) and not (args.resume or args.force):
+        raise ValueError(
+            f"{target.path}: an interrupted run: --resume goes on with it, --force begins anew"
+        )
+    if is_interrupted(staging) and args.resume:
+        journal = resumed(staging, settings)
+        refuse_existing(target, force=journal is not None and journal.replaces)
+        if journal is not None:
+            return journal
+        print(
+            f"pyfq {args.command}: the journal of the interrupted run is damaged: begun anew",
+            file=sys.stderr,
+        )
+    else:
+        refuse_existing(target, force=args.force)
+    with disk.naming(staging.asked):
+        discard(staging)
+    return Journal(staging, settings, None, replaces=args.force)
+
+
+def _opened(staging: Staging, name: Path) -> DiskFile:
+    """Open a file that was begun, or a new one."""
+    path = place(staging, name)
+    with disk.naming(staging.asked):
+        fd = disk.reopen(path) if os.path.lexists(path) else disk.create(path)
+    return DiskFile(fd, staging.asked)
+
+
+def _write_tensors(
+    stream: TensorStream, file: DiskFile, name: Path, parts: Parts, journal: Journal
+) -> None:
+    try:
+        stream.resume(checksums=journal.written.get(str(name), []))
+    except FormatError:  # damaged: the journal knows that it was begun with this header
+        file.truncate(0)
+        stream.resume(completed=0)
+    journal.begin_file(name, stream.completed)
+    try:
+        for part in stream.remaining:
+            array = parts[part]
+            journal.add_written(stream.write(part, array), array.nbytes)
+            if journal.is_due():
+                file.sync()
+                journal.flush(name)
+    except BaseException:
+        with suppress(OSError):
+            file.sync()
+            journal.flush(name)
+        raise
+    file.sync()
+    journal.flush(name)
+
+
+def _holds(file: Path, content: bytes | Path) -> bool:
+    with suppress(OSError):
+        if isinstance(content, bytes):
+            return file.read_bytes() == content
+        return filecmp.cmp(file, content, shallow=False)
+    return False
+
+
+def _is_declared(
+    checkpoint: Checkpoint, tensors: Mapping[str, Declaration], metadata: Mapping[str, str]
+) -> bool:
+    declared: Declaration = {}
+    for parts in tensors.values():
+        declared |= parts
+    if checkpoint.path.suffix == ".npz" and KEY in metadata:
+        manifest = as_array(metadata[KEY])
+        declared[KEY] = ("U8", manifest.shape)
+        if KEY not in checkpoint or checkpoint[KEY].tobytes() != manifest.tobytes():
+            return False
+    elif checkpoint.metadata != dict(metadata):
+        return False
+    found = {name: (word, checkpoint.shapes[name]) for name, word in checkpoint.dtypes.items()}
+    return found == {name: (word, tuple(shape)) for name, (word, shape) in declared.items()}
