@@ -21,7 +21,7 @@ def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | 
     Returns
     -------
     dict or None
-        With `mode` "dict", the entries by name.
+        With `mode` "dict", the entries by name; those of flags are dictionaries by variant.
 
     Raises
     ------
@@ -43,7 +43,8 @@ def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | 
         "isas built": build.ISAS,
         "compiler": build.COMPILER,
         "build type": build.BUILDTYPE,
-        "flags": build.FLAGS[_native.isa],
+        "exact flags": build.EXACT_FLAGS,
+        "fast flags": build.FAST_FLAGS,
         "openmp": bool(_native.lib.fq_has_openmp()),
         "threads": get_num_threads(),
         "cores": os.cpu_count(),
@@ -53,7 +54,17 @@ def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | 
     }
     if mode == "dict":
         return config
-    width = max(map(len, config))
-    for name, value in config.items():
-        print(f"{name:{width}}  {', '.join(value) if isinstance(value, tuple) else value}")
+    lines = [line for name, value in config.items() for line in _lines(name, value)]
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        print(f"{name:{width}}  {value}")
     return None
+
+
+def _lines(name: str, value: Any) -> list[tuple[str, Any]]:
+    match value:
+        case tuple():
+            return [(name, ", ".join(value))]
+        case dict():
+            return [(f"{name}, {of}", each) for of, each in value.items()]
+    return [(name, value)]
