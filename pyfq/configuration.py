@@ -7,11 +7,12 @@ from typing import Any, Literal
 import numpy as np
 
 from . import _native
-from .threads import get_num_threads
+from ._native._place import binding
+from .threads import get_num_threads, most_threads
 
 
 def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | None:
-    """Show version, compiler, flags, instruction-set variants, OpenMP and threads.
+    """Show version, compiler, flags, instruction-set variants, OpenMP, threads and their places.
 
     Parameters
     ----------
@@ -36,6 +37,7 @@ def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | 
     if mode not in ("stdout", "dict"):
         raise ValueError(f"mode must be 'stdout' or 'dict', not {mode!r}")
     build = _native._build
+    policy, places = binding(_native.lib)
     config = {
         "version": build.VERSION,
         "isa": _native.isa,
@@ -47,6 +49,9 @@ def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | 
         "fast flags": build.FAST_FLAGS,
         "openmp": bool(_native.lib.fq_has_openmp()),
         "threads": get_num_threads(),
+        "most threads": most_threads(),
+        "binding": policy,
+        "places": places,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
