@@ -264,6 +264,13 @@ def test_pyfq_isa_refuses_what_the_cpu_lacks(run):
     assert "ImportError: PYFQ_ISA=v4: this CPU runs only v3, base" in said
 
 
+def test_flags_are_those_of_every_variant():
+    for kind, contract in (("exact", "off"), ("fast", "fast")):
+        flags = CONFIG[f"{kind} flags"]
+        assert tuple(flags) == CONFIG["isas built"]
+        assert all(f"-ffp-contract={contract}" in words for words in flags.values())
+
+
 KERNEL = """
     import numpy as np, pyfq
     w = np.random.default_rng(0).standard_normal((1000, 500), np.float32)
