@@ -87,7 +87,9 @@ def borrowing_venv(folder):
     """Return the interpreter of one that finds, after its own, what is installed here."""
     python = empty_venv(folder)
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    borrowed = folder / "borrowed, with a path to quote"
+    borrowed.symlink_to(sysconfig.get_path("purelib"))
+    (site / "borrowed.pth").write_text(f"{borrowed}\n")
     return python
 
 
