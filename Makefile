@@ -17,15 +17,26 @@ endif
 SOURCES := meson.build meson.options pyproject.toml \
   $(shell find fortran pyfq -name __pycache__ -prune -o -print)
 
+# Two processes: kernels use the cores, most of a test does not.  A file stays in one of them, for what
+# its tests share.
+PYTEST := pytest -n 2 --dist loadfile
+
+# What hands memory to compiled code, or reads files of others: the tests named for a topic of the
+# boundary, those of the boundary, of the process and of abusive calls, and those of file formats.
+TOPICS := $(patsubst fortran/bindings/fq_%.pyf,%,$(wildcard fortran/bindings/*.pyf))
+KERNEL_TESTS := $(sort $(wildcard $(TOPICS:%=tests/test_%.py) $(TOPICS:%=tests/test_%_*.py) \
+  $(addprefix tests/test_,boundary.py process.py abuse.py io_*.py *_mutations.py)))
+
 STEP := @.make/step
-IN_VENV := env PATH="$(CURDIR)/.venv/bin:$$PATH"
+IN_VENV := env PATH="$$PWD/.venv/bin:$$PATH"
 INSTALL := $(IN_VENV) pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps .
 
 # Modules of another Python, which clusters like to set.
 unexport PYTHONPATH PYTHONHOME
 
 .NOTPARALLEL:
-.PHONY: install help demo test bench bench-full quality lint docs check oracles clean
+.PHONY: install help demo test bench bench-full quality lint docs check check-kernels check-variants \
+  full oracles clean
 
 install: $(MADE)/pyfq
 	@echo 'pyfq is in .venv: run .venv/bin/pyfq or .venv/bin/python. "make help" says what else there is.'
@@ -37,7 +48,7 @@ demo: $(MADE)/pyfq $(MADE)/demo
 	@$(IN_VENV) pyfq demo
 
 test: $(MADE)/pyfq $(MADE)/test
-	@$(IN_VENV) pytest tests README.md docs --doctest-modules --doctest-glob='*.md' --pyargs pyfq
+	@$(IN_VENV) $(PYTEST) tests README.md docs --doctest-modules --doctest-glob='*.md' --pyargs pyfq
 
 bench: $(MADE)/pyfq $(MADE)/test
 	@$(IN_VENV) python benchmarks/run.py --short
@@ -60,8 +71,18 @@ docs: $(MADE)/pyfq $(MADE)/docs
 	$(STEP) 'Building the site' $(IN_VENV) sphinx-build -W --keep-going -b html docs docs/_build/html
 	@echo 'The site is docs/_build/html/index.html.'
 
-check: $(MADE)/pyfq-check $(MADE)/test
-	@$(IN_VENV) .make/sanitized pytest --capture=sys tests
+check: $(MADE)/pyfq-check-native $(MADE)/test
+	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys tests
+
+check-kernels: $(MADE)/pyfq-check-native $(MADE)/test
+	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys $(KERNEL_TESTS)
+
+# Kernels' tests run every variant; what else is called runs the most portable one.
+check-variants: $(MADE)/pyfq-check-dispatch $(MADE)/test
+	@$(IN_VENV) PYFQ_ISA=base .make/sanitized dispatch $(PYTEST) --capture=sys $(KERNEL_TESTS)
+
+full: $(MADE)/pyfq $(MADE)/test $(MADE)/oracles
+	@$(IN_VENV) KERNEL_TESTS='$(KERNEL_TESTS)' .make/full $(LEGS)
 
 oracles: $(MADE)/oracles
 
@@ -88,10 +109,11 @@ $(MADE)/pyfq: $(MADE)/compiler $(MADE)/build $(SOURCES)
 	$(STEP) 'Compiling pyfq' $(INSTALL) -Cbuild-dir=.venv/build
 	@touch $@
 
-# The debug build stands beside the other and shadows it.
-$(MADE)/pyfq-check: $(MADE)/compiler $(MADE)/build $(SOURCES)
-	@rm -rf .venv/check
-	$(STEP) 'Compiling pyfq for checks' $(INSTALL) --target .venv/check \
-	  -Cbuild-dir=.venv/build-check -Csetup-args=-Dbuildtype=debug -Csetup-args=-Disa=native \
+# A debug build stands beside the other and shadows it.
+$(MADE)/pyfq-check-native $(MADE)/pyfq-check-dispatch: $(MADE)/pyfq-check-%: \
+  $(MADE)/compiler $(MADE)/build $(SOURCES)
+	@rm -rf .venv/check-$*
+	$(STEP) 'Compiling pyfq for checks' $(INSTALL) --target .venv/check-$* \
+	  -Cbuild-dir=.venv/build-check-$* -Csetup-args=-Dbuildtype=debug -Csetup-args=-Disa=$* \
 	  -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false
 	@touch $@

@@ -188,7 +188,7 @@ def compiled(source: Path, folder: Path, *flags: str) -> ctypes.CDLL:
     library = folder / f"{source.stem}.so"
     subprocess.run(
         [
-            *gfortran(), *config["flags"].split(), *flags, "-fPIC", "-shared",
+            *gfortran(), *config["fast flags"][config["isa"]].split(), *flags, "-fPIC", "-shared",
             f"-I{ROOT / 'fortran/registers' / REGISTERS[level]}", f"-J{folder}",
             source, "-o", library,
         ],

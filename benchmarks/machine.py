@@ -37,7 +37,7 @@ def machine_card(threads: tuple[int, ...], rounds: int, quick: bool, limits: Lim
         "isa": config["isa"],
         "compiler": config["compiler"],
         "build type": config["build type"],
-        "flags": config["flags"],
+        "flags": config["fast flags"][config["isa"]],
         "threads": list(threads),
         "idle threads": os.environ.get("OMP_WAIT_POLICY", "as OpenMP has it"),
         "python": platform.python_version(),

@@ -7,11 +7,12 @@ from typing import Any, Literal
 import numpy as np
 
 from . import _native
-from .threads import get_num_threads
+from ._native._place import binding
+from .threads import get_num_threads, most_threads
 
 
 def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | None:
-    """Show version, compiler, flags, instruction-set variants, OpenMP and threads.
+    """Show version, compiler, flags, instruction-set variants, OpenMP, threads and their places.
 
     Parameters
     ----------
@@ -21,7 +22,7 @@ def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | 
     Returns
     -------
     dict or None
-        With `mode` "dict", the entries by name.
+        With `mode` "dict", the entries by name; those of flags are dictionaries by variant.
 
     Raises
     ------
@@ -36,6 +37,7 @@ def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | 
     if mode not in ("stdout", "dict"):
         raise ValueError(f"mode must be 'stdout' or 'dict', not {mode!r}")
     build = _native._build
+    policy, places = binding(_native.lib)
     config = {
         "version": build.VERSION,
         "isa": _native.isa,
@@ -43,9 +45,13 @@ def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | 
         "isas built": build.ISAS,
         "compiler": build.COMPILER,
         "build type": build.BUILDTYPE,
-        "flags": build.FLAGS[_native.isa],
+        "exact flags": build.EXACT_FLAGS,
+        "fast flags": build.FAST_FLAGS,
         "openmp": bool(_native.lib.fq_has_openmp()),
         "threads": get_num_threads(),
+        "most threads": most_threads(),
+        "binding": policy,
+        "places": places,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
@@ -53,7 +59,17 @@ def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | 
     }
     if mode == "dict":
         return config
-    width = max(map(len, config))
-    for name, value in config.items():
-        print(f"{name:{width}}  {', '.join(value) if isinstance(value, tuple) else value}")
+    lines = [line for name, value in config.items() for line in _lines(name, value)]
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        print(f"{name:{width}}  {value}")
     return None
+
+
+def _lines(name: str, value: Any) -> list[tuple[str, Any]]:
+    match value:
+        case tuple():
+            return [(name, ", ".join(value))]
+        case dict():
+            return [(f"{name}, {of}", each) for of, each in value.items()]
+    return [(name, value)]

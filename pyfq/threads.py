@@ -1,8 +1,10 @@
 """How many threads the kernels use."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 
 from . import _native
 from ._check import as_count
@@ -23,7 +25,8 @@ def set_num_threads(n: int | None) -> None:
     ----------
     n : int or None
         1 ... 4096. None, the initial state, leaves it to OpenMP: ``OMP_NUM_THREADS``, else the
-        number of cores the process may use.
+        number of cores the process may use, by its affinity and by the share of processors that
+        its control group grants.
 
     Raises
     ------
@@ -49,14 +52,34 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        From `num_threads` if inside one, else from `set_num_threads`, else from OpenMP.
+        From `num_threads` if inside one, else from `set_num_threads`, else from OpenMP; no more
+        than ``OMP_THREAD_LIMIT``, and than the process could start when this was first asked.
+        A team is smaller where the work is, and where ``OMP_DYNAMIC`` lets OpenMP make it so.
 
     Examples
     --------
     >>> get_num_threads() >= 1
     True
     """
-    return _here.get() or _everywhere or _native.lib.fq_max_threads()
+    n = _here.get() or _everywhere or min(_native.lib.fq_max_threads(), _share())
+    return n if n == 1 else min(n, most_threads())
+
+
+@cache
+def most_threads() -> int:
+    """Return how many threads a call has at most, as far as that was known when first asked."""
+    from . import _limits  # with pathlib, which importing pyfq need not wait for
+
+    return min(MOST, _native.lib.fq_thread_limit(), _limits.threads() or MOST)
+
+
+@cache
+def _share() -> int:
+    """Return the most threads that OpenMP's own number may be; a number of the user stays."""
+    from . import _limits
+
+    asked = os.environ.get("OMP_NUM_THREADS", "").strip()
+    return MOST if asked else _limits.processors() or MOST
 
 
 @contextmanager

@@ -1,7 +1,15 @@
 """Settings of every test; `--hypothesis-profile=thorough` draws many more examples."""
 
+import ctypes
+import gc
 import os
+import re
+import sys
+import time
+import tomllib
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -11,5 +19,34 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=bool(os.environ.get("CI")),
 )
-settings.register_profile("thorough", settings.get_profile("pyfq"), max_examples=5000)
+settings.register_profile(
+    "thorough", settings.get_profile("pyfq"), max_examples=1000, derandomize=False
+)
 settings.load_profile("pyfq")
+
+STARTED = time.monotonic()
+
+# What libraries of others keep looks as if it was lost: sanitized tests do without the oracles.
+LOOK = getattr(ctypes.CDLL(None), "__lsan_do_recoverable_leak_check", None)
+if LOOK:
+    pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    for requirement in pyproject["project"]["optional-dependencies"]["oracles"]:
+        sys.modules[re.match(r"[\w-]+", requirement)[0].replace("-", "_")] = None
+
+
+def pytest_addoption(parser):
+    parser.addoption("--seconds", type=float, help="skip tests that have not begun after so many")
+
+
+def pytest_runtest_setup(item):
+    seconds = item.config.getoption("--seconds")
+    if seconds is not None and time.monotonic() - STARTED > seconds:
+        pytest.skip(f"--seconds={seconds:g} have passed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leaks():
+    """Fail at the end if memory was lost, where `.make/sanitized` lets the process look for it."""
+    yield
+    gc.collect()
+    assert not LOOK or LOOK() == 0, "memory was lost: LeakSanitizer's report is above"

@@ -27,6 +27,9 @@ PATH = os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", os.defpath)])
 
 AS_IT_IS = ("--no-build-isolation", "--no-deps")
 
+# What ends a word or a path somewhere: for shells, compilers, linkers, ninja, f2py, pip.
+PATH_OF_ODD_CHARACTERS = "a b:c'd\"e,é;&$x%(1)"
+
 QUANTIZE = """
 import numpy as np, pyfq
 w = np.random.default_rng(0).standard_normal((999, 1001), np.float32)
@@ -64,8 +67,9 @@ def run(*command, cwd=None, expect=0, **environment):
     return process.stdout
 
 
-def pip_install(python, *arguments):
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *arguments)
+def pip_install(python, *arguments, **environment):
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    run(*pip, "install", "--quiet", *arguments, **environment)
 
 
 def build_in(folder, *options):
@@ -83,7 +87,9 @@ def borrowing_venv(folder):
     """Return the interpreter of one that finds, after its own, what is installed here."""
     python = empty_venv(folder)
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    borrowed = folder / "borrowed, with a path to quote"
+    borrowed.symlink_to(sysconfig.get_path("purelib"))
+    (site / "borrowed.pth").write_text(f"{borrowed}\n")
     return python
 
 
@@ -143,10 +149,13 @@ def repaired(built):
 
 @pytest.fixture(scope="module")
 def editable(tree, tmp_path_factory):
-    """Return interpreter and source of an editable install of the variant for this machine."""
-    source = shutil.copytree(tree, tmp_path_factory.mktemp("editable") / "source")
+    """Return interpreter and source of an editable install of the variant for this machine.
+
+    Where both have a path that is hard to quote.
+    """
+    source = shutil.copytree(tree, tmp_path_factory.mktemp("editable") / PATH_OF_ODD_CHARACTERS)
     python = borrowing_venv(source.parent / "venv")
-    options = build_in(source.parent / "build", "-Disa=native")
+    options = build_in(source.parent / f"build {PATH_OF_ODD_CHARACTERS}", "-Disa=native")
     pip_install(python, *AS_IT_IS, "--editable", source, *options)
     return python, source
 
@@ -242,18 +251,76 @@ def test_editable_follows_an_included_text(editable, tmp_path):
 def test_native_is_one_variant(editable, tmp_path):
     said = run(editable[0], "-c", "import pyfq; pyfq.show_config()", cwd=tmp_path)
     assert re.search(r"^isas built +native$", said, re.M)
-    assert re.search(r"^flags .*-march=native", said, re.M)
+    for kind, contract in (("exact", "off"), ("fast", "fast")):
+        flags = rf"^{kind} flags, native .*-ffp-contract={contract} .*-march=native"
+        assert re.search(flags, said, re.M)
+
+
+def test_a_routine_that_the_kernels_lack_fails_the_build(editable, tmp_path):
+    python, source = editable
+    signatures = source / "fortran" / "bindings" / "fq_runtime.pyf"
+    before = signatures.read_text()
+    last = before[before.rindex("subroutine fq_has_openmp(") :]
+    signatures.write_text(f"{before}\n{last.replace('fq_has_openmp', 'fq_nowhere')}")
+    said = run(python, "-c", QUANTIZE, cwd=tmp_path, expect=1, MESONPY_EDITABLE_VERBOSE="1")
+    assert "fq_nowhere" in said
+    assert "ImportError" in said
+
+    signatures.write_text(before)
+    assert run(python, "-c", QUANTIZE, cwd=tmp_path).strip().endswith("works")
+
+
+WRAP = ROOT / "fortran" / "bindings" / "wrap.py"
+SIGNATURE = """subroutine fq_{name}(length, x, info)
+  intent(c) fq_{name}
+  threadsafe
+  integer(8), intent(c, hide), depend(x) :: length = shape(x, 0)
+  real(4), intent(c, in), check(EXACT(x, NPY_FLOAT32, 1)), dimension(length) :: x
+  integer(4), intent(out) :: info
+end subroutine fq_{name}
+"""
+
+
+@pytest.mark.parametrize(
+    "includes, missing",
+    [
+        ("include 'here.pyf'\ninclude 'there.pyf'\n", None),
+        ("include 'here.pyf'\n", "EXACT(x, NPY_FLOAT32, 1), fq_there"),
+        ("include 'here.pyf'\ninclude 'elsewhere.pyf'\n", "EXACT(x, NPY_FLOAT32, 1), fq_there"),
+    ],
+)
+def test_a_wrapper_that_lacks_a_routine_fails_the_build(tmp_path, includes, missing):
+    """f2py leaves out an include that it does not find, and ends with status 0."""
+    for name in ("here", "there"):
+        (tmp_path / f"{name}.pyf").write_text(SIGNATURE.format(name=name))
+    variant = (ROOT / "fortran" / "_native.pyf.in").read_text()
+    variant = variant.replace("@module@", "_isa_some").replace("@includes@", includes)
+    (tmp_path / "_isa_some.pyf").write_text(variant)
+    files = ("_isa_some.pyf", "./_isa_somemodule.c", "here.pyf", "there.pyf")
+    said = run(sys.executable, WRAP, *files, cwd=tmp_path, expect=1 if missing else 0)
+    assert said == "" if missing is None else said.endswith(f"left out of {files[1]}: {missing}\n")
+    assert (tmp_path / "_isa_somemodule.c").exists() == (missing is None)
+
+
+def test_a_build_without_compiler_says_where_there_is_one(tree, tmp_path):
+    said = run("meson", "setup", tmp_path / "build", tree, expect=1, FC="gfortran-0")
+    assert (ROOT / ".make" / "compilers.txt").read_text() in said
 
 
 def test_without_openmp(tree, tmp_path):
     python = borrowing_venv(tmp_path / "venv")
     options = ("-Dopenmp=disabled", "-Disa=native")
-    pip_install(python, *AS_IT_IS, tree, *build_in(tmp_path / "build", *options))
+    (scratch := tmp_path / "of files").mkdir()
+    build = build_in(tmp_path / "build", *options)
+    pip_install(python, *AS_IT_IS, tree, *build, TMPDIR=scratch)
+    # The source tree may be one that only others write to.
+    assert run("git", "status", "--porcelain", "--ignored", cwd=tree) == ""
     script = """
 import pyfq
 assert not pyfq.show_config(mode="dict")["openmp"]
 assert pyfq.get_num_threads() == 1
 pyfq.set_num_threads(2)
+assert pyfq.get_num_threads() == 1
 """
     assert run(python, "-c", script + QUANTIZE, cwd=tmp_path).strip() == "works"
     module = next((tmp_path / "build").rglob("_isa_native.*.so"))

@@ -1,10 +1,13 @@
 !> C boundary of the OpenMP runtime: what Python must know and do about threads.
 module fq_runtime_c
-  !$ use omp_lib, only: omp_get_max_threads, omp_pause_hard, omp_pause_resource_all
-  use fq_kinds, only: i32
+  !$ use omp_lib, only: omp_get_max_threads, omp_get_num_places, omp_get_place_num_procs, &
+  !$   omp_get_place_proc_ids, omp_get_proc_bind, omp_get_thread_limit, omp_pause_hard, &
+  !$   omp_pause_resource_all
+  use fq_kinds, only: i32, i64
   implicit none (type, external)
   private
-  public :: fq_max_threads, fq_release_threads, fq_has_openmp
+  public :: fq_max_threads, fq_thread_limit, fq_binding, fq_first_place, fq_release_threads, &
+    fq_has_openmp
 
 contains
 
@@ -14,6 +17,34 @@ contains
     threads = 1
     !$ threads = omp_get_max_threads()
   end subroutine fq_max_threads
+
+  !> Threads that OpenMP would give one team at most; 1 without OpenMP.
+  subroutine fq_thread_limit(threads) bind(c)
+    integer(i32), intent(out) :: threads
+    threads = 1
+    !$ threads = omp_get_thread_limit()
+  end subroutine fq_thread_limit
+
+  !> How OpenMP binds the threads of a team to places: 0 not at all, 1 somehow, 2 all where the
+  !> primary thread is, 3 close to it, 4 spread out.
+  subroutine fq_binding(policy, places) bind(c)
+    integer(i32), intent(out) :: policy
+    integer(i32), intent(out) :: places  !! how many there are
+    policy = 0
+    places = 0
+    !$ policy = int(omp_get_proc_bind(), i32)
+    !$ places = omp_get_num_places()
+  end subroutine fq_binding
+
+  !> The processors of the first place, which is that of the primary thread of a team.
+  subroutine fq_first_place(length, processors, found) bind(c)
+    integer(i64), value :: length
+    integer(i32), intent(inout) :: processors(length)  !! numbers, as the system has them
+    integer(i32), intent(out) :: found  !! how many; nothing is written if more than `length`
+    found = 0
+    !$ if (omp_get_num_places() > 0) found = omp_get_place_num_procs(0)
+    !$ if (found > 0 .and. found <= length) call omp_get_place_proc_ids(0, processors)
+  end subroutine fq_first_place
 
   !> End the idle worker threads of the calling thread: a process that forks while they exist
   !> leaves its child waiting for threads it does not have.

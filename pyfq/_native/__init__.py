@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .._check import refuse_not_finite
 from ..errors import NOT_FINITE, FqError
+from ._place import held
 
 
 def _refuse(reason: str) -> NoReturn:
@@ -55,13 +56,13 @@ def load(isa: str) -> ModuleType:
     libgomp reads its settings when it is loaded.  Idle threads that spin for long fight NumPy's
     BLAS threads for the cores, and those that sleep at once take tens of microseconds to wake, so
     it is told to let them spin for a moment, unless the user chose; and where OMP_PROC_BIND makes
-    it pin the loading thread, the affinity is put back.
+    it bind the loading thread, the affinity is put back, and kernels take it for their time only.
     """
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     settings = {} if IDLE_THREADS.keys() & os.environ.keys() else IDLE_THREADS
     os.environ.update(settings)
     try:
-        return importlib.import_module(f"{__name__}._isa_{isa}")
+        return held(importlib.import_module(f"{__name__}._isa_{isa}"))
     finally:
         for name in settings:
             del os.environ[name]

@@ -15,7 +15,7 @@ def add_parser(subparsers: SubParsers) -> None:
     """Add the command's arguments."""
     parser = subparsers.add_parser(
         "info",
-        description="Show version, compiler, flags, instruction sets, OpenMP and threads.",
+        description="Show version, compiler, flags of every variant, OpenMP, threads and places.",
         epilog=EPILOG,
     )
     parser.add_argument("--json", metavar="FILE", help="write JSON; - for stdout")
