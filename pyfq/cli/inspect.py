@@ -4,6 +4,7 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pyfq.cli import SubParsers
 from pyfq.cli.foreign import foreign_of
 from pyfq.cli.report import bytes_text, planned_row, write_json
 from pyfq.cli.source import Source
-from pyfq.io.errors import printable
+from pyfq.io.errors import FormatError, printable
 from pyfq.recipes import TensorPlan
 
 # Characters of a name in the table; --json has all of it.
@@ -50,7 +51,10 @@ def run(args: argparse.Namespace) -> int:
     """Inspect."""
     source = Source(args.source)
     done = any(tensor.rule is not None for tensor in source.tensors.values())
-    foreign = None if done else foreign_of(source)
+    foreign = None
+    if not done:
+        with suppress(FormatError):  # a damaged config does not hide the tensors
+            foreign = foreign_of(source)
     tensors = source.tensors.values()
     totals = {
         "tensors": len(tensors),
@@ -87,7 +91,7 @@ def _row(tensor: TensorPlan) -> dict[str, Any]:
 def _print_table(tensors: Iterable[TensorPlan], *, with_parts: bool) -> None:
     """Print a line for each tensor, and for its parts; no more than one line is held in memory."""
     headers = ("tensor", "shape", "dtype", "method", "bits/weight", "bytes")
-    widths = [len(header) for header in headers]
+    widths = [len(header) + 2 for header in headers]  # as in the tables of other commands
     for cells in _lines(tensors, with_parts):
         widths = [max(width, len(cell)) for width, cell in zip(widths, cells, strict=True)]
     name, shape, dtype, method, bits, nbytes = widths
