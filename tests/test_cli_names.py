@@ -220,6 +220,7 @@ def test_a_config_that_is_none_is_refused_before_anything_is_written(
     assert run("compress", source, "-o", tmp_path / "q") == 1
     assert reason in capsys.readouterr().err
     assert not (tmp_path / "q").exists()
+    assert run("inspect", source) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
@@ -298,9 +299,9 @@ def test_what_others_quantized_is_told_by_its_tensors(tmp_path, capsys, kind, co
         ({"quant_method": "torchao", "quant_type": {}}, "torchao"),
         ({"load_in_4bit": True}, "bitsandbytes"),
         ({"config_groups": {}}, "compressed-tensors"),
-        ({"quant_method": "mine\x1b"}, "the quantization method 'mine\\x1b'"),
-        ({"quant_method": ["x"]}, "'unknown'"),
-        ("text", "'unknown'"),
+        ({"quant_method": "mine\x1b"}, "the method 'mine\\x1b'"),
+        ({"quant_method": ["x"]}, "a tool that it does not name"),
+        ("text", "a tool that it does not name"),
     ],
 )
 def test_what_others_quantized_is_told_by_the_config(tmp_path, capsys, entry, tool):
@@ -324,7 +325,8 @@ def test_an_empty_quantization_config_is_none(tmp_path, entry):
 def test_float8_without_scales_is_copied(tmp_path):
     source = tmp_path / "m.safetensors"
     bits = np.arange(64 * 128, dtype=np.uint8).reshape(64, 128)
-    write_safetensors(source, {"a.weight": bits, "b.weight": W}, dtypes={"a.weight": "F8_E4M3"})
+    tensors = {"a.weight": bits, "b.weight": W, "norm.scale": W[0]}
+    write_safetensors(source, tensors, dtypes={"a.weight": "F8_E4M3"})
     assert run("compress", source, "-o", tmp_path / "q.safetensors") == 0
     with open_safetensors(tmp_path / "q.safetensors") as file:
         assert file.dtypes["a.weight"] == "F8_E4M3"

@@ -40,6 +40,9 @@ _TOOLS = {
     "mlx": ("MLX", "mlx-lm"),
 }
 
+# The method of a `quantization_config` without one.
+_NAMELESS = ""
+
 _INTEGERS = ("U8", "I8", "I16", "U16", "I32", "U32", "I64")
 
 
@@ -79,8 +82,8 @@ def foreign_of(source: Source) -> Foreign | None:
     if told is None:
         return None
     method, sign = told
-    unknown = f"the quantization method {shown(method)}"
-    tool, readers = _TOOLS.get(method, (unknown, "the library that wrote it"))
+    tool = "a tool that it does not name" if method == _NAMELESS else f"the method {shown(method)}"
+    tool, readers = _TOOLS.get(method, (tool, "the library that wrote it"))
     return Foreign(tool, sign, readers)
 
 
@@ -105,7 +108,7 @@ def _told_by(config: Mapping[str, Any]) -> tuple[str, str] | None:
                 method = "bitsandbytes"
             return method, f"{key} of {CONFIG}"
         if entry:
-            return "unknown", f"{key} of {CONFIG}"
+            return _NAMELESS, f"{key} of {CONFIG}"
     mlx = config.get("quantization")
     if isinstance(mlx, Mapping) and {"bits", "group_size"} <= mlx.keys():
         return "mlx", f"quantization of {CONFIG}"
@@ -117,7 +120,7 @@ def _method_without_name(key: str, entry: Mapping[str, Any]) -> str:
         return "bitsandbytes"
     if key == "compression_config" or "config_groups" in entry:
         return "compressed-tensors"
-    return "unknown"
+    return _NAMELESS
 
 
 def _sign_of_tensors(words: Mapping[str, str]) -> tuple[str, str] | None:
@@ -159,7 +162,8 @@ def _sign_of_tensors(words: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-_FLOAT8_SCALES = ("scale_weight", "scale_inv", "input_scale", "scale_input", "scaled_fp8", "scale")
+# Not "scale": norms have it, in checkpoints that were merely cast to float8, too.
+_FLOAT8_SCALES = ("scale_weight", "scale_inv", "input_scale", "scale_input", "scaled_fp8")
 
 
 def _has_pairs(of_end: Mapping[str, set[str]], one: str, other: str) -> bool:

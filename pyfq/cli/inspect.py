@@ -4,6 +4,7 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pyfq.cli import SubParsers
@@ -17,7 +18,7 @@ from pyfq.cli.report import (
     write_json,
 )
 from pyfq.cli.source import Source
-from pyfq.io.errors import printable
+from pyfq.io.errors import FormatError, printable
 from pyfq.recipes import TensorPlan
 
 # Characters of a name in the table; --json has all of it.
@@ -58,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
     source = Source(args.source)
     refuse_taken({"--json": args.json}, [args.source, source.file, *source.files])
     done = any(tensor.rule is not None for tensor in source.tensors.values())
-    foreign = None if done else foreign_of(source)
+    foreign = None
+    if not done:
+        with suppress(FormatError):  # a damaged config does not hide the tensors
+            foreign = foreign_of(source)
     tensors = source.tensors.values()
     totals = {
         "tensors": len(tensors),
@@ -95,7 +99,7 @@ def _row(tensor: TensorPlan) -> dict[str, Any]:
 def _print_table(tensors: Iterable[TensorPlan], *, with_parts: bool) -> None:
     """Print a line for each tensor, and for its parts; no more than one line is held in memory."""
     headers = ("tensor", "shape", "dtype", "method", "bits/weight", "bytes")
-    widths = [len(header) for header in headers]
+    widths = [len(header) + 2 for header in headers]  # as in the tables of other commands
     for cells in _lines(tensors, with_parts):
         widths = [max(width, len(cell)) for width, cell in zip(widths, cells, strict=True)]
     name, shape, dtype, method, bits, nbytes = widths

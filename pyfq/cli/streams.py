@@ -51,7 +51,8 @@ def outputs_of_a_command() -> Iterator[None]:
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             if stream is None:
-                new: TextIO = Path(os.devnull).open("w", encoding="utf-8")
+                nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- the stack's
+                new: TextIO = nowhere
             elif stream is getattr(sys, f"__{name}__"):
                 stream.flush()
                 buffer = io.BufferedWriter(_Output(stream.fileno(), name))
