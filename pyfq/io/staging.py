@@ -25,7 +25,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +328,8 @@ def _release(staging: Staging) -> None:
 def _recover(staging: Staging) -> None:
     """Finish a commit that had begun to take places; undo one that had not."""
     record = _read_record(staging.directory)
+    if record is not None:
+        staging = replace(staging, is_file=record["is_file"])  # as it was for the one that died
     if record is None or _is_new(staging, record):
         with suppress(FileNotFoundError):
             disk.unlink(staging.directory / "commit")
