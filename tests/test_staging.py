@@ -114,7 +114,9 @@ def test_lock_of_a_process_that_is_gone_is_taken_over(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [owner_text(replace(this_process(), host="elsewhere")), "", '{"pid": 5}']
+    "text",
+    [owner_text(replace(this_process(), host="elsewhere")), "", '{"pid": 5}'],
+    ids=["elsewhere", "empty", "no host"],
 )
 def test_lock_of_who_cannot_be_known_is_broken_by_people(tmp_path, text):
     (tmp_path / "lock").write_text(text)
