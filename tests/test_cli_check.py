@@ -36,7 +36,10 @@ def test_check_finds_a_difference(monkeypatch, capsys):
     assert _native.lib is used
 
 
-def run_case(run, expected=lambda: cases.Unspecified(), isas=_native.runnable(), threads=(1, 2)):
+ISAS = _native.runnable()
+
+
+def run_case(run, expected=cases.Unspecified, isas=ISAS, threads=(1, 2)):
     return check.check_case("topic", cases.Case("x", run, expected), isas, threads)
 
 
@@ -44,7 +47,7 @@ def test_check_case_reports_what_was_raised():
     def fail():
         raise pyfq.FqError("pack", 1)
 
-    outcome = run_case(fail, lambda: 1, _native.runnable()[:1], [1])
+    outcome = run_case(fail, lambda: 1, ISAS[:1], [1])
     (failure,) = outcome.failures
     assert failure["reason"].startswith("FqError: pack")
     assert outcome.lines == []
@@ -59,15 +62,14 @@ def test_check_case_finds_what_depends_on_threads(tolerance):
     assert outcome.failures[0]["reason"] == "differs from one thread"
 
 
-@pytest.mark.skipif(len(_native.runnable()) < 2, reason="one variant")
+@pytest.mark.skipif(len(ISAS) < 2, reason="one variant")
 def test_check_case_finds_what_depends_on_the_variant():
     def sign_of_zero():
         return np.array([0.0 if _native.lib is libs[0] else -0.0])
 
-    libs = [_native.load(isa) for isa in _native.runnable()]
-    first, *others = _native.runnable()
+    libs = [_native.load(isa) for isa in ISAS]
     outcome = run_case(sign_of_zero)
-    assert {failure["isa"] for failure in outcome.failures} == set(others)
+    assert {failure["isa"] for failure in outcome.failures} == set(ISAS[1:])
     assert run_case(sign_of_zero, lambda: cases.Unspecified(1e-9)).failures == []
 
 
@@ -96,7 +98,7 @@ def test_every_public_function_has_a_case():
 
 @pytest.fixture
 def written(tmp_path, capsys):
-    """A digest of two topics, one of which sums up floats."""
+    """Return a digest of two topics, one of which sums up floats."""
     path = tmp_path / "digest.txt"
     assert main(["check", "pack", "mixed", "--digest", str(path)]) == 0
     capsys.readouterr()
@@ -164,7 +166,7 @@ def test_sums_of_floats_are_equal_for_one_compiler_and_near_for_another(written)
     assert verdict_on(far, line, elsewhere) == "differs"
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", "{\"digest\": 9}", "no", '{"digest": 1}\n{}'])
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"digest": 9}', "no", '{"digest": 1}\n{}'])
 def test_check_refuses_what_is_no_digest(tmp_path, text, capsys):
     path = tmp_path / "digest.txt"
     path.write_text(text)
