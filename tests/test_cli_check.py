@@ -18,8 +18,19 @@ def test_check_passes_on_this_machine(capsys):
     result = json.loads(capsys.readouterr().out)
     assert result["passed"]
     assert tuple(result["isas"]) == _native.runnable()
-    assert list(result["cases"]) == list(check.TOPICS)
+    assert list(result["cases"]) == list(cases.TOPICS)
     assert result["seconds"] > 0
+
+
+def test_a_digest_has_every_topic(tmp_path, monkeypatch):
+    def few(make):
+        return lambda: make()[:1]
+
+    monkeypatch.setattr(check, "TOPICS", {name: few(make) for name, make in check.TOPICS.items()})
+    path = tmp_path / "digest.txt"
+    assert main(["check", "--digest", str(path)]) == 0
+    lines = digest.read_digest(path).lines.values()
+    assert {line.case.partition(":")[0] for line in lines} == set(check.TOPICS)
 
 
 def test_check_has_every_topic_of_the_reference():

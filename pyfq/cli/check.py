@@ -31,15 +31,20 @@ from pyfq.cli.digest import (
 from pyfq.cli.report import environment, refuse_missing_directory, table_text, write_json
 
 TOPICS = cases.TOPICS | unspecified_cases.TOPICS
+HELP_OF_TOPICS = (
+    f"of {', '.join(cases.TOPICS)}; or of those without a specification, "
+    f"{', '.join(unspecified_cases.TOPICS)} (default: the former; for a digest all)"
+)
 
 EPILOG = """\
 Known answers, and every kernel against its specification in NumPy (pyfq.reference), to the bit, for
 every instruction set that this build has and this CPU runs, and several numbers of threads. Run it
 once after building on a new machine. The exit code is 1 if anything differs.
 
-A digest keeps the results, a line each, to compare another build or another machine with. What is
-the same on every machine is hashed. Sums of floats are hashed too, for the same variant and
-compiler; elsewhere some of their entries are compared, within their bound.
+A digest keeps the results, a line each, to compare another build or another machine with; those of
+functions that have no specification, too. What is the same on every machine is hashed. Sums of
+floats are hashed too, for the same variant and compiler; elsewhere some of their entries are
+compared, within their bound.
 
 examples:
   pyfq check
@@ -74,7 +79,7 @@ def add_parser(subparsers: SubParsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("topics", metavar="TOPIC", nargs="*", help=f"of {', '.join(TOPICS)} (default: all)")
+    add("topics", metavar="TOPIC", nargs="*", help=HELP_OF_TOPICS)
     add("--digest", metavar="FILE", type=Path, help="write the results to FILE, a line each")
     add("--against", metavar="FILE", type=Path, help="compare the results with those in FILE")
     add("--json", metavar="FILE", help="write the report as JSON; - for stdout")
@@ -88,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"unknown topic {unknown[0]!r}: expected {', '.join(TOPICS)}")
     refuse_missing_directory("--digest", args.digest)
     then = None if args.against is None else read_digest(args.against)
-    topics = list(dict.fromkeys(args.topics or TOPICS))
+    keeps = args.digest is not None or then is not None
+    topics = list(dict.fromkeys(args.topics or (TOPICS if keeps else cases.TOPICS)))
     isas, threads = _native.runnable(), thread_counts()
     outcomes = _outcomes(topics, isas, threads)
     failures = [failure for its in outcomes.values() for o in its for failure in o.failures]
