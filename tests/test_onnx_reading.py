@@ -405,6 +405,19 @@ def test_training_mode_and_halves_are_refused():
         pyfq.from_onnx(model)
 
 
+@pytest.mark.parametrize("opset", [7, 9, 13])
+def test_a_batch_normalization_with_more_outputs_is_one_of_training(opset):
+    model = model_of(
+        "m = MatMul(x, V)\ny = BatchNormalization(m, B, B, B, v)", opset, v=np.abs(B) + 1
+    )
+    outputs = model.graph.node[1].output
+    outputs.extend(["mean", "var", "saved_mean", "saved_var"])
+    with pytest.raises(ValueError, match=r"'the y' .*training_mode must be 0: call model\.eval"):
+        pyfq.from_onnx(model)
+    outputs[1:] = [""] * 4
+    assert pyfq.from_onnx(model).sizes == (4, 5)
+
+
 @pytest.mark.parametrize(
     ("text", "shape", "constants"),
     [

@@ -223,7 +223,8 @@ def _normalization_of(
 ) -> list[Operation]:
     """Return ``scale * (x - mean) / sqrt(variance + epsilon) + bias``, of float64."""
     at = where(node)
-    if attributes.get("training_mode", 0):
+    # Before opset 14 there is no attribute: outputs behind the first are what training updates.
+    if attributes.get("training_mode", 0) or any(node.output[1:]):
         raise ValueError(f"{at}: training_mode must be 0: call model.eval() before the export")
     if value.axes != 2 or value.by_columns or list(node.input).index(value.name) != 0:
         raise ValueError(f"{at}: expected a value of 2 axes, (batch, features)")
