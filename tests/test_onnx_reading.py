@@ -493,6 +493,18 @@ def test_a_cast_in_front_is_the_callers():
             pyfq.from_onnx(model_of(text))
 
 
+def test_a_cast_to_double_behind_one_that_rounds_is_refused():
+    text = "c = Cast(x) to=1\nd = Cast(c) to=11\ny = MatMul(d, V64)"
+    for element in (TensorProto.DOUBLE, TensorProto.INT64):
+        with pytest.raises(ValueError, match=r"'the d' \(Cast\): a Cast to double behind one to f"):
+            pyfq.from_onnx(model_of(text, element=element, V64=V.astype(np.float64)))
+    for element in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8):
+        network = pyfq.from_onnx(model_of(text, element=element, V64=V.astype(np.float64)))
+        assert network.dtype == np.float64
+    there_and_back = "d = Cast(x) to=11\nc = Cast(d) to=1\ny = MatMul(c, V)"
+    assert_equals_onnxruntime(model_of(there_and_back))
+
+
 # ------------------------------------------------------------------------------ graphs
 
 
