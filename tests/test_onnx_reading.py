@@ -288,6 +288,18 @@ def test_scales_beside_activations_go_into_layers(text):
     assert_equals_onnxruntime(model, room=4e-6)
 
 
+@pytest.mark.parametrize("factor", [1e38, 1e30, 1e-30])
+@pytest.mark.parametrize("text", ["k = Mul(v, c)\ny = Sigmoid(k)", "k = Div(v, c)\ny = Tanh(k)"])
+def test_factors_that_overflow_in_another_order_are_refused(text, factor):
+    model = model_of(f"v = MatMul(x, V)\n{text}", c=np.float32(factor))
+    with pytest.raises(ValueError, match=r"'the [ky]' .*factor of .* can't become part of a layer"):
+        pyfq.from_onnx(model)
+    one_of_many = np.where(np.arange(5) == 2, 1e-30, 1).astype(np.float32)
+    assert_equals_onnxruntime(
+        model_of("v = MatMul(x, V)\nk = Mul(v, c)\ny = Sigmoid(k)", c=one_of_many)
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
