@@ -127,6 +127,11 @@ def as_choice(word: Any, name: str, choices: Sequence[str]) -> int:
     return choices.index(word)
 
 
+def is_none_or(bits: Any, width: int | None) -> bool:
+    """Tell whether `bits` is None or a number equal to `width`; of an array it is neither."""
+    return bits is None or (isinstance(bits, int | float | np.number) and bits == width)
+
+
 def refuse_not_finite(arrays: Mapping[str, NDArray]) -> None:
     """Raise ValueError at the first NaN or Inf of the named arrays, if there is one."""
     for name, x in arrays.items():

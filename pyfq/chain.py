@@ -59,6 +59,9 @@ class Affine:
 
 Operation = Linear | Nonlinear | Affine
 
+# The largest factor that becomes part of weights.
+_MOST_FACTOR = 2.0**60
+
 
 def network_of(operations: Iterable[Operation]) -> Network:
     """Return the network that does some operations, one after the other.
@@ -274,6 +277,7 @@ def _factor_and_term(affines: list[Affine], features: int) -> tuple[NDArray, NDA
     """Return a and b of ``a * x + b``, which operations are of each feature."""
     factor, term = np.ones(features), np.zeros(features)
     for operation in affines:
+        _refuse_extreme(operation)
         # As a summand any constant will do; _spread refuses the divisor 0.
         kind = "divide" if operation.kind == "divide" else "add"
         constant = _spread(Affine(operation.where, kind, operation.operand), features)
@@ -285,6 +289,20 @@ def _factor_and_term(affines: list[Affine], features: int) -> tuple[NDArray, NDA
             case "divide":
                 factor, term = factor / constant, term / constant
     return factor, term
+
+
+def _refuse_extreme(operation: Affine) -> None:
+    """Raise ValueError if a factor is so large or small that its place among products matters.
+
+    ``(x @ w) * c`` may overflow, or not, where ``x @ (c * w)`` does the contrary. One feature that
+    is scaled to nearly nothing beside others is none of these.
+    """
+    largest = float(np.abs(operation.operand).max(initial=0))
+    if operation.kind != "add" and largest and not 1 / _MOST_FACTOR <= largest <= _MOST_FACTOR:
+        raise ValueError(
+            f"{operation.where}: a factor of {largest:g} can't become part of a layer: expected "
+            "2**-60 ... 2**60"
+        )
 
 
 def _rounded(layer: Linear, weights: NDArray, bias: NDArray) -> Linear:

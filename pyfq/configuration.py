@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from . import _native
+from ._check import as_choice
 from ._native._place import binding
 from .threads import get_num_threads, most_threads
 
@@ -34,8 +35,7 @@ def show_config(mode: Literal["stdout", "dict"] = "stdout") -> dict[str, Any] | 
     >>> show_config(mode="dict")["isa"] in show_config(mode="dict")["isas built"]
     True
     """
-    if mode not in ("stdout", "dict"):
-        raise ValueError(f"mode must be 'stdout' or 'dict', not {mode!r}")
+    as_choice(mode, "mode", ("stdout", "dict"))
     build = _native._build
     policy, places = binding(_native.lib)
     config = {

@@ -146,8 +146,9 @@ def distill(
     >>> bool(agreed.mean() > 0.9)
     True
     """
-    if isinstance(hints, Hint):
-        raise TypeError("hints must be a sequence of Hint, not one")
+    if not isinstance(hints, Sequence):
+        what = "one" if isinstance(hints, Hint) else type(hints).__name__
+        raise TypeError(f"hints must be a sequence of Hint, not {what}")
     options = Options(
         optimizer, epochs, batch_size, seed, schedule, clip, keep_zeros, fake_quantize, patience,
         callback,

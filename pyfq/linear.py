@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._check import FLOATS, as_count, as_input, as_output
+from ._check import FLOATS, as_count, as_input, as_output, is_none_or
 from .activation import Activation
 from .codebook import Codebook
 from .layouts import (
@@ -218,7 +218,7 @@ def linear(
         _refuse_codes(w)
     if not isinstance(w, Prepared):
         w = _for_one_call(w, activation_bits)
-    elif activation_bits not in (None, w.activation_bits):
+    elif not is_none_or(activation_bits, w.activation_bits):
         raise ValueError(
             f"w is prepared for activation_bits={w.activation_bits}, not {activation_bits!r}"
         )
@@ -319,10 +319,10 @@ def as_activation_bits(
     bits: int | None, w: NDArray | Half | Quantized | Codebook | Sparse | LowRank
 ) -> int | None:
     """Return `bits`, 8 or None, as they go with the weights."""
+    if not is_none_or(bits, 8):
+        raise ValueError(f"activation_bits must be None or 8, not {bits!r}")
     if bits is None:
         return None
-    if bits != 8:
-        raise ValueError(f"activation_bits must be None or 8, not {bits!r}")
     if not isinstance(w, Quantized) and not (isinstance(w, Sparse) and w.scale is not None):
         raise ValueError(f"activation_bits=8 needs quantized weights, not {type(w).__name__}")
     if isinstance(w, Quantized) and w.bits > 8:

@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import _native
-from ._check import FLOATS, as_choice, as_count, as_input, as_output, as_seed, refuse_not_finite
+from ._check import (
+    FLOATS,
+    as_choice,
+    as_count,
+    as_input,
+    as_output,
+    as_seed,
+    is_none_or,
+    refuse_not_finite,
+)
 from ._frozen import reduce_to_parts, restore_parts, set_part
 from .activation import Activation, as_activation
 from .clipping import Signs
@@ -201,7 +210,7 @@ class Network:
 
     def __post_init__(self) -> None:
         """Refuse what is no network."""
-        layers = tuple(self.layers)
+        layers = tuple(self.layers) if isinstance(self.layers, Iterable) else ()
         set_part(self, "layers", layers)
         if not layers or not all(isinstance(layer, Dense) for layer in layers):
             raise TypeError("layers must be a sequence of at least one Dense")
@@ -214,7 +223,7 @@ class Network:
                 raise TypeError(f"layers[{i}] must be {layers[0].dtype}, not {layer.dtype}")
             if before.activation == "softmax":
                 raise ValueError(f"layers[{i - 1}] must not be softmax: only the last may")
-        if self.activation_bits not in (None, 8):
+        if not is_none_or(self.activation_bits, 8):
             raise ValueError(f"activation_bits must be None or 8, not {self.activation_bits!r}")
         static = [layer.x_scale is not None for layer in layers]
         if any(static) and not all(static):

@@ -74,7 +74,17 @@ class Shrunk:
     trials: tuple[LayerTrial, ...] = ()
 
     def __post_init__(self) -> None:
-        """Make arrays read-only."""
+        """Refuse what is no pair of networks, and make arrays read-only."""
+        for name in ("network", "original"):
+            if not isinstance(getattr(self, name), Network):
+                kind = type(getattr(self, name)).__name__
+                raise TypeError(f"{name} must be a Network, not {kind}")
+        for name in ("kept", "scores"):
+            arrays = getattr(self, name)
+            if not isinstance(arrays, tuple | list) or not all(
+                isinstance(x, np.ndarray) for x in arrays
+            ):
+                raise TypeError(f"{name} must be a tuple of NumPy arrays, not {arrays!r}")
         set_part(self, "kept", tuple(map(read_only, self.kept)))
         set_part(self, "scores", tuple(map(read_only, self.scores)))
 

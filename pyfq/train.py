@@ -467,15 +467,22 @@ class Options:
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, not {type(self.callback).__name__}")
         as_flag(self.keep_zeros, "keep_zeros")
-        as_count(self.epochs, "epochs", 0)
-        as_count(self.batch_size, "batch_size", 1)
-        as_seed(self.seed)
+        set_part(self, "epochs", as_count(self.epochs, "epochs", 0))
+        set_part(self, "batch_size", as_count(self.batch_size, "batch_size", 1))
+        set_part(self, "seed", as_seed(self.seed))
         if self.clip is not None:
-            as_number(self.clip, "clip", math.nextafter(0, 1), LARGEST)
+            set_part(self, "clip", as_number(self.clip, "clip", math.nextafter(0, 1), LARGEST))
         if self.patience is not None:
-            as_count(self.patience, "patience", 1)
+            set_part(self, "patience", as_count(self.patience, "patience", 1))
         if self.keep_zeros and self.fake_quantize and self.fake_quantize.scheme == "minmax":
             raise ValueError("fake_quantize must not be 'minmax' with keep_zeros: no code is 0")
+
+
+def _stops(answer: Any) -> bool:
+    """Return what a callback says: whether to stop."""
+    if answer is not None and not isinstance(answer, bool | np.bool_):
+        raise TypeError(f"callback must return True, False or None, not {type(answer).__name__}")
+    return bool(answer)
 
 
 class Parameters:
@@ -715,7 +722,7 @@ def fit(
             seconds = time.perf_counter() - start
             history.append(Epoch(number, options.epochs, loss, validation_loss, rate, seconds))
             whole = number, best, best_epoch
-            if options.callback is not None and options.callback(history[-1]):
+            if options.callback is not None and _stops(options.callback(history[-1])):
                 stopped = "callback"
                 break
             if options.patience is not None and number - best_epoch >= options.patience:

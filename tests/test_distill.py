@@ -193,6 +193,7 @@ def test_regression_learns_from_teacher_and_data_in_their_units():
         (ValueError, "validation needs y", {"y": None, "validation": (X, Y)}),
         (TypeError, r"hints\[0\] must be a Hint", {"hints": [3]}),
         (TypeError, "hints must be a sequence of Hint, not one", {"hints": Hint(0, 0)}),
+        (TypeError, "hints must be a sequence of Hint, not int", {"hints": 5}),
         (
             ValueError,
             "teacher must have the classes of the student in their order",

@@ -67,6 +67,47 @@ def square(*names):
         ("in_proj_weight out_proj.weight", "in_proj_weight belongs to attention"),
         ("gate_proj.weight up_proj.weight", "gate_proj.weight belongs to a gate"),
         ("w exp_avg exp_avg_sq", "exp_avg belongs to an optimizer"),
+        ("fc.weight fc.weight/Adam", "fc.weight/Adam belongs to an optimizer"),
+        ("fc.weight fc.weight.momentum", "fc.weight.momentum belongs to an optimizer"),
+        ("params.w mu.w nu.w", "mu.w belongs to an optimizer"),
+        ("fc.weight fc.mask_weight", "fc.mask_weight is a mask"),
+        ("fc1.weight masks.fc1", "masks.fc1 is a mask"),
+        ("fc.weight mask.fc.weight", "mask.fc.weight is a mask"),
+        ("fc.weight fc.weightMask", "fc.weightMask is a mask"),
+        ("fc.weight fc.weight.mask_", "fc.weight.mask_ is a mask"),
+        ("q_lin.weight k_lin.weight v_lin.weight", "q_lin.weight belongs to attention"),
+        ("q.weight k.weight v.weight", "q.weight belongs to attention"),
+        ("wq.weight wk.weight wv.weight", "wq.weight belongs to attention"),
+        ("to_keys.weight to_values.weight", "to_keys.weight belongs to attention"),
+        ("kernel recurrent_kernel", "recurrent_kernel belongs to a recurrent layer"),
+        ("Wz Uz", "Wz belongs to a recurrent layer"),
+        ("fc.g fc.v", "fc.g is a factor"),
+        ("fc.A.weight fc.B.weight", "fc.A.weight is a factor"),
+        ("positional_encoding fc", "positional_encoding belongs to an embedding"),
+        ("pos_table fc", "pos_table belongs to an embedding"),
+        ("fc.weight pe", "pe belongs to an embedding"),
+        ("fc.weight fc.codebook", "fc.codebook belongs to an embedding"),
+        ("fc_mu.weight fc_logvar.weight", "fc_logvar.weight belongs to a distribution"),
+        ("fc.weight_mu fc.weight_sigma", "fc.weight_sigma belongs to a distribution"),
+        ("experts.0.weight experts.1.weight", "experts.0.weight belongs to a branch"),
+        ("ensemble.0.fc.weight ensemble.1.fc.weight", "belongs to a branch"),
+        ("body.weight head1.weight head2.weight", "head1.weight belongs to a branch"),
+        ("fc.weight shortcut.weight", "shortcut.weight belongs to a branch"),
+        ("fc.weight downsample.0.weight", "downsample.0.weight belongs to a branch"),
+        (
+            "fc.weight gate.weight",
+            "gate.weight belongs to a gate, which is no layer of a chain: pass the arrays",
+        ),
+        ("fc.weight fc.delta", "fc.delta is not named as fc.weight is: pass the arrays of the lay"),
+        ("fc.weight fc.weight_mean", "fc.weight_mean is not named as fc.weight is"),
+        ("fc.weight fc.weight0", "fc.weight0 belongs to the layer of fc.weight"),
+        ("fc.weight fc.down.weight fc.up.weight", "fc.down.weight is in the layer of fc.weight"),
+        ("fast.fc.weight slow.fc.weight", "slow.fc.weight is the same layer as fast.fc.weight"),
+        ("fc.weight prev.fc.weight", "prev.fc.weight is the same layer as fc.weight"),
+        ("encoder_q.0.weight encoder_k.0.weight", "belongs to attention"),
+        ("momentum_encoder.0.weight encoder.0.weight", "encoder.0.weight is the same layer as mom"),
+        ("fc.weight fc_frozen.weight", "fc_frozen.weight is the same layer as fc.weight"),
+        ("w w_init", "w_init is not named as w is"),
     ],
 )
 def test_names_of_what_is_no_layer_are_refused(names, match):
@@ -89,12 +130,51 @@ def test_names_of_what_is_no_layer_are_refused(names, match):
         "normal.weight masked.weight flora.weight explore.weight",
         "V.weight U.weight",
         "params/Dense_0/kernel params/Dense_1/kernel",
+        "params/Dense_0/kernel params/Dense_0/bias",
+        "trunk.0.weight trunk.2.weight head.weight",
+        "input_layer.linear.weight hidden.linear.weight output.linear.weight",
+        "blocks.0.fc1.weight blocks.0.fc2.weight blocks.1.fc1.weight blocks.1.fc2.weight",
+        "fc.weight fc_out.weight",
+        "fc1_weight fc1_bias fc2_weight fc2_bias",
+        "W1 W2 W3",
+        "w1.weight w2.weight w3.weight",
+        "arr_0 arr_1",
+        "fc/kernel:0 logits/kernel:0",
     ],
 )
 def test_names_of_layers_are_taken(names):
     arrays = square(*names.split())
     layers = sum(x.ndim == 2 for x in arrays.values())
     assert len(pyfq.from_arrays(arrays).layers) == layers
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["fc.activation_post_process.min_val", "x_mean", "fc.alpha", "fc.beta", "beta", "fc.out_scale"],
+)
+def test_one_axis_alone_makes_no_bias(name):
+    arrays = square("fc.weight") | {name: np.ones(4, np.float32)}
+    with pytest.raises(ValueError, match=name):
+        pyfq.from_arrays(arrays)
+    network = pyfq.from_arrays(list(arrays.values()))  # as a list they are what they are given as
+    assert network.layers[0].bias is not None
+
+
+@pytest.mark.parametrize(
+    ("weights", "bias"),
+    [
+        ("fc.w", "fc.b"),
+        ("W1", "b1"),
+        ("fc1_kernel", "fc1_bias"),
+        ("coefs_0", "intercepts_0"),
+        ("weights_1", "biases_1"),
+        ("fc", "fc_b"),
+        ("dense/kernel:0", "dense/bias:0"),
+    ],
+)
+def test_biases_are_named_by_their_weights(weights, bias):
+    arrays = square(weights) | {bias: np.ones(4, np.float32)}
+    assert pyfq.from_arrays(arrays).layers[0].bias is not None
 
 
 def test_a_name_is_refused_before_its_dtype():

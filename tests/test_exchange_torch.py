@@ -321,6 +321,22 @@ class AlwaysDropout(nn.Dropout):
         return super().train(True)
 
 
+class SamplingDropout(nn.Dropout):
+    training = property(lambda self: True, lambda self, mode: None)
+
+
+class ClassDropout(nn.Dropout):
+    training = True
+
+    def __setattr__(self, name, value):
+        if name != "training":
+            super().__setattr__(name, value)
+
+
+class Unsteady(nn.LeakyReLU):
+    negative_slope = property(lambda self: torch.rand(()).item(), lambda self, slope: None)
+
+
 class Negative(nn.ReLU):
     def forward(self, x):
         return -x
@@ -380,9 +396,21 @@ def in_itself(module):
 WHERE = r"module 0 \((Parametrized)?Linear\): "
 
 
+def without_a_mode_of_its_own(module):
+    """Append a Dropout whose mode is that of its class."""
+    dropout = nn.Dropout()
+    del dropout.training
+    dropout.__class__ = type("Mine", (nn.Dropout,), {"training": True})
+    module.append(dropout)
+
+
 @pytest.mark.parametrize(
     ("edit", "match"),
     [
+        (lambda m: m.append(SamplingDropout()), r"\(SamplingDropout\): has training of its own"),
+        (lambda m: m.append(ClassDropout()), r"\(ClassDropout\): has __setattr__, training of"),
+        (without_a_mode_of_its_own, r"module 4 \(Mine\): has training of its own"),
+        (lambda m: m.append(Unsteady()), r"4 \(Unsteady\): has negative_slope of its own"),
         (lambda m: m[1].register_forward_hook(twice), r"module 1 \(ReLU\): .* forward hook twice"),
         (lambda m: m[0].register_forward_hook(twice, prepend=True), WHERE + ".* hook twice may"),
         (lambda m: m[2].register_forward_hook(twice, always_call=True), r"module 2 \(Sequential\)"),

@@ -583,6 +583,7 @@ def test_linear_refuses_activation_bits():
         (q, 4, "activation_bits must be None or 8, not 4"),
         (q, "8", "activation_bits must be None or 8, not '8'"),
         (q, 0, "activation_bits must be None or 8, not 0"),
+        (q, np.array([8, 8]), "activation_bits must be None or 8, not array"),
         (WEIGHTS, 8, "activation_bits=8 needs quantized weights, not ndarray"),
         (pyfq.quantize(WEIGHTS, 9), 8, "activation_bits=8 needs weights of at most 8 bits, not 9"),
     ):

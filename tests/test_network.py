@@ -275,6 +275,9 @@ W = np.ones((2, 3), np.float32)
             lambda: Network([Dense(W, activation="softmax"), Dense(np.ones((1, 2), "f4"))]),
         ),
         (ValueError, "activation_bits must be", lambda: Network([Dense(W)], activation_bits=4)),
+        (ValueError, "activation_bits must be", lambda: Network([Dense(W)], activation_bits=W)),
+        (TypeError, "layers must be a sequence of at least one Dense", lambda: Network(5)),
+        (TypeError, "layers must be a sequence of at least one Dense", lambda: Network(None)),
         (
             ValueError,
             "must both be given",

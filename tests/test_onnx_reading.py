@@ -288,6 +288,18 @@ def test_scales_beside_activations_go_into_layers(text):
     assert_equals_onnxruntime(model, room=4e-6)
 
 
+@pytest.mark.parametrize("factor", [1e38, 1e30, 1e-30])
+@pytest.mark.parametrize("text", ["k = Mul(v, c)\ny = Sigmoid(k)", "k = Div(v, c)\ny = Tanh(k)"])
+def test_factors_that_overflow_in_another_order_are_refused(text, factor):
+    model = model_of(f"v = MatMul(x, V)\n{text}", c=np.float32(factor))
+    with pytest.raises(ValueError, match=r"'the [ky]' .*factor of .* can't become part of a layer"):
+        pyfq.from_onnx(model)
+    one_of_many = np.where(np.arange(5) == 2, 1e-30, 1).astype(np.float32)
+    assert_equals_onnxruntime(
+        model_of("v = MatMul(x, V)\nk = Mul(v, c)\ny = Sigmoid(k)", c=one_of_many)
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -405,6 +417,19 @@ def test_training_mode_and_halves_are_refused():
         pyfq.from_onnx(model)
 
 
+@pytest.mark.parametrize("opset", [7, 9, 13])
+def test_a_batch_normalization_with_more_outputs_is_one_of_training(opset):
+    model = model_of(
+        "m = MatMul(x, V)\ny = BatchNormalization(m, B, B, B, v)", opset, v=np.abs(B) + 1
+    )
+    outputs = model.graph.node[1].output
+    outputs.extend(["mean", "var", "saved_mean", "saved_var"])
+    with pytest.raises(ValueError, match=r"'the y' .*training_mode must be 0: call model\.eval"):
+        pyfq.from_onnx(model)
+    outputs[1:] = [""] * 4
+    assert pyfq.from_onnx(model).sizes == (4, 5)
+
+
 @pytest.mark.parametrize(
     ("text", "shape", "constants"),
     [
@@ -478,6 +503,18 @@ def test_a_cast_in_front_is_the_callers():
     ):
         with pytest.raises(ValueError, match=r"\(Cast\): expected one to float or double in front"):
             pyfq.from_onnx(model_of(text))
+
+
+def test_a_cast_to_double_behind_one_that_rounds_is_refused():
+    text = "c = Cast(x) to=1\nd = Cast(c) to=11\ny = MatMul(d, V64)"
+    for element in (TensorProto.DOUBLE, TensorProto.INT64):
+        with pytest.raises(ValueError, match=r"'the d' \(Cast\): a Cast to double behind one to f"):
+            pyfq.from_onnx(model_of(text, element=element, V64=V.astype(np.float64)))
+    for element in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8):
+        network = pyfq.from_onnx(model_of(text, element=element, V64=V.astype(np.float64)))
+        assert network.dtype == np.float64
+    there_and_back = "d = Cast(x) to=11\nc = Cast(d) to=1\ny = MatMul(c, V)"
+    assert_equals_onnxruntime(model_of(there_and_back))
 
 
 # ------------------------------------------------------------------------------ graphs

@@ -460,3 +460,15 @@ def test_prune_layers_refuses(changes, error, message):
     data = {"network": deep(), "x": np.ones((6, 5)), "y": np.arange(6) % 3} | changes
     with pytest.raises(error, match=message):
         pyfq.prune_layers(data.pop("network"), data.pop("x"), data.pop("y"), **data)
+
+
+def test_what_is_no_pair_of_networks_is_refused():
+    network = Network.create((3, 2))
+    for parts, match in (
+        (([1, 2], network, ()), "network must be a Network, not list"),
+        ((network, [1, 2], [1]), "original must be a Network, not list"),
+        ((network, network, [1]), r"kept must be a tuple of NumPy arrays, not \[1\]"),
+        ((network, network, (), 5), "scores must be a tuple of NumPy arrays, not 5"),
+    ):
+        with pytest.raises(TypeError, match=match):
+            pyfq.Shrunk(*parts)

@@ -408,6 +408,7 @@ X, Y = np.ones((5, 7)), np.zeros(5, np.int64)
         (ValueError, "loss must be one of", {"loss": "hinge"}),
         (ValueError, r"y must have 5 samples, as x has, not shape \(\)", {"y": np.array(3)}),
         (TypeError, "callback must be callable, not int", {"callback": 3}),
+        (TypeError, "callback must return True, False or", {"callback": lambda _: np.ones(2)}),
         (TypeError, "keep_zeros must be True or False, not 'no'", {"keep_zeros": "no"}),
         (ValueError, "epochs must be at least 0", {"epochs": -1}),
         (ValueError, "batch_size must be at least 1", {"batch_size": 0}),
@@ -465,6 +466,24 @@ def test_refusals(error, match, change):
 def test_settings_are_refused(error, match, make):
     with pytest.raises(error, match=match):
         make()
+
+
+class Huge:
+    def __index__(self):
+        return 2**80
+
+
+@pytest.mark.parametrize("options", [{"clip": 10**30}, {"clip": 2**64}, {"seed": Huge()}])
+def test_integers_that_fortran_does_not_have_are_numbers(options):
+    network = Network.create((3, 4, 2), dtype=np.float64)
+    x = np.random.default_rng(0).standard_normal((20, 3))
+    y = np.tanh(x[:, :2])
+    for call in (train, partial(pyfq.distill, network)):
+        got = call(network, x, y, epochs=2, **options)
+        floats = {name: float(n) if name == "clip" else 2**80 for name, n in options.items()}
+        want = call(network, x, y, epochs=2, **floats)
+        for a, b in zip(got.network.layers, want.network.layers, strict=True):
+            np.testing.assert_array_equal(a.weights, b.weights)
 
 
 def test_networks_without_biases_stay_without():

@@ -7,6 +7,9 @@ they stand. State dicts tell them apart by name alone.
 import re
 from collections.abc import Collection
 
+# What helps where a name is doubted.
+WAY_OUT = "pass the arrays of the layers alone, as a list in their order"
+
 # What an array is, by all of its name; the first that is found is told.
 _BY_NAME = (
     (
@@ -19,7 +22,7 @@ _BY_NAME = (
         "torch.nn.utils.parametrize.remove_parametrizations, or pass the module to from_torch",
     ),
     (
-        r"(^|[._/])masks?\d*$",
+        r"(^|[._/\d])masks?([._/\d]|$)|(?<=[a-z])Masks?\b",
         "is a mask: call torch.nn.utils.prune.remove first, or pass the module to from_torch",
     ),
     (
@@ -37,17 +40,26 @@ _BY_NAME = (
         "belongs to a normalization, which is no layer: fold it into the layer before it",
     ),
     (
-        r"(^|[._/])(weight|bias)_([ih]h|hr)(_|$)",
+        r"(^|[._/])((weight|bias)_([ih]h|hr)(_|$)|recurrent_|(gru|lstm|rnn)\d*([._/]|$))",
         "belongs to a recurrent layer, which is no layer of a chain",
     ),
     (
         r"(^|[._/])(in_proj|[qkv]_proj|qkv(_proj)?|kv_proj|(query|key|value)_proj|c_attn|to_[qkv])"
-        r"(\.|_weight|_bias|$)",
+        r"(\.|_weight|_bias|$)|(^|[._/])(to_(quer(y|ies)|keys?|values?)|attn|attention|mha)([._/]|$)",
         "belongs to attention, which is no layer of a chain",
     ),
-    (r"(^|[._/])gate_proj(\.|$)", "belongs to a gate, which is no layer of a chain"),
     (
-        r"(^|[._/])(exp_avg(_sq)?|max_exp_avg_sq|momentum_buffer|grad)$",
+        r"(^|[._/])(gates?|gating|router)(_proj)?\d*([._/]|$)",
+        "belongs to a gate, which is no layer of a chain",
+    ),
+    (
+        r"(^|[._/])(experts?|ensembles?|members?|branch(es)?|towers?|heads)_?\d*([._/]|$)"
+        r"|(^|[._/])(shortcut|downsample|skip|residual)\d*([._/]|$)",
+        "belongs to a branch beside others, which is no layer of a chain",
+    ),
+    (
+        r"(^|[._/])(exp_avg(_sq)?|max_exp_avg_sq|momentum(_buffer)?|velocity|grads?|fisher|hessian"
+        r"|adam\w?|rmsprop|adagrad|optimi[sz]er)([_./:]\w*)?$|(^|[._/])optimi[sz]ers?[._/]",
         "belongs to an optimizer: pass the weights alone",
     ),
     (
@@ -60,9 +72,34 @@ _BY_NAME = (
 )
 # Words of the names of modules, which stand before "weight" or are the name themselves.
 _NORMALIZATION = re.compile(r"(layer|batch|group|instance|rms|sync)?_?norm(alization)?|bn|ln")
-_EMBEDDING = re.compile(r"emb|embeds?|embeddings?|wte|wpe")
+_EMBEDDING = re.compile(
+    r"emb|embeds?|embeddings?|wte|wpe|pe|pos|positional?|tok|tokens?|codebooks?"
+)
+_SPREAD = re.compile(r"sigma|rho|logvar|logstd|logsigma|epsilon|covariance")
 _AVERAGE = re.compile(r"ema|swa|shadow|avg|average|averaged|polyak")
 _COPY = re.compile(r"target|online|teacher|student|old|previous|best|backup|copy|master")
+
+
+# Words, in lower case, of which one stands in a name where another name has the other.
+_BY_PAIR = (
+    (
+        (("query", "key"), ("q", "k"), ("k", "v"), ("wq", "wk"), ("wk", "wv")),
+        "belongs to attention, which is no layer of a chain",
+    ),
+    (
+        tuple((f"w{gate}", f"u{gate}") for gate in "cfghiorxz"),
+        "belongs to a recurrent layer, which is no layer of a chain",
+    ),
+    (
+        tuple((rf"(?<=[._/]){one}", other) for one, other in ("ab", "gv", "uv")),
+        "is a factor of weights, or of what is added to them: pass their product",
+    ),
+    ((("mu", "nu"), ("m", "v")), "belongs to an optimizer: pass the weights alone"),
+    (
+        (("head_?0", "head1"), ("head_?1", "head2"), ("head_1", "head_2"), ("left", "right")),
+        "belongs to a branch beside others, which is no layer of a chain",
+    ),
+)
 
 
 def refuse_roles(names: Collection[str]) -> None:
@@ -76,10 +113,16 @@ def refuse_roles(names: Collection[str]) -> None:
     ValueError: fc1.weight_orig is a tensor before it is pruned or normalized: call \
 torch.nn.utils.prune.remove or remove_spectral_norm first, or pass the module to from_torch
     """
+    in_lower_case = {name.lower() for name in names}
     for name in names:
-        role = _role_by_module(name) or _role_by_name(name) or _role_among(name, names)
+        role = (
+            _role_by_module(name)
+            or _role_by_name(name)
+            or _role_among(name, names)
+            or _role_by_pair(name.lower(), in_lower_case)
+        )
         if role:
-            raise ValueError(f"{name} {role}")
+            raise ValueError(f"{name} {role}" if ":" in role else f"{name} {role}: {WAY_OUT}")
 
 
 def _role_by_name(name: str) -> str | None:
@@ -89,6 +132,8 @@ def _role_by_name(name: str) -> str | None:
 def _role_by_module(name: str) -> str | None:
     """Return what the module is that an array belongs to, if it is no layer."""
     words = [word for part in _parts(name)[-2:] for word in _words(part)]
+    if any(_SPREAD.fullmatch(word) for word in words) or {"log", "var"} <= set(words):
+        return "belongs to a distribution of weights or outputs, which is no layer of a chain"
     if any(_NORMALIZATION.fullmatch(word) for word in words):
         return "belongs to a normalization, which is no layer: fold it into the layer before it"
     if any(_EMBEDDING.fullmatch(word) for word in words):
@@ -104,8 +149,16 @@ def _role_among(name: str, names: Collection[str]) -> str | None:
         return "is a copy of weights that are given too: pass the one or the other"
     if name.endswith(("_g", "_v")) and {name[:-1] + "g", name[:-1] + "v"} <= set(names):
         return "is a factor of a normalization of weights: pass the weights that they stand for"
-    if re.search(r"(^|[._/])query([._/]|$)", name) and name.replace("query", "key") in names:
-        return "belongs to attention, which is no layer of a chain"
+    return None
+
+
+def _role_by_pair(name: str, names: Collection[str]) -> str | None:
+    """Return what an array is whose name says one word of a pair, if another says the other."""
+    for pairs, role in _BY_PAIR:
+        for one, other in pairs:
+            its_name = re.sub(rf"(?<![a-z])({one})(?![a-z])", other, name)
+            if its_name != name and its_name in names:
+                return role
     return None
 
 

@@ -13,7 +13,8 @@ from ..activation import Activation
 from ..chain import Linear, Nonlinear, Operation, network_of
 from ..network import Network
 from ..plan import ENDS
-from .array_names import refuse_roles
+from .array_layers import is_bias_of, refuse_other_patterns
+from .array_names import WAY_OUT, refuse_roles
 
 
 def from_arrays(
@@ -47,10 +48,13 @@ def from_arrays(
         If a value is no array, or not of float32 or float64.
     ValueError
         If arrays do not fit each other, or it is not certain what belongs to what: a bias with
-        another name than its weights, layers whose numbers do not ascend. If a name says that an
-        array is no layer of a chain: masks of pruned tensors, factors of weight normalization or
-        adapters, averages of weights, normalizations, codes and scales of quantized weights,
-        embeddings, parts of attention and recurrent layers. If an array holds a NaN or Inf.
+        another name than its weights, layers whose numbers do not ascend. If names do not follow
+        one pattern: some weights end in ``weight`` or ``kernel`` and others do not, a layer is in
+        another one, two names are one layer in two networks. If a name says that an array is no
+        layer of a chain: masks of pruned tensors, factors of weight normalization or adapters,
+        averages of weights, normalizations, codes and scales of quantized weights, embeddings,
+        parts of attention, of recurrent layers and of branches. A sequence has no names to doubt:
+        pass the arrays of the layers alone. If an array holds a NaN or Inf.
 
     Examples
     --------
@@ -74,6 +78,9 @@ def from_arrays(
         refuse_roles(items)
     for name, x in items.items():
         as_input(x, name, FLOATS)
+    if named:
+        tables = [name for name, x in items.items() if x.ndim != 1]
+        refuse_other_patterns([name for name in tables if not re.search(r"(^|\.)bias$", name)])
     pairs = list(_paired_by_name(items) if _has_words(items) else _paired_by_place(items, named))
     if named:
         _refuse_order(pairs)
@@ -176,6 +183,8 @@ def _paired_by_place(items: Mapping[str, NDArray], named: bool) -> Iterator[tupl
             raise ValueError(
                 f"{used} stands where the bias of {name} would, but has another number"
             )
+        if named and used is not None and not is_bias_of(used, name):
+            raise ValueError(f"{used} is not named as a bias of {name}: {WAY_OUT}")
         yield name, used
 
 

@@ -43,7 +43,9 @@ def from_torch(module: "nn.Module") -> Network:
     -----
     Weights and biases are those of the next call where hooks or parametrizations compute them:
     ``torch.nn.utils.prune``, ``weight_norm`` and ``spectral_norm``, old and new, ``orthogonal``,
-    any that ``register_parametrization`` knows. Backward hooks change no outputs.
+    any that ``register_parametrization`` knows. Backward hooks change no outputs. What surrounds a
+    call counts as little: ``torch.autocast``, a TorchFunctionMode, and the mode of modules that a
+    parametrization reads but that are not in its layer.
 
     Examples
     --------

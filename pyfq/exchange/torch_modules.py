@@ -116,7 +116,10 @@ def _refuse_overrides(module: Any, where: str, kind: type) -> None:
 
     if getattr(module, "_compiled_call_impl", None) is not None:
         raise ValueError(f"{where}: is compiled: pass copy.deepcopy(module), which is not")
-    used = {"weight", "bias", *module._parameters, *module._buffers, *module._modules}
+    used = {
+        "weight", "bias", "training", *getattr(kind, "__constants__", ()), *module._parameters,
+        *module._buffers, *module._modules,
+    }  # fmt: skip
     harmless = _HARMLESS | _parametrized(module)
     names = overrides(module, kind, harmless, used)
     if names:

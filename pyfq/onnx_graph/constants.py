@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..io.errors import shown
 from .file import external_bytes
-from .nodes import Model, Type, refuse_foreign, result_types, where
+from .nodes import Model, Type, attributes_of, refuse_foreign, result_types, where
 
 _ROOM, _TIMES = 2**26, 16
 
@@ -196,7 +196,7 @@ def _results_of(
         raise ValueError(
             f"{where(node)} of constants can't be evaluated: fold it before the export"
         )
-    _refuse_random(node, constants)
+    _refuse_other_meanings(model, node, constants)
     types = result_types(model, node, {}, constants)
     nbytes = 0
     for name, type_ in types.items():
@@ -204,14 +204,40 @@ def _results_of(
             raise ValueError(f"{where(node)}: the shape of {shown(name)} can't be inferred")
         nbytes += math.prod(type_.dims) * _itemsize(model, type_, node)
     _refuse_large(where(node), nbytes, room)
-    return _evaluated(model, node, constants)
+    results = _evaluated(model, node, constants)
+    for name, type_ in types.items():
+        dtype = model.onnx.helper.tensor_dtype_to_np_dtype(type_.element)
+        if (results[name].dtype, results[name].shape) != (dtype, type_.dims):
+            raise ValueError(
+                f"{where(node)} of constants: onnx.reference gives {results[name].dtype} of shape "
+                f"{results[name].shape}, not {dtype} of {type_.dims}"
+            )
+    return results
 
 
-def _refuse_random(node: Any, constants: dict[str, NDArray]) -> None:
-    """Raise ValueError if a Dropout is one of training."""
-    training = node.input[2] if node.op_type == "Dropout" and len(node.input) > 2 else ""
-    if training and np.any(constants[training]):
-        raise ValueError(f"{where(node)}: training_mode must be false")
+def _refuse_other_meanings(model: Model, node: Any, constants: dict[str, NDArray]) -> None:
+    """Raise ValueError for a Dropout of training, and where onnx.reference gives other values.
+
+    It has Softmax as it is since opset 13, over one axis; before, all axes from one on were one,
+    which is the same for the last. It divides by a sum of values, not of absolute ones, if
+    LpNormalization has p of 1. Before opset 12 the mask of Dropout has no values in inference.
+    """
+    attributes = attributes_of(model, node)
+    match node.op_type:
+        case "Dropout":
+            if len(node.input) > 2 and node.input[2] and np.any(constants[node.input[2]]):
+                raise ValueError(f"{where(node)}: training_mode must be false")
+            if model.opset < 12 and any(node.output[1:]):
+                raise ValueError(f"{where(node)} of constants: expected no mask before opset 12")
+        case "Softmax" if model.opset < 13:
+            axis, last = attributes.get("axis", 1), constants[node.input[0]].ndim - 1
+            if axis not in (-1, last):
+                raise ValueError(
+                    f"{where(node)} of constants: axis must be the last before opset 13, which is "
+                    f"{last}, not {axis}"
+                )
+        case "LpNormalization" if attributes.get("p", 2) != 2:
+            raise ValueError(f"{where(node)} of constants: p must be 2, not {attributes['p']}")
 
 
 def _itemsize(model: Model, type_: Type, node: Any) -> int:

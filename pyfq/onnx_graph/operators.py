@@ -38,6 +38,8 @@ class Value:
         Whether nothing has been computed yet.
     has_layers : bool
         Whether a layer of weights came before.
+    given : int
+        The element type of the input, which Casts in front have changed into that of `type_`.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Value:
     by_columns: bool = False
     is_input: bool = True
     has_layers: bool = False
+    given: int = 0
 
     @property
     def axes(self) -> int:
@@ -223,7 +226,8 @@ def _normalization_of(
 ) -> list[Operation]:
     """Return ``scale * (x - mean) / sqrt(variance + epsilon) + bias``, of float64."""
     at = where(node)
-    if attributes.get("training_mode", 0):
+    # Before opset 14 there is no attribute: outputs behind the first are what training updates.
+    if attributes.get("training_mode", 0) or any(node.output[1:]):
         raise ValueError(f"{at}: training_mode must be 0: call model.eval() before the export")
     if value.axes != 2 or value.by_columns or list(node.input).index(value.name) != 0:
         raise ValueError(f"{at}: expected a value of 2 axes, (batch, features)")
@@ -300,6 +304,16 @@ def _refuse_cast(model: Model, node: Any, value: Value, type_: Type) -> None:
         raise ValueError(
             f"{where(node)}: expected one to float or double in front, or none: a network computes "
             "in one dtype"
+        )
+    exact = (
+        kinds.FLOAT, kinds.FLOAT16, kinds.BFLOAT16, kinds.BOOL, kinds.INT8, kinds.UINT8,
+        kinds.INT16, kinds.UINT16,
+    )  # fmt: skip
+    is_float = value.type_.element == kinds.FLOAT and value.given not in exact
+    if is_float and type_.element == kinds.DOUBLE:
+        raise ValueError(
+            f"{where(node)}: a Cast to double behind one to float, which rounds samples: expected "
+            "one of them"
         )
 
 

@@ -122,7 +122,8 @@ def _operations_of(model: Model, graph: Any) -> Iterator[Operation]:
             f"{len(graph.output)}: {_names(inputs)} and {_names(graph.output)}; "
             "onnx.utils.extract_model takes out a part"
         )
-    value = Value(inputs[0].name, type_of_value(inputs[0]))
+    type_ = type_of_value(inputs[0])
+    value = Value(inputs[0].name, type_, given=type_.element)
     nodes = needed_nodes(graph, given | {value.name})
     needed = {name for node in nodes for name in node.input}
     constants = initializers_of(model, graph, needed)
