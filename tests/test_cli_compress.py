@@ -657,3 +657,14 @@ def test_memory_is_a_few_times_the_largest_tensor(tmp_path, word, flags):
     launch = [sys.executable, "-P", "-c", MEASURE, "compress", path, "-o", tmp_path / "o", *flags]
     result = subprocess.run(launch, capture_output=True, text=True, check=True)
     assert int(result.stderr) <= 6 * nbytes
+
+
+def test_npz_holds_every_float_of_numpy(tmp_path):
+    w = np.random.default_rng(0).standard_normal((16, 64))
+    for dtype in (np.float64, np.float32, np.float16):
+        source, small, again = (tmp_path / f"{n}{w.itemsize}.npz" for n in ("w", "small", "again"))
+        write_npz(source, {"w": w.astype(dtype), "other": w[0].astype(dtype)})
+        assert main(["compress", str(source), "-o", str(small), "--min-size", "1", "--force"]) == 0
+        assert main(["decompress", str(small), "-o", str(again), "--force"]) == 0
+        with np.load(again) as found:
+            assert found["w"].dtype == found["other"].dtype == dtype

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyfq.cli.config import CONFIG, read_config, with_quantization
 from pyfq.cli.source import Source, as_array
 from pyfq.io.directory import SINGLE, conventional_files
-from pyfq.io.dtypes import nbytes_of
+from pyfq.io.dtypes import WORDS, nbytes_of
 from pyfq.io.sharded import index_content, is_index, read_index_document
 from pyfq.io.staging import INSIDE, places_of
 from pyfq.recipes.layout import Declaration
@@ -269,7 +269,7 @@ def refuse_bits(tensors: Mapping[str, Declaration]) -> None:
     """Raise ValueError for dtypes that NumPy lacks: npz would hold bits of unknown meaning."""
     for name, parts in tensors.items():
         for word, _ in parts.values():
-            if word == "BF16" or word.startswith(("F8", "F6", "F4")):
+            if word not in WORDS.values():
                 raise ValueError(f"tensor {name!r}: npz cannot hold {word}; write .safetensors")
 
 
