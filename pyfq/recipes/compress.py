@@ -242,7 +242,7 @@ def compress_tensor(tensor: TensorPlan, array: NDArray) -> Compressed:
         v = forms.reals(form, tensor.word, rule, out=None if v is w else v)
         if tensor.format == forms.DENSE:
             del form
-            form = narrow(v, tensor.word)
+            form = narrow(v, tensor.word, out=v)
             v = widen(form, tensor.word, out=v)
         error = distortion(w, v)
         zeros = 1 - np.count_nonzero(v) / v.size
@@ -303,7 +303,9 @@ def decompress_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> NDArr
     form = restore_tensor(tensor, parts)
     if tensor.rule is None or tensor.format == forms.DENSE:
         return form
-    values = narrow(forms.reals(form, tensor.word, tensor.rule), tensor.word)
+    values = forms.reals(form, tensor.word, tensor.rule)
+    # Floats that are stored as float32 are those of the file, which are read-only.
+    values = narrow(values, tensor.word, out=None if values is form else values)
     return values.reshape(tensor.shape)
 
 
