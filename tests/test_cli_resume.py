@@ -400,3 +400,43 @@ def test_a_lock_of_another_machine(place, monkeypatch, capsys):
         assert "--break-lock" in said
     assert run("compress", "model", "-o", "out", *FLAGS, "--resume", "--break-lock") == 0
     assert names(place) == ["model", "out"]
+
+
+@pytest.mark.parametrize("filled", [True, False])
+@pytest.mark.parametrize("how", [".", "..", "absolute", "link", "above"])
+def test_working_directory_stays_the_same_directory(place, monkeypatch, how, filled):
+    run("compress", "model", "-o", "expected", *FLAGS)
+    run("decompress", "expected", "-o", "dense")
+    expected, dense = tree(place / "expected"), tree(place / "dense")
+    target = place / "out"
+    here = target / "below" / "this" if how in ("..", "above") else target
+    here.mkdir(parents=True)
+    target = here.parent if how == ".." else target
+    (place / "link").symlink_to(target)
+    if filled:
+        (target / "notes").write_text("mine")
+    named = {"link": place / "link", "absolute": target, "above": target}.get(how, how)
+    inode = here.stat().st_ino, target.stat().st_ino
+    monkeypatch.chdir(here)
+    for command, wanted in (
+        (["compress", place / "model", *FLAGS], expected),
+        (["decompress", place / "expected"], dense),
+    ):
+        assert run(*command, "-o", named, "--force") == 0
+        assert (os.stat(".").st_ino, target.stat().st_ino) == inode
+        found = tree(target)
+        assert {name: found[name] for name in wanted} == wanted
+        assert ("notes" in found) == filled
+        assert not [name for name in names(target.parent) if name.endswith(".partial")]
+
+
+def test_target_that_is_not_the_working_directory_is_exchanged(place, monkeypatch):
+    (place / "out").mkdir()
+    (place / "out" / "notes").write_text("mine")
+    (place / "output").mkdir()
+    monkeypatch.chdir(place / "output")
+    inode = (place / "out").stat().st_ino
+    assert run("compress", "../model", "-o", "../out", "--force", *FLAGS) == 0
+    assert (place / "out" / "notes").read_text() == "mine"
+    if sys.platform == "linux":
+        assert (place / "out").stat().st_ino != inode

@@ -14,7 +14,8 @@ mount point, or one in a directory that cannot be written. It holds
 There are three ways. ``rename``: the target is no directory yet, or an empty one, and ``new``
 becomes it. ``exchange``: ``new`` gets a second name of every file that stays, and changes places
 with the target in one step; then the old files are removed. ``files``: file by file, where the
-system has no exchange, or for a target that is one file. Only in the last one is there a time when
+system has no exchange, where the target is the working directory of this process or above it, or
+for a target that is one file. Only in the last one is there a time when
 a directory is neither old nor new. ``commit`` outlives it, and `settle` finishes it.
 """
 
@@ -388,6 +389,8 @@ def _way(staging: Staging, files: list[Path], stale: list[Path]) -> str:
     """Return how files take their places; for an exchange make second names of what stays."""
     if staging.is_file or staging.directory.parent == staging.target:
         return "files"
+    if _stands_in(staging.target):
+        return "files"
     if not staging.target.is_dir() or not any(staging.target.iterdir()):
         return "rename"
     try:
@@ -399,6 +402,24 @@ def _way(staging: Staging, files: list[Path], stale: list[Path]) -> str:
         _prepare(staging, files)
         return "files"
     return "exchange"
+
+
+def _stands_in(directory: Path) -> bool:
+    """Return whether the working directory of this process is a directory, or below it.
+
+    Were another put in its place, this process and the shell that began it would be left in one
+    that is gone: relative paths would lead nowhere.
+    """
+    try:
+        here = Path.cwd()
+        found = directory.stat()
+    except FileNotFoundError:  # the one is no more, or the other not there yet
+        return False
+    for place in (here, *here.parents):
+        with suppress(PermissionError):  # a directory above it that may not be searched
+            if os.path.samestat(found, place.stat()):
+                return True
+    return directory in (here, *here.parents)
 
 
 def _share(old: Path, new: Path, at: Path, replaced: set[Path]) -> None:
