@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -418,12 +419,12 @@ def test_working_directory_stays_the_same_directory(place, monkeypatch, how, fil
     named = {"link": place / "link", "absolute": target, "above": target}.get(how, how)
     inode = here.stat().st_ino, target.stat().st_ino
     monkeypatch.chdir(here)
-    for command, wanted in (
+    for words, wanted in (
         (["compress", place / "model", *FLAGS], expected),
         (["decompress", place / "expected"], dense),
     ):
-        assert run(*command, "-o", named, "--force") == 0
-        assert (os.stat(".").st_ino, target.stat().st_ino) == inode
+        assert run(*words, "-o", named, "--force") == 0
+        assert (Path.cwd().stat().st_ino, target.stat().st_ino) == inode
         found = tree(target)
         assert {name: found[name] for name in wanted} == wanted
         assert ("notes" in found) == filled
