@@ -230,7 +230,7 @@ def test_errors_of_the_disk_name_the_target_and_what_helps(place, monkeypatch, c
     said = capsys.readouterr().err
     assert os.strerror(code) in said
     assert "--resume goes on" in said
-    assert "'new/out'" in said
+    assert "new/out: " in said
     assert run("compress", "model", "-o", "new/out", *FLAGS, "--resume") == 0
     assert tree(place / "new" / "out") == tree(place / "whole")
 
@@ -239,11 +239,11 @@ def test_messages_of_places_that_cannot_be_written(place, capsys):
     (place / "file").write_text("")
     for out in ("file/x", "file/x/y.safetensors"):
         assert run("compress", "model", "-o", out, *FLAGS) == 1
-        assert f"'{out}'" in capsys.readouterr().err
+        assert f"{out}: Not a directory" in capsys.readouterr().err
     if os.geteuid():
         (place / "sealed").mkdir(mode=0o555)
         assert run("compress", "model", "-o", "sealed/x", *FLAGS) == 1
-        assert "Permission denied: 'sealed/x'" in capsys.readouterr().err
+        assert "sealed/x: Permission denied" in capsys.readouterr().err
     assert names(place) in (["file", "model"], ["file", "model", "sealed"])
 
 
@@ -282,7 +282,7 @@ def test_a_source_in_the_staging_directory_is_refused(place, monkeypatch, capsys
 @pytest.mark.parametrize(
     "report",
     [
-        "model/0.safetensors", "model/report.json", "model/config.json", "out", "out/report.json",
+        "model/0.safetensors", "model/report.json", "model/config.json", "out/report.json",
         "link.json", "out.partial/x.json", "model/../model/new.json",
     ],
 )  # fmt: skip
@@ -441,3 +441,28 @@ def test_target_that_is_not_the_working_directory_is_exchanged(place, monkeypatc
     assert (place / "out" / "notes").read_text() == "mine"
     if sys.platform == "linux":
         assert (place / "out").stat().st_ino != inode
+
+
+@pytest.mark.parametrize(
+    "out", ["x", "x/y", "x/y.safetensors", "to.safetensors", "to.npz", "model/../x/y/z", "there/x"]
+)
+@pytest.mark.parametrize("flags", [(), ("--force",), ("--resume",)])
+def test_links_in_a_circle_are_refused(place, capsys, out, flags):
+    assert run("compress", "model", "-o", "small", *FLAGS) == 0
+    (place / "x").symlink_to("x")
+    (place / "there").mkdir()
+    (place / "there" / "x").symlink_to("y")
+    (place / "there" / "y").symlink_to(place / "there" / "x")
+    for name in ("to.safetensors", "to.npz"):
+        (place / name).symlink_to("there/x")
+    before = names(place), tree(place)
+    for words in (("compress", "model", *FLAGS), ("decompress", "small")):
+        capsys.readouterr()
+        assert run(*words, "-o", out, *flags) == 1
+        said = capsys.readouterr().err
+        assert said == f"pyfq {words[0]}: error: {out}: {os.strerror(errno.ELOOP)}\n"
+    for words in (("inspect", "x"), ("compress", "x", "-o", "new"), ("decompress", "x", "-o", "n")):
+        assert run(*words) == 1
+        said = capsys.readouterr().err
+        assert said == f"pyfq {words[0]}: error: x: {os.strerror(errno.ELOOP)}\n"
+    assert (names(place), tree(place)) == before

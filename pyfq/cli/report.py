@@ -17,6 +17,7 @@ from pyfq.cli import UsageError
 from pyfq.io import disk
 from pyfq.io.atomic import replacing
 from pyfq.io.errors import printable
+from pyfq.io.links import followed
 from pyfq.io.staging import places_of
 from pyfq.recipes.compress import Compressed, TensorPlan
 
@@ -175,14 +176,14 @@ def refuse_taken(
     written : Path, optional
         What the command writes besides: a file or a directory.
     """
-    taken = {Path(os.path.realpath(path)): f"{path}, which is read" for path in read}
+    taken = {followed(path): f"{path}, which is read" for path in read}
     if written is not None:
-        taken[Path(os.path.realpath(written))] = f"{written}, which is written"
+        taken[followed(written)] = f"{written}, which is written"
         taken |= {place: f"{place}, where {written} is written" for place in places_of(written)}
     for option, path in options.items():
         if path in (None, "-"):
             continue
-        real = Path(os.path.realpath(path))
+        real = followed(path)
         for other, what in taken.items():
             if real.is_relative_to(other):
                 raise UsageError(f"{option}: {path} is {'' if real == other else 'in '}{what}")

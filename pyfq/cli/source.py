@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.dtypes import nbytes_of
 from pyfq.io.errors import shown
+from pyfq.io.links import followed
 from pyfq.recipes.compress import TensorPlan
 from pyfq.recipes.manifest import KEY, read_manifest
 
@@ -93,7 +94,7 @@ class Source(Mapping[str, NDArray]):
     def identity(self) -> list[dict[str, object]]:
         """Return what tells whether the files are still the same, without reading them."""
         return [
-            {"path": str(file.resolve()), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            {"path": str(followed(file)), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
             for file in self.files
             for stat in (file.stat(),)
         ]

@@ -32,6 +32,7 @@ from typing import Any
 
 from pyfq.io import disk, lock
 from pyfq.io.atomic import DiskFile
+from pyfq.io.links import followed
 
 PARTIAL = ".partial"
 INSIDE = ".pyfq.partial"
@@ -91,7 +92,7 @@ class Staging:
 
 def places_of(path: Path) -> tuple[Path, Path]:
     """Return the directories in which a target may be written: beside it, and inside."""
-    target = Path(os.path.realpath(path))
+    target = followed(path)
     return target.with_name(target.name + PARTIAL), target / INSIDE
 
 
@@ -109,7 +110,7 @@ def staged(asked: Path, *, is_file: bool, break_lock: bool = False) -> Iterator[
     OSError
         The directory cannot be made, or its name is taken by something that is not pyfq's.
     """
-    target = Path(os.path.realpath(asked))
+    target = followed(asked)
     with disk.naming(asked):
         made = disk.make_parents(target)
         try:
@@ -226,7 +227,7 @@ def settle(path: Path) -> None:
     OSError
         It cannot be finished, for want of permission most likely.
     """
-    target = Path(os.path.realpath(path))
+    target = followed(path)
     for root in (target, target.parent):
         deadline = time.monotonic() + _PATIENCE
         while _is_torn(root):
@@ -248,7 +249,7 @@ def settle(path: Path) -> None:
 
 def is_settled(path: str | os.PathLike[str]) -> bool:
     """Return whether a file or directory is old or new: see `settle`."""
-    target = Path(os.path.realpath(path))
+    target = followed(path)
     return not any(_is_torn(root) for root in (target, target.parent))
 
 
