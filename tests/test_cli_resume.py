@@ -443,6 +443,57 @@ def test_target_that_is_not_the_working_directory_is_exchanged(place, monkeypatc
         assert (place / "out").stat().st_ino != inode
 
 
+def set_back(path, before):
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def write_over(path, content):
+    """Change the bytes of a file, not the file."""
+    with path.open("r+b") as file:
+        file.write(content)
+
+
+def put_in_place(path, content):
+    path.with_suffix(".other").write_bytes(content)
+    path.with_suffix(".other").replace(path)
+
+
+@pytest.mark.parametrize("change", [write_over, put_in_place])
+@pytest.mark.parametrize("name", ["compress", "decompress"])
+def test_source_of_the_same_size_and_time_is_another_one(place, monkeypatch, capsys, name, change):
+    source, flags = "model", FLAGS
+    if name == "decompress":
+        assert run("compress", "model", "-o", "small", *FLAGS) == 0
+        source, flags = "small", ()
+    file = place / source / "0.safetensors"
+    write, seen = disk.write, []
+
+    def fail(fd, data):
+        seen.append(fd)
+        if len(seen) > 9:
+            raise OSError(errno.ENOSPC, "full")
+        return write(fd, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write", fail)
+        assert run(name, source, "-o", "out", *flags) == 1
+    before, content = file.stat(), bytearray(file.read_bytes())
+    content[-8:-4] = content[-4:]
+    change(file, bytes(content))
+    set_back(file, before)
+    after = file.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    capsys.readouterr()
+    assert run(name, source, "-o", "out", *flags, "--resume") == 1
+    said = capsys.readouterr().err
+    assert "cannot resume: source" in said
+    assert "0.safetensors" in said
+    assert "ctime_ns" in said
+    assert run(name, source, "-o", "out", *flags, "--force") == 0
+    assert run(name, source, "-o", "whole", *flags) == 0
+    assert tree(place / "out") == tree(place / "whole")
+
+
 @pytest.mark.parametrize(
     "out", ["x", "x/y", "x/y.safetensors", "to.safetensors", "to.npz", "model/../x/y/z", "there/x"]
 )
