@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -303,13 +304,60 @@ def test_reports_of_other_commands_do_not_overwrite(place, capsys):
         assert len(checkpoint) == 4
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "what"),
+    [
+        ("--json", "pipe", "pipe is a FIFO"),
+        ("--json", "link", "link is a FIFO"),
+        ("--json", "socket", "socket is a socket"),
+        ("--json", "new/", "not the directory new/"),
+        ("--json", "model/config.json/", "not the directory model/config.json/"),
+        ("--plot", "pipe.png", "pipe.png is a FIFO"),
+        ("--plot", "null.png", "null.png is not a regular file"),
+        ("--plot", "new.png/", "not the directory new.png/"),
+    ],
+)
+def test_reports_that_cannot_be_written_are_refused_before_the_work(
+    place, monkeypatch, capsys, option, name, what
+):
+    for pipe in ("pipe", "pipe.png"):
+        os.mkfifo(place / pipe)
+    (place / "link").symlink_to("pipe")
+    (place / "null.png").symlink_to(os.devnull)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        before = names(place)
+        monkeypatch.setattr(command, "compress_tensor", None)
+        try:
+            code = run("compress", "model", "-o", "out", *FLAGS, option, name)
+        except SystemExit as e:
+            code = e.code
+        assert code == 2
+        said = capsys.readouterr().err
+        assert what in said
+        assert said.startswith("pyfq compress: error: ")
+        assert names(place) == before
+    if option == "--json":
+        for words in (("info",), ("check", "pack"), ("inspect", "model"), ("bench",)):
+            assert run(*words, "--json", name) == 2
+
+
 def test_json_goes_into_devices_and_pipes(place):
     assert run("inspect", "model", "--json", os.devnull) == 0
-    reading, writing = os.pipe()
-    assert run("inspect", "model", "--json", f"/dev/fd/{writing}") == 0
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        assert json.load(pipe)["totals"]["tensors"] == 4
+    for how in ("/dev/fd/{}", "/proc/self/fd/{}", "link"):
+        reading, writing = os.pipe()
+        (place / "link").unlink(missing_ok=True)
+        (place / "link").symlink_to(f"/dev/fd/{writing}")
+        assert run("inspect", "model", "--json", how.format(writing)) == 0
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            assert json.load(pipe)["totals"]["tensors"] == 4
+
+
+def test_json_goes_to_a_reader_of_stdout(place):
+    words = [sys.executable, "-m", "pyfq", "inspect", "model", "--json", "/dev/stdout"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("{")
 
 
 # Two processes

@@ -10,7 +10,7 @@ import pyfq
 from pyfq import _native
 from pyfq.cli import SubParsers, UsageError
 from pyfq.cli.cases import TOPICS, Case, agree
-from pyfq.cli.report import environment, table_text, write_json
+from pyfq.cli.report import environment, refuse_missing_directory, table_text, write_json
 
 EPILOG = """\
 Known answers, and every kernel against its specification in NumPy (pyfq.reference), to the bit, for
@@ -38,6 +38,7 @@ def add_parser(subparsers: SubParsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, and report."""
     started = time.perf_counter()
+    refuse_missing_directory("--json", args.json)
     unknown = [topic for topic in args.topics if topic not in TOPICS]
     if unknown:
         raise UsageError(f"unknown topic {unknown[0]!r}: expected {', '.join(TOPICS)}")

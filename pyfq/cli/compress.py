@@ -17,7 +17,7 @@ from pyfq.cli.destination import destination
 from pyfq.cli.foreign import refuse_foreign
 from pyfq.cli.journal import Journal
 from pyfq.cli.method import MIN_SIZE, add_method_arguments, recipe_of
-from pyfq.cli.parser import path_of
+from pyfq.cli.parser import file_of, path_of
 from pyfq.cli.report import (
     FIGURES,
     compressed_row,
@@ -184,7 +184,7 @@ def add_parser(subparsers: SubParsers) -> None:
     group.add_argument(
         "--plot",
         metavar="FILE",
-        type=path_of,
+        type=file_of,
         help=f"draw the error of each tensor: {', '.join(FIGURES)}",
     )
     group.add_argument(

@@ -160,6 +160,8 @@ def refuse_existing_file(path: Path, *, force: bool) -> None:
         raise ValueError(f"{path} is a directory, expected a file")
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent} is not a directory: {path} cannot be written")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a regular file")
     if path.exists() and not force:
         raise ValueError(f"{path} exists: --force replaces it")
 
