@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyfq.distortion import distortion
 from pyfq.io.dtypes import carrier_shape, nbytes_of, word_of
 from pyfq.recipes import forms, layout
-from pyfq.recipes.decide import decide, examine, naming, undecided
+from pyfq.recipes.decide import decide, examine, naming, refuse_budget, undecided
 from pyfq.recipes.floats import narrow, widen
 from pyfq.recipes.recipe import Recipe, Rule
 
@@ -211,6 +211,7 @@ def compress(
     if words is None:
         words = {name: _word_of(name, array) for name, array in tensors.items()}
     shapes = {name: tensors[name].shape for name in tensors}
+    refuse_budget(words, shapes, recipe)
     findings = {
         name: examine(name, words[name], tensors[name], rule, recipe.budget)
         for name, rule in undecided(words, shapes, recipe).items()
