@@ -565,3 +565,59 @@ def test_links_in_a_circle_are_refused(place, capsys, out, flags):
         said = capsys.readouterr().err
         assert said == f"pyfq {words[0]}: error: x: {os.strerror(errno.ELOOP)}\n"
     assert (names(place), tree(place)) == before
+
+
+@pytest.mark.parametrize("out", ["/", "//", "/tmp/..", "root", "x.safetensors/", "x.npz/"])
+def test_names_that_are_no_target_are_refused(place, capsys, out):
+    (place / "root").symlink_to("/")
+    for words in (("compress", "model"), ("decompress", "model")):
+        with pytest.raises(SystemExit) as e:
+            run(*words, "-o", out)
+        assert e.value.code == 2
+        said = capsys.readouterr().err
+        assert f"{out} is the root of all files" in said or "takes no slash" in said
+    assert names(place) == ["model", "root"]
+
+
+@pytest.mark.parametrize("length", [247, 248, 250, 255])
+@pytest.mark.parametrize("letter", ["n", "ü"])
+@pytest.mark.parametrize("ending", ["", ".safetensors", ".npz"])
+def test_names_of_any_length_that_the_system_has(place, monkeypatch, length, letter, ending):
+    count, rest = divmod(length - len(ending), len(letter.encode()))
+    out, other = (letter * count + "n" * rest + ending, letter * count + "o" * rest + ending)
+    assert len(os.fsencode(out)) == length
+    interrupted(monkeypatch, out, 2)
+    assert names(place) != ["model"]
+    if rest:  # a neighbour whose name begins with the same 200 bytes
+        assert run("compress", "model", "-o", other, *FLAGS) == 0
+        (place / other).rename(place / "other")
+    assert run("compress", "model", "-o", out, *FLAGS, "--resume") == 0
+    assert run("compress", "model", "-o", out, *FLAGS, "--force") == 0
+    assert run("compress", "model", "-o", f"whole{ending}", *FLAGS) == 0
+    assert not [name for name in names(place) if name.endswith(".partial")]
+    if not ending:
+        assert tree(place / out) == tree(place / "whole")
+
+
+def test_names_that_the_system_has_not_are_refused_before_the_work(place, monkeypatch, capsys):
+    monkeypatch.setattr(command, "compress_tensor", None)
+    assert run("compress", "model", "-o", "n" * 256, *FLAGS) == 1
+    assert os.strerror(errno.ENAMETOOLONG) in capsys.readouterr().err
+    assert names(place) == ["model"]
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("model")])
+@pytest.mark.parametrize("where", ["new/1.safetensors", "new/config.json", "journal", "commit"])
+def test_what_stands_in_the_way_is_named(place, monkeypatch, capsys, where, make):
+    interrupted(monkeypatch, "out", 2)
+    path = place / "out.partial" / where
+    path.unlink(missing_ok=True)
+    make(path)
+    capsys.readouterr()
+    assert run("compress", "model", "-o", "out", *FLAGS, "--resume") == 1
+    said = capsys.readouterr().err
+    assert f"out.partial/{where} is no regular file: move it away" in said
+    assert said.count("\n") == 1
+    path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    assert run("compress", "model", "-o", "out", *FLAGS, "--force") == 0
+    assert names(place) == ["model", "out"]

@@ -20,6 +20,7 @@ a directory is neither old nor new. ``commit`` outlives it, and `settle` finishe
 """
 
 import errno
+import hashlib
 import json
 import os
 import time
@@ -43,6 +44,7 @@ _CANNOT = (
     errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EBUSY, errno.ENOTSUP, errno.EOPNOTSUPP,
     errno.EPERM, errno.EACCES, errno.EMLINK,
 )  # fmt: skip
+_MOST, _KEPT = 255, 200  # bytes of a name, and those that the directory of a longer one keeps
 _TRIES = 100
 _PATIENCE = 10.0  # seconds that a reader waits for a writer whose last renames are under way
 
@@ -93,7 +95,11 @@ class Staging:
 def places_of(path: Path) -> tuple[Path, Path]:
     """Return the directories in which a target may be written: beside it, and inside."""
     target = followed(path)
-    return target.with_name(target.name + PARTIAL), target / INSIDE
+    name = os.fsencode(target.name)
+    if _MOST - len(PARTIAL) < len(name) <= _MOST:  # what is longer yet, the system refuses
+        digest = hashlib.sha256(name).hexdigest()[:16]
+        name = name[:_KEPT].decode(errors="ignore").encode() + b"." + digest.encode()
+    return target.with_name(os.fsdecode(name) + PARTIAL), target / INSIDE
 
 
 @contextmanager
@@ -133,10 +139,19 @@ def place(staging: Staging, name: Path) -> Path:
     with disk.naming(staging.asked):
         if not staging.new.is_dir():
             disk.mkdir(staging.new, 0o700)  # until it takes its place nobody else looks in
-        for parent in reversed(path.relative_to(staging.new).parents[:-1]):
-            with suppress(FileExistsError):
-                disk.mkdir(staging.new / parent)
+        for parent in reversed(name.parents[:-1]):
+            directory = staging.new / parent
+            if not os.path.lexists(directory):
+                disk.mkdir(directory)
+            elif directory.is_symlink() or not directory.is_dir():
+                raise _not_ours(directory, "directory")
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise _not_ours(path, "regular file")
     return path
+
+
+def _not_ours(path: Path, expected: str) -> OSError:
+    return OSError(errno.EEXIST, f"{path} is no {expected}: move it away", str(path))
 
 
 @contextmanager
@@ -319,6 +334,11 @@ def _refuse_foreign(directory: Path) -> None:
                 f"{directory} holds {name!r}, not of pyfq: move it away",
                 str(directory),
             )
+    for name in sorted(_NAMES):
+        path, wanted = directory / name, "directory" if name == "new" else "regular file"
+        is_ours = path.is_dir() if name == "new" else path.is_file()
+        if path.is_symlink() or (path.exists() and not is_ours):
+            raise _not_ours(path, wanted)
 
 
 def _release(staging: Staging) -> None:
