@@ -193,14 +193,9 @@ def choose_trials(
     ValueError
         If the budget is too small: the message says which would do.
     """
-    size = sum(sizes.values())
-    capacity = _capacity(budget, size)
-    least = sum(min(trial.nbytes for trial in row) for row in trials.values())
-    if least > capacity:
-        raise ValueError(
-            f"{what} must be at least {8 * least / size} for these tensors and widths, scales "
-            f"counted, not {budget}"
-        )
+    least = {name: min(trial.nbytes for trial in row) for name, row in trials.items()}
+    refuse_small(sizes, least, budget, what)
+    capacity = _capacity(budget, sum(sizes.values()))
     # Large tensors come first: once they are decided, the relaxation of the rest is close to it.
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
     # Errors are integers in units of the finest last place among them.
@@ -213,6 +208,18 @@ def choose_trials(
     )
     found = {name: trials[name][place] for name, place in zip(names, places, strict=True)}
     return {name: found[name] for name in sizes}
+
+
+def refuse_small(
+    sizes: Mapping[str, int], least: Mapping[str, int], budget: float, what: str
+) -> None:
+    """Raise ValueError if the least bytes of tensors are more than a budget has."""
+    size, needed = sum(sizes.values()), sum(least.values())
+    if needed > _capacity(budget, size):
+        raise ValueError(
+            f"{what} must be at least {8 * needed / size} for these tensors and widths, scales "
+            f"counted, not {budget}"
+        )
 
 
 def _capacity(budget: float, size: int) -> int:

@@ -657,3 +657,39 @@ def test_memory_is_a_few_times_the_largest_tensor(tmp_path, word, flags):
     launch = [sys.executable, "-P", "-c", MEASURE, "compress", path, "-o", tmp_path / "o", *flags]
     result = subprocess.run(launch, capture_output=True, text=True, check=True)
     assert int(result.stderr) <= 6 * nbytes
+
+
+def test_npz_holds_every_float_of_numpy(tmp_path):
+    w = np.random.default_rng(0).standard_normal((16, 64))
+    for dtype in (np.float64, np.float32, np.float16):
+        source, small, again = (tmp_path / f"{n}{w.itemsize}.npz" for n in ("w", "small", "again"))
+        write_npz(source, {"w": w.astype(dtype), "other": w[0].astype(dtype)})
+        assert main(["compress", str(source), "-o", str(small), "--min-size", "1", "--force"]) == 0
+        assert main(["decompress", str(small), "-o", str(again), "--force"]) == 0
+        with np.load(again) as found:
+            assert found["w"].dtype == found["other"].dtype == dtype
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",), ("--resume",)])
+def test_budget_that_cannot_be_met_is_refused_before_data_is_read(
+    tmp_path, monkeypatch, capsys, flags
+):
+    source, recipe = tmp_path / "w.safetensors", tmp_path / "recipe.toml"
+    w = np.random.default_rng(0).standard_normal((32, 64)).astype(np.float32)
+    write_safetensors(source, {"a": w, "b": w, "c": w})
+    monkeypatch.setattr(command, "examine", None)
+    budget = "[budget]\nbits_per_weight = 2.0\nchoices = [2, 4]\n"
+    codes = '[[rule]]\nmatch = "*"\nquantize = { bits = "budget", group_size = 16 }\n'
+    for first in (
+        "",
+        '[[rule]]\nmatch = "a"\nquantize = { bits = 8 }\n',
+        '[[rule]]\nmatch = "a"\nlowrank = { energy = 0.9 }\n',
+    ):
+        recipe.write_text(first + codes + budget)
+        words = ["compress", str(source), "-o", str(tmp_path / "out"), "--recipe", str(recipe)]
+        assert main([*words, *flags]) == 1
+        said = capsys.readouterr().err
+        assert "bits_per_weight of the budget must be at least" in said
+        if not first:
+            assert "at least 4.0625 for" in said  # codes, scales, and the shape beside them
+        assert sorted(tmp_path.iterdir()) == [recipe, source]

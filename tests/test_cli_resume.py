@@ -4,10 +4,12 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -281,7 +283,7 @@ def test_a_source_in_the_staging_directory_is_refused(place, monkeypatch, capsys
 @pytest.mark.parametrize(
     "report",
     [
-        "model/0.safetensors", "model/report.json", "model/config.json", "out", "out/report.json",
+        "model/0.safetensors", "model/report.json", "model/config.json", "out/report.json",
         "link.json", "out.partial/x.json", "model/../model/new.json",
     ],
 )  # fmt: skip
@@ -306,13 +308,60 @@ def test_reports_of_other_commands_do_not_overwrite(place, capsys):
         assert len(checkpoint) == 4
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "what"),
+    [
+        ("--json", "pipe", "pipe is a FIFO"),
+        ("--json", "link", "link is a FIFO"),
+        ("--json", "socket", "socket is a socket"),
+        ("--json", "new/", "not the directory new/"),
+        ("--json", "model/config.json/", "not the directory model/config.json/"),
+        ("--plot", "pipe.png", "pipe.png is a FIFO"),
+        ("--plot", "null.png", "null.png is not a regular file"),
+        ("--plot", "new.png/", "not the directory new.png/"),
+    ],
+)
+def test_reports_that_cannot_be_written_are_refused_before_the_work(
+    place, monkeypatch, capsys, option, name, what
+):
+    for pipe in ("pipe", "pipe.png"):
+        os.mkfifo(place / pipe)
+    (place / "link").symlink_to("pipe")
+    (place / "null.png").symlink_to(os.devnull)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        before = names(place)
+        monkeypatch.setattr(command, "compress_tensor", None)
+        try:
+            code = run("compress", "model", "-o", "out", *FLAGS, option, name)
+        except SystemExit as e:
+            code = e.code
+        assert code == 2
+        said = capsys.readouterr().err
+        assert what in said
+        assert said.startswith("pyfq compress: error: ")
+        assert names(place) == before
+    if option == "--json":
+        for words in (("info",), ("check", "pack"), ("inspect", "model"), ("bench",)):
+            assert run(*words, "--json", name) == 2
+
+
 def test_json_goes_into_devices_and_pipes(place):
     assert run("inspect", "model", "--json", os.devnull) == 0
-    reading, writing = os.pipe()
-    assert run("inspect", "model", "--json", f"/dev/fd/{writing}") == 0
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        assert json.load(pipe)["totals"]["tensors"] == 4
+    for how in ("/dev/fd/{}", "/proc/self/fd/{}", "link"):
+        reading, writing = os.pipe()
+        (place / "link").unlink(missing_ok=True)
+        (place / "link").symlink_to(f"/dev/fd/{writing}")
+        assert run("inspect", "model", "--json", how.format(writing)) == 0
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            assert json.load(pipe)["totals"]["tensors"] == 4
+
+
+def test_json_goes_to_a_reader_of_stdout(place):
+    words = [sys.executable, "-m", "pyfq", "inspect", "model", "--json", "/dev/stdout"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("{")
 
 
 # Two processes
@@ -403,4 +452,176 @@ def test_a_lock_of_another_machine(place, monkeypatch, capsys):
         assert "another process (node7, pid 4711) is writing this" in said
         assert "--break-lock" in said
     assert run("compress", "model", "-o", "out", *FLAGS, "--resume", "--break-lock") == 0
+    assert names(place) == ["model", "out"]
+
+
+@pytest.mark.parametrize("filled", [True, False])
+@pytest.mark.parametrize("how", [".", "..", "absolute", "link", "above"])
+def test_working_directory_stays_the_same_directory(place, monkeypatch, how, filled):
+    run("compress", "model", "-o", "expected", *FLAGS)
+    run("decompress", "expected", "-o", "dense")
+    expected, dense = tree(place / "expected"), tree(place / "dense")
+    target = place / "out"
+    here = target / "below" / "this" if how in ("..", "above") else target
+    here.mkdir(parents=True)
+    target = here.parent if how == ".." else target
+    (place / "link").symlink_to(target)
+    if filled:
+        (target / "notes").write_text("mine")
+    named = {"link": place / "link", "absolute": target, "above": target}.get(how, how)
+    inode = here.stat().st_ino, target.stat().st_ino
+    monkeypatch.chdir(here)
+    for words, wanted in (
+        (["compress", place / "model", *FLAGS], expected),
+        (["decompress", place / "expected"], dense),
+    ):
+        assert run(*words, "-o", named, "--force") == 0
+        assert (Path.cwd().stat().st_ino, target.stat().st_ino) == inode
+        found = tree(target)
+        assert {name: found[name] for name in wanted} == wanted
+        assert ("notes" in found) == filled
+        assert not [name for name in names(target.parent) if name.endswith(".partial")]
+
+
+def test_target_that_is_not_the_working_directory_is_exchanged(place, monkeypatch):
+    (place / "out").mkdir()
+    (place / "out" / "notes").write_text("mine")
+    (place / "output").mkdir()
+    monkeypatch.chdir(place / "output")
+    inode = (place / "out").stat().st_ino
+    assert run("compress", "../model", "-o", "../out", "--force", *FLAGS) == 0
+    assert (place / "out" / "notes").read_text() == "mine"
+    if sys.platform == "linux":
+        assert (place / "out").stat().st_ino != inode
+
+
+def set_back(path, before):
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def write_over(path, content):
+    """Change the bytes of a file, not the file."""
+    with path.open("r+b") as file:
+        file.write(content)
+
+
+def put_in_place(path, content):
+    path.with_suffix(".other").write_bytes(content)
+    path.with_suffix(".other").replace(path)
+
+
+@pytest.mark.parametrize("change", [write_over, put_in_place])
+@pytest.mark.parametrize("name", ["compress", "decompress"])
+def test_source_of_the_same_size_and_time_is_another_one(place, monkeypatch, capsys, name, change):
+    source, flags = "model", FLAGS
+    if name == "decompress":
+        assert run("compress", "model", "-o", "small", *FLAGS) == 0
+        source, flags = "small", ()
+    file = place / source / "0.safetensors"
+    write, seen = disk.write, []
+
+    def fail(fd, data):
+        seen.append(fd)
+        if len(seen) > 9:
+            raise OSError(errno.ENOSPC, "full")
+        return write(fd, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write", fail)
+        assert run(name, source, "-o", "out", *flags) == 1
+    before, content = file.stat(), bytearray(file.read_bytes())
+    content[-8:-4] = content[-4:]
+    change(file, bytes(content))
+    set_back(file, before)
+    after = file.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    capsys.readouterr()
+    assert run(name, source, "-o", "out", *flags, "--resume") == 1
+    said = capsys.readouterr().err
+    assert "cannot resume: source" in said
+    assert "0.safetensors" in said
+    assert "ctime_ns" in said
+    assert run(name, source, "-o", "out", *flags, "--force") == 0
+    assert run(name, source, "-o", "whole", *flags) == 0
+    assert tree(place / "out") == tree(place / "whole")
+
+
+@pytest.mark.parametrize(
+    "out", ["x", "x/y", "x/y.safetensors", "to.safetensors", "to.npz", "model/../x/y/z", "there/x"]
+)
+@pytest.mark.parametrize("flags", [(), ("--force",), ("--resume",)])
+def test_links_in_a_circle_are_refused(place, capsys, out, flags):
+    assert run("compress", "model", "-o", "small", *FLAGS) == 0
+    (place / "x").symlink_to("x")
+    (place / "there").mkdir()
+    (place / "there" / "x").symlink_to("y")
+    (place / "there" / "y").symlink_to(place / "there" / "x")
+    for name in ("to.safetensors", "to.npz"):
+        (place / name).symlink_to("there/x")
+    before = names(place), tree(place)
+    for words in (("compress", "model", *FLAGS), ("decompress", "small")):
+        capsys.readouterr()
+        assert run(*words, "-o", out, *flags) == 1
+        said = capsys.readouterr().err
+        assert said == f"pyfq {words[0]}: error: {out}: {os.strerror(errno.ELOOP)}\n"
+    for words in (("inspect", "x"), ("compress", "x", "-o", "new"), ("decompress", "x", "-o", "n")):
+        assert run(*words) == 1
+        said = capsys.readouterr().err
+        assert said == f"pyfq {words[0]}: error: x: {os.strerror(errno.ELOOP)}\n"
+    assert (names(place), tree(place)) == before
+
+
+@pytest.mark.parametrize("out", ["/", "//", "/tmp/..", "root", "x.safetensors/", "x.npz/"])
+def test_names_that_are_no_target_are_refused(place, capsys, out):
+    (place / "root").symlink_to("/")
+    for words in (("compress", "model"), ("decompress", "model")):
+        with pytest.raises(SystemExit) as e:
+            run(*words, "-o", out)
+        assert e.value.code == 2
+        said = capsys.readouterr().err
+        assert f"{out} is the root of all files" in said or "takes no slash" in said
+    assert names(place) == ["model", "root"]
+
+
+@pytest.mark.parametrize("length", [247, 248, 250, 255])
+@pytest.mark.parametrize("letter", ["n", "ü"])
+@pytest.mark.parametrize("ending", ["", ".safetensors", ".npz"])
+def test_names_of_any_length_that_the_system_has(place, monkeypatch, length, letter, ending):
+    count, rest = divmod(length - len(ending), len(letter.encode()))
+    out, other = (letter * count + "n" * rest + ending, letter * count + "o" * rest + ending)
+    assert len(os.fsencode(out)) == length
+    interrupted(monkeypatch, out, 2)
+    assert names(place) != ["model"]
+    if rest:  # a neighbour whose name begins with the same 200 bytes
+        assert run("compress", "model", "-o", other, *FLAGS) == 0
+        (place / other).rename(place / "other")
+    assert run("compress", "model", "-o", out, *FLAGS, "--resume") == 0
+    assert run("compress", "model", "-o", out, *FLAGS, "--force") == 0
+    assert run("compress", "model", "-o", f"whole{ending}", *FLAGS) == 0
+    assert not [name for name in names(place) if name.endswith(".partial")]
+    if not ending:
+        assert tree(place / out) == tree(place / "whole")
+
+
+def test_names_that_the_system_has_not_are_refused_before_the_work(place, monkeypatch, capsys):
+    monkeypatch.setattr(command, "compress_tensor", None)
+    assert run("compress", "model", "-o", "n" * 256, *FLAGS) == 1
+    assert os.strerror(errno.ENAMETOOLONG) in capsys.readouterr().err
+    assert names(place) == ["model"]
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("model")])
+@pytest.mark.parametrize("where", ["new/1.safetensors", "new/config.json", "journal", "commit"])
+def test_what_stands_in_the_way_is_named(place, monkeypatch, capsys, where, make):
+    interrupted(monkeypatch, "out", 2)
+    path = place / "out.partial" / where
+    path.unlink(missing_ok=True)
+    make(path)
+    capsys.readouterr()
+    assert run("compress", "model", "-o", "out", *FLAGS, "--resume") == 1
+    said = capsys.readouterr().err
+    assert f"out.partial/{where} is no regular file: move it away" in said
+    assert said.count("\n") == 1
+    path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    assert run("compress", "model", "-o", "out", *FLAGS, "--force") == 0
     assert names(place) == ["model", "out"]

@@ -9,6 +9,8 @@ import pytest
 
 import pyfq
 from pyfq import PerGroup, PerRow, PerTensor
+from pyfq.cli import main
+from pyfq.io import open_checkpoint, write_npz, write_safetensors
 from pyfq.io.dtypes import word_of
 from pyfq.quantize import SCHEMES
 from pyfq.recipes import (
@@ -31,6 +33,7 @@ from pyfq.recipes import (
 )
 from pyfq.recipes.floats import narrow, store, widen
 from pyfq.recipes.manifest import read_manifest, write_manifest
+from pyfq.recipes.methods import PRECISIONS
 
 NAMES = {"F16": "float16", "BF16": "bfloat16"}
 
@@ -495,3 +498,82 @@ def test_scales_are_calibrated_as_quantize_does(calibration):
     [tensor] = compress({"w": w}, recipe)
     back = decompress_tensor(tensor.plan, tensor.parts)
     np.testing.assert_array_equal(back, want.dequantize())
+
+
+PRUNES = {
+    "": None,
+    "ratio": Prune("ratio", 0.5),
+    "threshold": Prune("threshold", 0.3),
+    "percentile": Prune("percentile", 30.0),
+    "nm": Prune("nm", (2, 4)),
+    "channels": Prune("nm", (2, 4), along="channels"),
+}
+FLOAT_METHODS = {
+    "": {},
+    "codes": {"quantize": Quantize(4)},
+    "codebook": {"codebook": QuantizeCodebook("nf4")},
+    "factors": {"lowrank": Factorize(rank=2)},
+    "codes of factors": {"lowrank": Factorize(rank=2), "quantize": Quantize(8)},
+    "residual": {"lowrank": Factorize(rank=2, residual=Quantize(4))},
+}
+
+
+def read_only_copy(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize("shape", [(8, 32), (8, 16, 1, 1), (8, 8, 3, 3)])
+@pytest.mark.parametrize("word", ["F64", "F32", "F16", "BF16"])
+@pytest.mark.parametrize("pruned", PRUNES)
+def test_arrays_of_files_are_read_and_never_written_to(word, shape, pruned):
+    w = in_word(weights(shape), word)
+    before, words, shapes, seen = w.tobytes(), {"w": word}, {"w": shape}, 0
+    for precision, method in itertools.product((None, *PRECISIONS), FLOAT_METHODS.values()):
+        if precision is not None and ("quantize" in method or "codebook" in method):
+            continue  # codes have no precision
+        if PRUNES[pruned] is not None and "lowrank" in method:
+            continue  # factors keep no zeros
+        recipe = Recipe((rule(prune=PRUNES[pruned], precision=precision, **method),))
+        (coded,), (dense,) = (plan(words, shapes, recipe, dense=d) for d in (False, True))
+        if coded.rule is None:
+            continue
+        made = compress_tensor(coded, read_only_copy(w)).parts
+        want = compress_tensor(dense, read_only_copy(w)).parts["w"]
+        for copy in (read_only_copy, np.copy):
+            parts = {name: copy(array) for name, array in made.items()}
+            values = decompress_tensor(coded, parts)
+            assert (values.dtype, values.tobytes()) == (want.dtype, want.tobytes())
+            assert all(parts[name].tobytes() == made[name].tobytes() for name in made)
+        for tensor in (coded, dense):
+            compress_tensor(tensor, w)
+            assert w.tobytes() == before
+        seen += 1
+    assert seen >= (2 if PRUNES[pruned] else 4)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "npz"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("word", ["F16", "BF16"])
+def test_command_decompresses_floats_of_another_precision(tmp_path, word, precision, ending):
+    if (word, ending) == ("BF16", "npz"):
+        pytest.skip("npz has no bfloat16")
+    if (precision, ending) == ("bfloat16", "npz"):
+        pytest.skip("npz has no bfloat16")
+    recipe, source = tmp_path / "recipe.toml", tmp_path / f"source.{ending}"
+    pruning = 'prune = { nm = "2:4", along = "channels" }'
+    recipe.write_text(f'[[rule]]\nmatch = "*"\n{pruning}\nprecision = "{precision}"\n')
+    tensors = {"w": in_word(weights((8, 8, 3, 3)), word)}
+    if ending == "npz":
+        write_npz(source, tensors)
+    else:
+        write_safetensors(source, tensors, dtypes={"w": word})
+    small, again, dense = (tmp_path / f"{name}.{ending}" for name in ("small", "again", "dense"))
+    command = ["compress", str(source), "--recipe", str(recipe), "-o"]
+    assert main([*command, str(small)]) == 0
+    assert main(["decompress", str(small), "-o", str(again)]) == 0
+    assert main([*command, str(dense), "--dense"]) == 0
+    with open_checkpoint(again) as a, open_checkpoint(dense) as b:
+        assert a["w"].tobytes() == b["w"].tobytes()
+        assert a.dtypes["w"] == b.dtypes["w"] == word

@@ -88,6 +88,7 @@ def add_parser(subparsers: SubParsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, and report."""
     started = time.perf_counter()
+    refuse_missing_directory("--json", args.json)
     unknown = [topic for topic in args.topics if topic not in TOPICS]
     if unknown:
         raise UsageError(f"unknown topic {unknown[0]!r}: expected {', '.join(TOPICS)}")

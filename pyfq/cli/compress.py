@@ -17,7 +17,7 @@ from pyfq.cli.destination import destination
 from pyfq.cli.foreign import refuse_foreign
 from pyfq.cli.journal import Journal
 from pyfq.cli.method import MIN_SIZE, add_method_arguments, recipe_of
-from pyfq.cli.parser import path_of
+from pyfq.cli.parser import file_of, path_of
 from pyfq.cli.report import (
     FIGURES,
     compressed_row,
@@ -55,7 +55,7 @@ from pyfq.recipes import (
     plan,
     undecided,
 )
-from pyfq.recipes.decide import read_finding
+from pyfq.recipes.decide import read_finding, refuse_budget
 from pyfq.recipes.forms import CAST, DENSE
 from pyfq.recipes.layout import Declaration, quantization_config
 from pyfq.recipes.manifest import KEY, write_manifest
@@ -184,7 +184,7 @@ def add_parser(subparsers: SubParsers) -> None:
     group.add_argument(
         "--plot",
         metavar="FILE",
-        type=path_of,
+        type=file_of,
         help=f"draw the error of each tensor: {', '.join(FIGURES)}",
     )
     group.add_argument(
@@ -214,6 +214,7 @@ def run(args: argparse.Namespace) -> int:
     _refuse_compressed(source)
     # What needs no data is planned before any is read: a refusal should not wait for it.
     open_ones = undecided(source.words, source.shapes, recipe)
+    refuse_budget(source.words, source.shapes, recipe)
     certain = {name: word for name, word in source.words.items() if name not in open_ones}
     planned = plan(certain, source.shapes, recipe, dense=args.dense)
     if not open_ones and all(tensor.rule is None for tensor in planned):

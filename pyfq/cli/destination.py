@@ -2,10 +2,12 @@
 
 A name that ends in .safetensors or .npz is a file. One that ends as a file of another format does,
 as ``model.gguf``, is refused: a directory of that name is not what was meant. Any other name is a
-directory, ``model.v2`` too; so is one that ends in a slash, or is a directory already.
+directory, ``model.v2`` too; so is one of another format that ends in a slash, or is a directory
+already.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from pyfq.cli.parser import path_of
@@ -28,7 +30,8 @@ def destination(word: str) -> Path:
     Raises
     ------
     argparse.ArgumentTypeError
-        A name that ends as another format does, or ``-``; the message lists the formats.
+        A name that ends as another format does, or ``-``; the message lists the formats. The root
+        of all files; the name of a file with a slash behind it.
 
     Examples
     --------
@@ -39,6 +42,12 @@ def destination(word: str) -> Path:
     argparse.ArgumentTypeError: small.gguf: .gguf is not written: expected NAME.safetensors, ...
     """
     path = path_of(word)
+    if os.path.realpath(path) == os.sep:
+        raise argparse.ArgumentTypeError(f"{word} is the root of all files, which is no target")
+    if word.endswith("/") and path.suffix in FORMATS:
+        raise argparse.ArgumentTypeError(
+            f"{word}: a name that ends in {path.suffix} is a file's, and takes no slash"
+        )
     ending = (path.suffix or path.name).lower()
     if word.endswith("/") or path.suffix in FORMATS or _is_directory(path):
         return path

@@ -24,7 +24,7 @@ from pyfq.cli.data import (
     read_network,
     read_samples,
 )
-from pyfq.cli.parser import path_of
+from pyfq.cli.parser import file_of
 from pyfq.cli.report import FIGURES, refuse_figure, refuse_missing_directory, refuse_taken
 from pyfq.cli.target import refuse_existing_file
 from pyfq.distill import outputs_of
@@ -98,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", metavar="FILE", required=True, help="samples: .npz, .csv, or X.npy,Y.npy")
     add_columns(parser)
-    add("-o", "--output", metavar="OUT", type=path_of, required=True, help=".safetensors to write")
+    add("-o", "--output", metavar="OUT", type=file_of, required=True, help=".safetensors to write")
 
     group = parser.add_argument_group("a new network")
     group.add_argument(
@@ -166,7 +166,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--json", metavar="FILE", help="write the report as JSON; - for stdout")
     group.add_argument(
-        "--plot", metavar="FILE", type=path_of, help=f"draw the losses: {', '.join(FIGURES)}"
+        "--plot", metavar="FILE", type=file_of, help=f"draw the losses: {', '.join(FIGURES)}"
     )
     group.add_argument("--force", action="store_true", help="replace what is at OUT")
 

@@ -103,7 +103,7 @@ def resumed(staging: Staging, settings: dict[str, Any]) -> Journal | None:
     if changed:
         raise ValueError(
             f"cannot resume: {', '.join(changed)} of the interrupted run differ "
-            f"(was {_brief(begun.get(changed[0]))}, is {_brief(settings[changed[0]])}); "
+            f"({_difference(begun.get(changed[0]), settings[changed[0]])}); "
             "--force begins anew"
         )
     journal = Journal(staging, settings, size, replaces=entries[0]["replaces"])
@@ -116,6 +116,18 @@ def resumed(staging: Staging, settings: dict[str, Any]) -> Journal | None:
             known = journal.written.setdefault(entry["written"], [])
             known[entry["from"] :] = entry["checksums"]
     return journal
+
+
+def _difference(was: object, now: object) -> str:
+    """Return how two settings differ: of lists and mappings the first entries that do."""
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for one, other in zip(was, now, strict=True):
+            if one != other:
+                return _difference(one, other)
+    if isinstance(was, dict) and isinstance(now, dict):
+        keys = [key for key in now if key == "path" or was.get(key) != now[key]]
+        was, now = {key: was.get(key) for key in keys}, {key: now[key] for key in keys}
+    return f"was {_brief(was)}, is {_brief(now)}"
 
 
 def _brief(value: object) -> str:

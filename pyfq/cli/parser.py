@@ -59,3 +59,16 @@ def path_of(word: str) -> Path:
     if not word:
         raise argparse.ArgumentTypeError("expected a path, not an empty word")
     return Path(word)
+
+
+def file_of(word: str) -> Path:
+    """Return the file that a word of the command line names; `Path` would drop a slash at its end.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        The word is empty, or ends in a slash, which only a directory may.
+    """
+    if word.endswith("/"):
+        raise argparse.ArgumentTypeError(f"expected a file, not the directory {word}")
+    return path_of(word)

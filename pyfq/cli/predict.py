@@ -60,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     """Predict, and write."""
     to_stdout = args.output == "-"
     if not to_stdout:
+        if args.output.endswith("/"):
+            raise UsageError(f"-o: expected a file, not the directory {args.output}")
         if Path(args.output).suffix not in (".npy", ".csv"):
             raise UsageError(f"-o: expected .npy, .csv or -, not {args.output}")
         refuse_taken({"-o": args.output}, [args.network, *files_of(args.input)])

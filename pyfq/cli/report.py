@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from pyfq.cli import UsageError
 from pyfq.io import disk
 from pyfq.io.atomic import replacing
 from pyfq.io.errors import printable
+from pyfq.io.links import followed
 from pyfq.io.staging import places_of
 from pyfq.recipes.compress import Compressed, TensorPlan
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 #: The formats of figures.
 FIGURES = (".png", ".pdf", ".svg")
+
+# Where Linux has the open files of processes and threads.
+_DESCRIPTORS = re.compile(r"/proc/\d+(/task/\d+)?/fd")
+_MOST_LINKS = 40  # that a system follows, too
 
 
 def environment() -> dict[str, Any]:
@@ -155,10 +161,26 @@ def refuse_missing_directory(option: str, path: str | Path | None) -> None:
     if not Path(path).parent.is_dir():
         parent = Path(path).parent
         raise UsageError(f"{option}: {parent} is not a directory: {path} cannot be written")
-    if Path(path).is_dir():
+    if Path(path).is_dir() or str(path).endswith("/"):
         raise UsageError(f"{option}: expected a file, not the directory {path}")
+    if Path(path).is_socket() or (Path(path).is_fifo() and not _is_open(Path(path))):
+        kind = "socket" if Path(path).is_socket() else "FIFO, which would wait for a reader"
+        raise UsageError(f"{option}: {path} is a {kind}")
     if not os.access(path if Path(path).exists() else Path(path).parent, os.W_OK):
         raise UsageError(f"{option}: {path} may not be written")
+
+
+def _is_open(path: Path) -> bool:
+    """Return whether a path leads to a descriptor of a process, as /dev/stdout and /dev/fd/5 do."""
+    for _ in range(_MOST_LINKS):
+        directory = followed(path.parent)
+        if directory == Path("/dev/fd") or _DESCRIPTORS.fullmatch(str(directory)):
+            return True
+        path = directory / path.name
+        if not path.is_symlink():
+            return False
+        path = directory / path.readlink()
+    return False
 
 
 def refuse_taken(
@@ -175,14 +197,14 @@ def refuse_taken(
     written : Path, optional
         What the command writes besides: a file or a directory.
     """
-    taken = {Path(os.path.realpath(path)): f"{path}, which is read" for path in read}
+    taken = {followed(path): f"{path}, which is read" for path in read}
     if written is not None:
-        taken[Path(os.path.realpath(written))] = f"{written}, which is written"
+        taken[followed(written)] = f"{written}, which is written"
         taken |= {place: f"{place}, where {written} is written" for place in places_of(written)}
     for option, path in options.items():
         if path in (None, "-"):
             continue
-        real = Path(os.path.realpath(path))
+        real = followed(path)
         for other, what in taken.items():
             if real.is_relative_to(other):
                 raise UsageError(f"{option}: {path} is {'' if real == other else 'in '}{what}")
@@ -196,6 +218,8 @@ def refuse_figure(path: Path | None) -> None:
     refuse_missing_directory("--plot", path)
     if path.suffix not in FIGURES:
         raise UsageError(f"--plot: expected {', '.join(FIGURES)}, not {path}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--plot: {path} is not a regular file")
     plot.require_matplotlib()
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.dtypes import nbytes_of
 from pyfq.io.errors import shown
+from pyfq.io.links import followed
 from pyfq.recipes.compress import TensorPlan
 from pyfq.recipes.manifest import KEY, read_manifest
 
@@ -91,9 +92,21 @@ class Source(Mapping[str, NDArray]):
         return len(self.words)
 
     def identity(self) -> list[dict[str, object]]:
-        """Return what tells whether the files are still the same, without reading them."""
+        """Return what tells whether the files are still the same, without reading them.
+
+        Size and time of the last write can be set to what they were; the inode is another one of a
+        file that was put in place of this one, and the time of the last change (``ctime``) is the
+        system's alone. The number of the device is not taken: it is given when a file system is
+        mounted, and differs between machines that share one.
+        """
         return [
-            {"path": str(file.resolve()), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            {
+                "path": str(followed(file)),
+                "bytes": stat.st_size,
+                "mtime_ns": stat.st_mtime_ns,
+                "ctime_ns": stat.st_ctime_ns,
+                "inode": stat.st_ino,
+            }
             for file in self.files
             for stat in (file.stat(),)
         ]

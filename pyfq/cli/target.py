@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pyfq.cli.config import CONFIG, read_config, with_quantization
 from pyfq.cli.source import Source, as_array
 from pyfq.io.directory import SINGLE, conventional_files
-from pyfq.io.dtypes import nbytes_of
+from pyfq.io.dtypes import WORDS, nbytes_of
+from pyfq.io.links import followed
 from pyfq.io.sharded import index_content, is_index, read_index_document
 from pyfq.io.staging import INSIDE, places_of
 from pyfq.recipes.layout import Declaration
@@ -118,10 +119,14 @@ def _name_in(file: Path) -> str:
 
 
 def refuse_overlap(source: Source, target: Target) -> None:
-    """Raise ValueError if writing the target would change the source, or copy itself."""
-    read = {file.resolve() for file in (*source.files, source.file)}
+    """Raise ValueError if writing the target would change the source, or copy itself.
+
+    Raise OSError if links at the target lead in a circle.
+    """
+    place = followed(target.path)
+    read = {followed(file) for file in (*source.files, source.file)}
     for file in (*target.files, target.index):
-        if file is not None and file.resolve() in read:
+        if file is not None and followed(file) in read:
             raise ValueError(f"{file} is the source itself: choose another destination")
     for staging in places_of(target.path):
         if any(file.is_relative_to(staging) for file in read):
@@ -129,8 +134,8 @@ def refuse_overlap(source: Source, target: Target) -> None:
                 f"{source.path} leads into {staging}, which is for writing {target.path}: choose "
                 "another destination"
             )
-    root = source.file.parent.resolve()
-    if target.beside and target.path.resolve().is_relative_to(root):
+    root = followed(source.file.parent)
+    if target.beside and place.is_relative_to(root):
         raise ValueError(
             f"{target.path} is inside the model's directory {root}: choose a destination outside"
         )
@@ -155,6 +160,8 @@ def refuse_existing_file(path: Path, *, force: bool) -> None:
         raise ValueError(f"{path} is a directory, expected a file")
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent} is not a directory: {path} cannot be written")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a regular file")
     if path.exists() and not force:
         raise ValueError(f"{path} exists: --force replaces it")
 
@@ -269,7 +276,7 @@ def refuse_bits(tensors: Mapping[str, Declaration]) -> None:
     """Raise ValueError for dtypes that NumPy lacks: npz would hold bits of unknown meaning."""
     for name, parts in tensors.items():
         for word, _ in parts.values():
-            if word == "BF16" or word.startswith(("F8", "F6", "F4")):
+            if word not in WORDS.values():
                 raise ValueError(f"tensor {name!r}: npz cannot hold {word}; write .safetensors")
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pyfq.io import disk
+from pyfq.io.links import followed
 from pyfq.io.owner import is_alive, this_process
 
 _numbers = count()
@@ -56,7 +57,7 @@ def begin(asked: Path) -> Draft:
         The target is there and no regular file, or its directory cannot be written; the error
         names the target.
     """
-    target = Path(os.path.realpath(asked))
+    target = followed(asked)
     with disk.naming(asked):
         mode = _mode_of(target)
         _remove_orphans(target)

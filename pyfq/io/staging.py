@@ -14,11 +14,13 @@ mount point, or one in a directory that cannot be written. It holds
 There are three ways. ``rename``: the target is no directory yet, or an empty one, and ``new``
 becomes it. ``exchange``: ``new`` gets a second name of every file that stays, and changes places
 with the target in one step; then the old files are removed. ``files``: file by file, where the
-system has no exchange, or for a target that is one file. Only in the last one is there a time when
+system has no exchange, where the target is the working directory of this process or above it, or
+for a target that is one file. Only in the last one is there a time when
 a directory is neither old nor new. ``commit`` outlives it, and `settle` finishes it.
 """
 
 import errno
+import hashlib
 import json
 import os
 import time
@@ -31,6 +33,7 @@ from typing import Any
 
 from pyfq.io import disk, lock
 from pyfq.io.atomic import DiskFile
+from pyfq.io.links import followed
 
 PARTIAL = ".partial"
 INSIDE = ".pyfq.partial"
@@ -41,6 +44,7 @@ _CANNOT = (
     errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EBUSY, errno.ENOTSUP, errno.EOPNOTSUPP,
     errno.EPERM, errno.EACCES, errno.EMLINK,
 )  # fmt: skip
+_MOST, _KEPT = 255, 200  # bytes of a name, and those that the directory of a longer one keeps
 _TRIES = 100
 _PATIENCE = 10.0  # seconds that a reader waits for a writer whose last renames are under way
 
@@ -90,8 +94,12 @@ class Staging:
 
 def places_of(path: Path) -> tuple[Path, Path]:
     """Return the directories in which a target may be written: beside it, and inside."""
-    target = Path(os.path.realpath(path))
-    return target.with_name(target.name + PARTIAL), target / INSIDE
+    target = followed(path)
+    name = os.fsencode(target.name)
+    if _MOST - len(PARTIAL) < len(name) <= _MOST:  # what is longer yet, the system refuses
+        digest = hashlib.sha256(name).hexdigest()[:16]
+        name = name[:_KEPT].decode(errors="ignore").encode() + b"." + digest.encode()
+    return target.with_name(os.fsdecode(name) + PARTIAL), target / INSIDE
 
 
 @contextmanager
@@ -108,7 +116,7 @@ def staged(asked: Path, *, is_file: bool, break_lock: bool = False) -> Iterator[
     OSError
         The directory cannot be made, or its name is taken by something that is not pyfq's.
     """
-    target = Path(os.path.realpath(asked))
+    target = followed(asked)
     with disk.naming(asked):
         made = disk.make_parents(target)
         try:
@@ -131,10 +139,19 @@ def place(staging: Staging, name: Path) -> Path:
     with disk.naming(staging.asked):
         if not staging.new.is_dir():
             disk.mkdir(staging.new, 0o700)  # until it takes its place nobody else looks in
-        for parent in reversed(path.relative_to(staging.new).parents[:-1]):
-            with suppress(FileExistsError):
-                disk.mkdir(staging.new / parent)
+        for parent in reversed(name.parents[:-1]):
+            directory = staging.new / parent
+            if not os.path.lexists(directory):
+                disk.mkdir(directory)
+            elif directory.is_symlink() or not directory.is_dir():
+                raise _not_ours(directory, "directory")
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise _not_ours(path, "regular file")
     return path
+
+
+def _not_ours(path: Path, expected: str) -> OSError:
+    return OSError(errno.EEXIST, f"{path} is no {expected}: move it away", str(path))
 
 
 @contextmanager
@@ -225,7 +242,7 @@ def settle(path: Path) -> None:
     OSError
         It cannot be finished, for want of permission most likely.
     """
-    target = Path(os.path.realpath(path))
+    target = followed(path)
     for root in (target, target.parent):
         deadline = time.monotonic() + _PATIENCE
         while _is_torn(root):
@@ -247,7 +264,7 @@ def settle(path: Path) -> None:
 
 def is_settled(path: str | os.PathLike[str]) -> bool:
     """Return whether a file or directory is old or new: see `settle`."""
-    target = Path(os.path.realpath(path))
+    target = followed(path)
     return not any(_is_torn(root) for root in (target, target.parent))
 
 
@@ -317,6 +334,11 @@ def _refuse_foreign(directory: Path) -> None:
                 f"{directory} holds {name!r}, not of pyfq: move it away",
                 str(directory),
             )
+    for name in sorted(_NAMES):
+        path, wanted = directory / name, "directory" if name == "new" else "regular file"
+        is_ours = path.is_dir() if name == "new" else path.is_file()
+        if path.is_symlink() or (path.exists() and not is_ours):
+            raise _not_ours(path, wanted)
 
 
 def _release(staging: Staging) -> None:
@@ -388,6 +410,8 @@ def _way(staging: Staging, files: list[Path], stale: list[Path]) -> str:
     """Return how files take their places; for an exchange make second names of what stays."""
     if staging.is_file or staging.directory.parent == staging.target:
         return "files"
+    if _stands_in(staging.target):
+        return "files"
     if not staging.target.is_dir() or not any(staging.target.iterdir()):
         return "rename"
     try:
@@ -399,6 +423,24 @@ def _way(staging: Staging, files: list[Path], stale: list[Path]) -> str:
         _prepare(staging, files)
         return "files"
     return "exchange"
+
+
+def _stands_in(directory: Path) -> bool:
+    """Return whether the working directory of this process is a directory, or below it.
+
+    Were another put in its place, this process and the shell that began it would be left in one
+    that is gone: relative paths would lead nowhere.
+    """
+    try:
+        here = Path.cwd()
+        found = directory.stat()
+    except FileNotFoundError:  # the one is no more, or the other not there yet
+        return False
+    for place in (here, *here.parents):
+        with suppress(PermissionError):  # a directory above it that may not be searched
+            if os.path.samestat(found, place.stat()):
+                return True
+    return directory in (here, *here.parents)
 
 
 def _share(old: Path, new: Path, at: Path, replaced: set[Path]) -> None:

@@ -86,6 +86,7 @@ def external_bytes(tensor: Any, directory: Path, nbytes: int) -> bytes:
     """
     from ..io import FormatError
     from ..io.errors import shown
+    from ..io.links import followed
 
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
@@ -97,7 +98,7 @@ def external_bytes(tensor: Any, directory: Path, nbytes: int) -> bytes:
     if any(path.is_absolute() or path.drive or ".." in path.parts for path in paths):
         raise FormatError(directory, f"{where}: {shown(location)} leads out of the directory")
     path = directory / location
-    if not path.resolve().is_relative_to(directory.resolve()):
+    if not followed(path).is_relative_to(followed(directory)):
         raise FormatError(directory, f"{where}: {shown(location)} links out of the directory")
     numbers = [entries.get("offset") or "0", entries.get("length") or str(nbytes)]
     if not all(isinstance(n, str) and n.isascii() and n.isdigit() and len(n) < 19 for n in numbers):

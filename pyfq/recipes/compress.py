@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyfq.distortion import distortion
 from pyfq.io.dtypes import carrier_shape, nbytes_of, word_of
 from pyfq.recipes import forms, layout
-from pyfq.recipes.decide import decide, examine, naming, undecided
+from pyfq.recipes.decide import decide, examine, naming, refuse_budget, undecided
 from pyfq.recipes.floats import narrow, widen
 from pyfq.recipes.recipe import Recipe, Rule
 
@@ -211,6 +211,7 @@ def compress(
     if words is None:
         words = {name: _word_of(name, array) for name, array in tensors.items()}
     shapes = {name: tensors[name].shape for name in tensors}
+    refuse_budget(words, shapes, recipe)
     findings = {
         name: examine(name, words[name], tensors[name], rule, recipe.budget)
         for name, rule in undecided(words, shapes, recipe).items()
@@ -242,7 +243,7 @@ def compress_tensor(tensor: TensorPlan, array: NDArray) -> Compressed:
         v = forms.reals(form, tensor.word, rule, out=None if v is w else v)
         if tensor.format == forms.DENSE:
             del form
-            form = narrow(v, tensor.word)
+            form = narrow(v, tensor.word, out=v)
             v = widen(form, tensor.word, out=v)
         error = distortion(w, v)
         zeros = 1 - np.count_nonzero(v) / v.size
@@ -303,7 +304,9 @@ def decompress_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> NDArr
     form = restore_tensor(tensor, parts)
     if tensor.rule is None or tensor.format == forms.DENSE:
         return form
-    values = narrow(forms.reals(form, tensor.word, tensor.rule), tensor.word)
+    values = forms.reals(form, tensor.word, tensor.rule)
+    # Floats that are stored as float32 are those of the file, which are read-only.
+    values = narrow(values, tensor.word, out=None if values is form else values)
     return values.reshape(tensor.shape)
 
 

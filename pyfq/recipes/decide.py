@@ -12,13 +12,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pyfq.allocate import Trial, choose_trials
+from pyfq.allocate import Trial, choose_trials, refuse_small
 from pyfq.distortion import distortion
 from pyfq.io.dtypes import nbytes_of
 from pyfq.recipes import forms
 from pyfq.recipes.floats import widen
 from pyfq.recipes.parse import placed
 from pyfq.recipes.recipe import Budget, Recipe, Rule
+
+_WHAT = "bits_per_weight of the budget"
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,38 @@ def _error(w: NDArray, word: str, shape: tuple[int, ...], rule: Rule, kind: str)
     return 10 ** (-found.sqnr / 10) if kind == "relative" else found.mse * w.size
 
 
+def refuse_budget(
+    words: Mapping[str, str], shapes: Mapping[str, Sequence[int]], recipe: Recipe
+) -> None:
+    """Refuse a budget that no choice of bits can meet, which needs no data to be known.
+
+    Ranks that only data tells count as 1, the least they can be.
+
+    Raises
+    ------
+    ValueError
+        If the budget is too small; the message says which would do, or, where ranks are not known
+        yet, below which none can.
+    """
+    if recipe.budget is None:
+        return
+    least: dict[str, int] = {}
+    is_open = False
+    for name, word in words.items():
+        shape, rule = tuple(shapes[name]), recipe.rule_for(name, word, shapes[name])
+        if rule is None or rule.copies:
+            continue
+        if rule.asks_for_bits:
+            is_open = True
+            tries = [rule.with_bits(bits) for bits in recipe.budget.widths_for(rule)]
+        else:
+            tries = [rule.with_rank(1) if rule.undecided else rule]
+        least[name] = min(_nbytes(name, word, shape, tried) for tried in tries)
+    if is_open:
+        sizes = {name: math.prod(shapes[name]) for name in least}
+        refuse_small(sizes, least, recipe.budget.bits_per_weight, _WHAT)
+
+
 def decide(
     words: Mapping[str, str],
     shapes: Mapping[str, Sequence[int]],
@@ -153,8 +187,7 @@ def decide(
         elif rule is not None and not rule.copies:
             trials[name] = [Trial(0, _nbytes(name, word, tuple(shapes[name]), rule), 0.0)]
     sizes = {name: math.prod(shapes[name]) for name in trials}
-    what = "bits_per_weight of the budget"
-    chosen = choose_trials(sizes, trials, recipe.budget.bits_per_weight, what)
+    chosen = choose_trials(sizes, trials, recipe.budget.bits_per_weight, _WHAT)
     for name, rule in open_ones.items():
         if name not in decided:
             decided[name] = rule.with_bits(chosen[name].bits)

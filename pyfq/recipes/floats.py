@@ -21,12 +21,16 @@ def widen(array: NDArray, word: str, out: NDArray | None = None) -> NDArray:
     return cast_from(array.view(np.uint16), _NARROW[word][0], out=out)
 
 
-def narrow(values: NDArray, word: str) -> NDArray:
-    """Return floats in the dtype of the word; what is beyond its largest number becomes that."""
+def narrow(values: NDArray, word: str, out: NDArray | None = None) -> NDArray:
+    """Return floats in the dtype of the word; what is beyond its largest number becomes that.
+
+    Where numbers must be clipped first, that is done in `out`: `values` itself, if it is the
+    caller's own and not needed any more. Nothing is written to the memory of a file.
+    """
     if word not in _NARROW:
         return values
     largest = _NARROW[word][1]
-    return _bits(np.clip(values, -largest, largest, out=values), word)
+    return _bits(np.clip(values, -largest, largest, out=out), word)
 
 
 def store(values: NDArray, word: str) -> NDArray:

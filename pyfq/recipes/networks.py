@@ -8,7 +8,7 @@ from pyfq.io.dtypes import word_of
 from pyfq.mixed import FORMATS, Half
 from pyfq.network import Network
 from pyfq.recipes import forms
-from pyfq.recipes.decide import decide, examine, naming, undecided
+from pyfq.recipes.decide import decide, examine, naming, refuse_budget, undecided
 from pyfq.recipes.recipe import Recipe, Rule
 
 
@@ -67,6 +67,7 @@ def compress_network(network: Network, recipe: Recipe) -> Network:
             if rule is not None and rule.precision is not None:
                 _refuse_precision(rule)
     shapes = {name: weights[name].shape for name in words}
+    refuse_budget(words, shapes, recipe)
     findings = {
         name: examine(name, words[name], weights[name], rule, recipe.budget)
         for name, rule in undecided(words, shapes, recipe).items()
