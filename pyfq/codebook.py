@@ -79,8 +79,8 @@ class Codebook:
     TypeError
         If a part has the wrong type or dtype.
     ValueError
-        If parts do not fit each other, are not C-contiguous, or a level, a scale or a product of
-        both is not finite.
+        If parts do not fit each other, are not C-contiguous, or a level, a scale or a real that a
+        code stands for is not finite.
     """
 
     packed: NDArray[np.uint8]
@@ -111,15 +111,23 @@ class Codebook:
             shape = grid_of(self.shape, self.granularity).parameter_shape
             as_input(self.scale, "scale", (levels.dtype.type,), shape)
             refuse_not_finite({"scale": self.scale})
-            _refuse_overflow(levels, self.scale)
         self._refuse_other_scales()
         freeze(self, "packed", "levels", "scale")
         count = levels.shape[1]
         if count < most and self.size and int(self.codes.max()) >= count:
             raise ValueError(f"packed must hold codes 0 ... {count - 1}, not {self.codes.max()}")
+        self._refuse_overflow()
 
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
+
+    def _refuse_overflow(self) -> None:
+        """Refuse reals that are not finite; of small levels and scales none needs a look."""
+        if self.scale is None or not self.size:
+            return
+        most, largest = (float(np.abs(x).max()) for x in (self.levels, self.scale))
+        if most * largest > float(np.finfo(self.dtype).max) / 2:
+            refuse_not_finite({"levels times scale": self.dequantize()})
 
     def _refuse_other_scales(self) -> None:
         if self.scale_codes is None:
@@ -216,19 +224,6 @@ class Codebook:
             See `distortion`.
         """
         return distortion(as_input(w, "w", FLOATS, self.shape), self.dequantize())
-
-
-def _refuse_overflow(levels: NDArray, scale: NDArray) -> None:
-    """Refuse products of levels and scales that are no numbers."""
-    if not (levels.size and scale.size):
-        return
-    most, largest = (np.maximum(x.max(), -x.min()) for x in (levels, scale))
-    with np.errstate(over="ignore"):
-        if not np.isfinite(most * largest):
-            raise ValueError(
-                f"levels times scale must be finite in {levels.dtype}, but they reach {most} and "
-                f"{largest}"
-            )
 
 
 def codebook_parts(q: Codebook) -> dict[str, NDArray]:

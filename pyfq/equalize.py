@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ._check import as_count, as_flag, as_number
+from ._check import as_count, as_number
 from .activation import Activation
 from .network import Network
 from .train import refuse_compressed
@@ -91,7 +91,8 @@ def equalize(
     refuse_compressed(network, "be equalized")
     tolerance = as_number(tolerance, "tolerance", 0, math.inf)
     max_iterations = as_count(max_iterations, "max_iterations", 1)
-    power_of_two = as_flag(power_of_two, "power_of_two")
+    if not isinstance(power_of_two, bool):
+        raise TypeError(f"power_of_two must be a bool, not {type(power_of_two).__name__}")
     layers = network.layers
     pairs = [i for i, layer in enumerate(layers[:-1]) if is_homogeneous(layer.activation)]
     if not pairs:

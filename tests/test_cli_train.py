@@ -302,7 +302,7 @@ def test_train_refuses_options_that_do_not_go_together(flags, reason, data, tmp_
         (["--layers", "64,2", "--loss", "mse"], "y has 1 values a sample, the network 2 outputs"),
         ([*LAYERS, "--output-activation", "relu"], "the last activation must be None or 'softmax'"),
         (["no.safetensors"], "no.safetensors"),
-        (["net.h5"], "a network is a .safetensors or .onnx file"),
+        (["net.h5"], "net.h5: No such file or directory"),
         ([*LAYERS, "--validation", "no.npz"], "no.npz"),
         ([*LAYERS, "--data", "no.npz"], "no.npz"),
         ([*LAYERS, "-o", "no/such/out.safetensors"], "no/such is not a directory"),

@@ -441,3 +441,16 @@ W = np.ones((2, 8))
 def test_refusals(error, match, make):
     with pytest.raises(error, match=match):
         make()
+
+
+def test_a_codebook_whose_reals_overflow_is_refused():
+    q = quantize_codebook(np.ones((2, 4), np.float32), np.array([-3.0, 1.0, 4.0], np.float32))
+    huge = np.full(q.scale.shape, 2e38, np.float32)
+    assert replace(q, scale=huge).dequantize().max() == np.float32(2e38)  # no code is that of 4
+    packed = q.packed.copy()
+    packed[0, 0] ^= 3  # code 1 becomes 2
+    with pytest.raises(ValueError, match=r"levels times scale must be finite"):
+        replace(q, packed=packed, scale=huge)
+    for name in ("levels", "scale"):
+        with pytest.raises(ValueError, match=f"{name} must be finite"):
+            replace(q, **{name: np.full_like(getattr(q, name), np.nan)})

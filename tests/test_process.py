@@ -23,7 +23,7 @@ needs_dispatch = pytest.mark.skipif(
 )
 
 # Of the standard library, what takes long to import and what only some functions need.
-HEAVY = {"argparse", "asyncio", "email", "http", "logging", "multiprocessing", "unittest", "urllib"}
+HEAVY = {"argparse", "asyncio", "email", "http", "logging", "multiprocessing", "unittest"}
 
 
 @pytest.fixture

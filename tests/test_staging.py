@@ -392,6 +392,9 @@ def test_journal_ends_at_the_first_line_that_is_not_whole(tmp_path):
         writer.flush()
         writer.close()
         assert path.read_bytes() == lines[0] + lines[1]
+    for rest in ([lines[2], lines[1]], [lines[2]], [lines[0], lines[1]]):  # swapped, gone, twice
+        path.write_bytes(b"".join([lines[0], *rest]))
+        assert read_journal(path) == ([{"number": 0}], len(lines[0]))
 
 
 def test_journal_is_no_link(tmp_path):

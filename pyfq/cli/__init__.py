@@ -134,8 +134,6 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser, subparsers = _top_parser()
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
     parser.refuse_unknown(words[:at])
-    if any("\0" in word for word in words):  # a shell cannot say it, a program can
-        parser.error("an argument holds a NUL character")
     command = words[at] if at < len(words) else None
     for name, summary in COMMANDS.items():
         if name == command:
@@ -150,6 +148,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
             names = ", ".join(COMMANDS)
             hint = suggestion(command, COMMANDS) or f": expected {names}"
             parser.error(f"unknown command {command!r}{hint}")
+        if any("\0" in word for word in words):  # a shell cannot say it, a program can
+            subparsers.choices[command].error("an argument holds a NUL character")
         subparsers.choices[command].refuse_unknown(words[at + 1 :])
     args, extra = parser.parse_known_args(words)
     subparsers.choices[args.command].refuse_extra(extra)

@@ -1,7 +1,8 @@
 """A file of lines that a crash can cut short but not falsify: each carries its own checksum.
 
-A line is the CRC-32 of what follows, in hexadecimal, a blank, and JSON. The first line that is not
-so ends the journal: it and all that follows are cut off when writing goes on.
+A line is a CRC-32 in hexadecimal, a blank, and JSON. The checksum is that of all the JSON up to
+there, so that a line that is missing or stands elsewhere shows, too. The first line that is not so
+ends the journal: it and all that follows are cut off when writing goes on.
 """
 
 import json
@@ -24,10 +25,11 @@ def read_journal(path: Path) -> tuple[list[dict[str, Any]], int]:
     """
     with DiskFile(disk.reopen(path), path) as file:
         content = file.readall()
-    entries, size = [], 0
+    entries, size, running = [], 0, 0
     for line in content.splitlines(keepends=True):
         checksum, _, text = line.partition(b" ")
-        if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text[:-1]):
+        running = zlib.crc32(text[:-1], running)
+        if not line.endswith(b"\n") or checksum != b"%08x" % running:
             break
         entries.append(json.loads(text))
         size += len(line)
@@ -51,16 +53,19 @@ class JournalWriter:
         with disk.naming(asked):
             fd = disk.create(path) if size is None else disk.reopen(path)
         self._file = DiskFile(fd, asked)
+        self._waiting: list[bytes] = []
+        self._running = 0
         if size is not None:
             if os.fstat(fd).st_size > size:
                 self._file.truncate(size)
-            self._file.seek(size)
-        self._waiting: list[bytes] = []
+            for line in self._file.readall().splitlines():
+                self._running = zlib.crc32(line.partition(b" ")[2], self._running)
 
     def add(self, entry: dict[str, Any]) -> None:
         """Append an entry, in memory."""
         text = json.dumps(entry).encode()
-        self._waiting.append(b"%08x %s\n" % (zlib.crc32(text), text))
+        self._running = zlib.crc32(text, self._running)
+        self._waiting.append(b"%08x %s\n" % (self._running, text))
 
     def flush(self) -> None:
         """Put the entries on the disk."""

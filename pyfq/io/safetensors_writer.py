@@ -199,9 +199,9 @@ class SafetensorsWriter:
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     path = Path(directory, "w.safetensors")
     ...     with SafetensorsWriter(path, {"w": ("F32", (2,)), "b": ("BF16", (1,))}) as writer:
-    ...         writer.write("w", np.array([1, 2], np.float32))
+    ...         _ = writer.write("w", np.array([1, 2], np.float32))
     ...         print(writer.remaining)
-    ...         writer.write("b", np.array([0x3F80], np.uint16))
+    ...         _ = writer.write("b", np.array([0x3F80], np.uint16))
     ...     print(dict(open_safetensors(path).shapes))
     ('b',)
     {'w': (2,), 'b': (1,)}
