@@ -66,6 +66,8 @@ lint: $(MADE)/lint
 	@$(IN_VENV) ruff check --quiet .
 	@$(IN_VENV) ruff format --quiet --check .
 	@$(IN_VENV) fortitude --quiet check fortran benchmarks
+	@rm -rf .venv/expanded && $(IN_VENV) python .make/expanded .venv/expanded
+	@$(IN_VENV) fortitude --quiet check --config pyproject.toml --no-force-exclude .venv/expanded
 
 docs: $(MADE)/pyfq $(MADE)/docs
 	$(STEP) 'Building the site' $(IN_VENV) sphinx-build -W --keep-going -b html docs docs/_build/html

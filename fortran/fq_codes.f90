@@ -4,13 +4,13 @@
 !> codes are signed bytes; sums are 32-bit integers, which MAX_STEPS steps of k cannot overflow.
 module fq_codes
   use fq_kinds, only: i8, i16, i32, i64
+  use fq_registers, only: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT
   use, intrinsic :: iso_c_binding, only: c_intptr_t, c_loc
   implicit none (type, external)
   private
   public :: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, CODE_STEPS, MAX_STEPS, &
     aligned_start, multiply_codes, padded_steps
 
-  include 'fq_code_registers.inc'
   integer(i64), parameter :: CODE_STEPS = 64     ! rows of codes are whole cache lines of bytes
   ! 255*128*65536 < 2**31.
   integer(i64), parameter :: MAX_STEPS = 65536

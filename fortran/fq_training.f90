@@ -64,7 +64,7 @@ contains
     type(trained_layer), intent(in) :: layers(:)         !! the layers, then projections
     type(training), intent(in) :: choices                !! what is minimised, and how
     logical :: fits
-    integer(i64) :: l, last
+    integer(i64) :: l, below, last
 
     fits = size(layers, kind=i64) > 0 .and. samples > 0 .and. used > 0 .and. choices%batch_size > 0
     if (.not. fits) return
@@ -73,11 +73,12 @@ contains
       .and. (choices%masked == 0 .or. masked == size_of_all)
     do l = 1, size(layers, kind=i64)
       if (.not. fits) return
+      below = l - 1
       fits = fits_layer(layers(l), size_of_all) .and. (layers(l)%source == 0 .eqv. l <= last)
       if (l == 1) then
         fits = fits .and. layers(1)%k == cols
       else if (l <= last) then
-        fits = fits .and. layers(l)%k == layers(l - 1)%n
+        fits = fits .and. layers(l)%k == layers(below)%n
       else if (layers(l)%source < 1 .or. layers(l)%source > last) then
         fits = .false.
       else

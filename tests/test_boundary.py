@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fortran_sources import INCLUDES, write_sources
 from variants import LIBS
 
 ROOT = Path(__file__).parents[1]
@@ -14,6 +15,11 @@ W = np.ones((3, 4), np.float32)
 PARAMETERS = (np.ones((3, 1), np.float32), np.zeros((3, 1), np.int32), np.zeros((3, 1), np.float32))
 RULE = np.array([8, -127, 127, 0, 0, 0, 0, 0, 0])
 SIGNATURES = sorted(ROOT.glob("fortran/bindings/*.pyf"))
+# Every warning of the compiler but one: signs of zeros and NaN are found by comparing reals.
+CHECKED = [
+    *("gfortran", "-fsyntax-only", "-fopenmp", "-std=f2018", "-pedantic"),
+    *("-Wall", "-Wextra", "-Wno-compare-reals"),
+]
 
 
 @pytest.mark.parametrize("lib", LIBS.values(), ids=LIBS)
@@ -145,46 +151,14 @@ def declared():
     return routines
 
 
-def in_order(paths):
-    """Return Fortran files so that each comes behind those whose modules it uses."""
-    texts = {path: path.read_text() for path in paths}
-    homes = {
-        module: path
-        for path in paths
-        for module in re.findall(r"^module (\w+)$", texts[path], re.M)
-    }
-    done = []
-
-    def add(path):
-        for module in re.findall(r"^ *(?:!\$ )?use (\w+)", texts[path], re.M):
-            if homes.get(module, path) is not path:
-                add(homes[module])
-        if path not in done:
-            done.append(path)
-
-    for path in paths:
-        add(path)
-    return done
-
-
 def compiled(tmp_path):
     """Return for every C symbol of the bindings what gfortran says of its arguments."""
-    folder = ROOT / "fortran"
     routines = {}
-    for path in in_order(sorted(folder.glob("**/*.f90"))):
-        command = [
-            "gfortran",
-            "-fsyntax-only",
-            "-std=f2018",
-            "-fopenmp",
-            "-fc-prototypes",
-            f"-I{folder / 'kernels'}",
-            f"-I{folder / 'registers/sse'}",
-            str(path),
-        ]
-        prototypes = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=True
-        ).stdout
+    for path in write_sources(tmp_path):
+        command = [*CHECKED, "-fc-prototypes", *INCLUDES, path]
+        found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        prototypes = found.stdout
+        assert found.stderr == "", path.name
         for name, arguments in re.findall(r"^void (\w+) \((.*)\);", prototypes, re.M):
             types = []
             for argument in arguments.split(", "):

@@ -46,7 +46,7 @@ def variant(request):
 def test_products_are_the_instructions_their_comments_name(variant):
     isa, code = variant
     folder, register, of_codes, of_reals = EXPECTED[isa]
-    text = (ROOT / f"fortran/registers/{folder}/fq_code_registers.inc").read_text()
+    text = (ROOT / f"fortran/registers/{folder}/fq_registers.f90").read_text()
     assert f": {of_codes}.\n" in text
     for instruction in (of_codes, *of_reals):
         found = re.findall(rf"\t{instruction} .*%{register}", code)
@@ -56,7 +56,7 @@ def test_products_are_the_instructions_their_comments_name(variant):
 def test_weights_of_2_bytes_widen_in_whole_registers(variant):
     isa, code = variant
     register = EXPECTED[isa][1]
-    text = (ROOT / "fortran/kernels/fq_half_tile.inc").read_text()
+    text = (ROOT / "fortran/tiles/fq_half_tile.inc").read_text()
     for instruction, found in (
         ("vpslld", rf"\tv?pslld +\$0x10,.*%{register}"),
         ("vpandd", rf"\tv?pandd? .*%{register}"),
@@ -68,7 +68,7 @@ def test_weights_of_2_bytes_widen_in_whole_registers(variant):
 
 def test_squares_are_transposed_by_interleaving_vectors(variant):
     isa, code = variant
-    text = (ROOT / "fortran/kernels/fq_integer.inc").read_text()
+    text = (ROOT / "fortran/kernels/fq_integer.f90").read_text()
     assert "interleaving of whole vectors, `punpcklbw`" in text
     # Four times those of 16 vectors, from below and from above.
     found = re.findall(r"\tv?punpck[lh]bw .*%xmm", code)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from fortran_sources import write_sources
 
 ROOT = Path(__file__).parents[1]
 BUILD = (ROOT / "fortran/meson.build").read_text()
@@ -44,7 +45,8 @@ def test_every_kernel_names_its_homes(stem):
 def test_no_kernel_or_binding_is_left_out_of_the_build():
     for folder, ending in (("kernels", ".f90"), ("bindings", "_c.f90"), ("bindings", ".pyf")):
         names = {path.name for path in (ROOT / "fortran" / folder).glob(f"fq_*{ending}")}
-        assert names - {f"fq_runtime{ending}"} == {f"fq_{stem}{ending}" for stem in STEMS}
+        parts = {f"fq_runtime{ending}", "fq_activation_constants.f90"}
+        assert names - parts == {f"fq_{stem}{ending}" for stem in STEMS}
 
 
 def test_status_codes_agree():
@@ -77,7 +79,7 @@ def test_activations_agree():
 def test_runs_of_softmax_agree():
     from pyfq.reference import activation
 
-    source = (ROOT / "fortran/kernels/fq_activation.inc").read_text()
+    source = (ROOT / "fortran/kernels/fq_activation.f90").read_text()
     assert f"RUN = {activation.RUN} " in source
     assert f"LANE_COUNT = {activation.LANES} " in source
 
@@ -85,7 +87,7 @@ def test_runs_of_softmax_agree():
 def test_lane_and_block_sizes_agree():
     from pyfq import distortion, reference
 
-    source = (ROOT / "fortran/kernels/fq_distortion.inc").read_text()
+    source = (ROOT / "fortran/kernels/fq_distortion.f90").read_text()
     sizes = {name: int(n) for name, n in re.findall(r"parameter :: (\w+) = (\d+)", source)}
     assert (sizes["BLOCK"], sizes["LANE_COUNT"]) == (4096, 16)
     for module in (distortion.__module__, reference.distortion.__module__):
@@ -105,10 +107,29 @@ def test_kernels_keep_no_state_and_never_stop(path):
     # The weights of a network are arrays of several types in one block of memory.
     assert "c_f_pointer" not in code or path.stem in ("fq_network", "fq_code_layers")
     if path.suffix == ".f90":
-        assert "private" in code or ".inc'" in code
+        assert "private" in code
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("fortran/**/*.inc")), ids=lambda p: p.name)
 def test_included_texts_keep_to_100_columns(path):
     """Fortitude does not read them."""
     assert [line for line in path.read_text().splitlines() if len(line) > 100] == []
+
+
+def test_included_texts_are_tiles_and_short_procedures():
+    for path in ROOT.glob("fortran/inline/*.inc"):
+        code = path.read_text()
+        for body in re.findall(r"^  pure .*?^  end \w+ \w+$", code, re.M | re.S):
+            assert len(body.splitlines()) <= 17, path.name
+    assert {path.parent.name for path in ROOT.glob("fortran/**/*.inc")} == {"tiles", "inline"}
+
+
+def test_twins_have_the_lines_of_their_text(tmp_path):
+    for source in write_sources(tmp_path):
+        if source.parent != tmp_path:
+            continue
+        mark, *lines = source.read_text().splitlines()
+        text = ROOT / re.match(r'# 1 "(.*)"$', mark)[1]
+        assert len(lines) == len(text.read_text().splitlines())
+        if source.stem.endswith("_real64"):
+            assert not re.search(r"real32|_f32|wp => sp", source.read_text())

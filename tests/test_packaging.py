@@ -237,7 +237,7 @@ def test_modules_need_no_gil(built):
 
 def test_editable_follows_an_included_text(editable, tmp_path):
     python, source = editable
-    text = source / "fortran" / "kernels" / "fq_order.inc"
+    text = source / "fortran" / "inline" / "fq_order.inc"
     assert run(python, "-c", QUANTIZE, cwd=tmp_path).strip() == "works"
 
     before = text.read_text()

@@ -7,19 +7,24 @@ module fq_activation_c_real32
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  character(*), parameter :: f = '_f32'
-  include 'fq_activation_c.inc'
-end module fq_activation_c_real32
+  public :: fq_activate
 
-!> The same for float64.
-module fq_activation_c_real64
-  use fq_activation_kind, only: is_activation
-  use fq_arguments, only: is_given, status_of
-  use fq_kinds, only: i32, i64, wp => dp
-  use fq_activation_real64, only: activate
-  use fq_status, only: FQ_NOT_GIVEN, FQ_OK
-  implicit none (type, external)
-  private
-  character(*), parameter :: f = '_f64'
-  include 'fq_activation_c.inc'
-end module fq_activation_c_real64
+contains
+
+  subroutine fq_activate(cols, rows, activation, slope, x, y, threads, info) &
+    bind(c, name='fq_activate_f32')
+    integer(i64), intent(in), value :: cols, rows
+    integer(i32), intent(in), value :: activation, threads
+    real(wp), intent(in), value :: slope
+    real(wp), intent(in), optional :: x(cols, rows)
+    real(wp), intent(out), optional :: y(cols, rows)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(x), [cols, rows])) return
+    if (.not. is_given(present(y), [cols, rows])) return
+    info = status_of([cols, rows], .true., is_activation(activation) .and. threads >= 1)
+    if (info /= FQ_OK) return
+    call activate(activation, slope, x, y, threads)
+  end subroutine fq_activate
+end module fq_activation_c_real32

@@ -7,19 +7,39 @@ module fq_calibrate_c_real32
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  character(*), parameter :: f = '_f32'
-  include 'fq_calibrate_c.inc'
-end module fq_calibrate_c_real32
+  public :: fq_calibrate
 
-!> The same for float64.
-module fq_calibrate_c_real64
-  use fq_arguments, only: is_given, is_rule, pieces, status_of
-  use fq_calibrate_real64, only: calibrate, METHOD_ALS, METHOD_ACIQ, METHOD_HQQ, METHOD_MSE
-  use fq_code_rule, only: code_rule
-  use fq_kinds, only: dp, i32, i64, wp => dp
-  use fq_status, only: FQ_NOT_GIVEN, FQ_OK
-  implicit none (type, external)
-  private
-  character(*), parameter :: f = '_f64'
-  include 'fq_calibrate_c.inc'
-end module fq_calibrate_c_real64
+contains
+
+  subroutine fq_calibrate(rows, cols, groups, group_size, w, rule, method, clips, scale, &
+    zero_point, minimum, threads, info) bind(c, name='fq_calibrate_f32')
+    integer(i64), intent(in), value :: rows, cols, groups, group_size
+    integer(i32), intent(in), value :: method, threads
+    real(wp), intent(in), optional :: w(cols, rows)
+    type(code_rule), intent(in), optional :: rule
+    real(dp), intent(in), optional :: clips(5)
+    real(wp), intent(out), optional :: scale(groups, rows), minimum(groups, rows)
+    integer(i32), intent(out), optional :: zero_point(groups, rows)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(w), [cols, rows])) return
+    if (.not. present(clips)) return
+    if (.not. is_given(present(scale), [groups, rows])) return
+    if (.not. is_given(present(minimum), [groups, rows])) return
+    if (.not. is_given(present(zero_point), [groups, rows])) return
+    if (.not. present(rule)) return
+    info = status_of([rows, cols, groups, group_size], &
+      cols == 0 .or. groups == pieces(cols, group_size), &
+      is_rule(rule) .and. any(method == [METHOD_MSE, METHOD_ALS, METHOD_ACIQ, METHOD_HQQ]) .and. &
+        threads >= 1)
+    if (info /= FQ_OK) return
+    if (min(rows, cols) == 0) then  ! as of zeros
+      scale = 1
+      zero_point = 0
+      minimum = 0
+      return
+    end if
+    call calibrate(w, rule, method, clips, group_size, scale, zero_point, minimum, threads, info)
+  end subroutine fq_calibrate
+end module fq_calibrate_c_real32

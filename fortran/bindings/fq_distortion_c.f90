@@ -6,18 +6,41 @@ module fq_distortion_c_real32
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  character(*), parameter :: f = '_f32'
-  include 'fq_distortion_c.inc'
-end module fq_distortion_c_real32
+  public :: fq_distortion_sums, fq_largest_magnitude
 
-!> The same for float64.
-module fq_distortion_c_real64
-  use fq_arguments, only: is_given, pieces, status_of
-  use fq_kinds, only: dp, i32, i64, wp => dp
-  use fq_distortion_real64, only: BLOCK, distortion_sums, largest_magnitude
-  use fq_status, only: FQ_NOT_GIVEN, FQ_OK
-  implicit none (type, external)
-  private
-  character(*), parameter :: f = '_f64'
-  include 'fq_distortion_c.inc'
-end module fq_distortion_c_real64
+contains
+
+  subroutine fq_distortion_sums(n, blocks, w, v, unit, sums, threads, info) &
+    bind(c, name='fq_distortion_sums_f32')
+    integer(i64), intent(in), value :: n, blocks
+    integer(i32), intent(in), value :: threads
+    real(dp), intent(in), value :: unit
+    real(wp), intent(in), optional :: w(n), v(n)
+    real(dp), intent(out), optional :: sums(5, blocks)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(w), [n])) return
+    if (.not. is_given(present(v), [n])) return
+    if (.not. is_given(present(sums), [blocks])) return
+    info = status_of([n, blocks], blocks == pieces(n, BLOCK), threads >= 1)
+    if (info /= FQ_OK) return
+    call distortion_sums(w, v, unit, sums, threads, info)
+  end subroutine fq_distortion_sums
+
+  subroutine fq_largest_magnitude(n, x, largest, threads, info) &
+    bind(c, name='fq_largest_magnitude_f32')
+    integer(i64), intent(in), value :: n
+    integer(i32), intent(in), value :: threads
+    real(wp), intent(in), optional :: x(n)
+    real(wp), intent(inout), optional :: largest(1)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(x), [n])) return
+    if (.not. present(largest)) return
+    info = status_of([n], .true., threads >= 1)
+    if (info /= FQ_OK) return
+    call largest_magnitude(x, largest(1), threads)
+  end subroutine fq_largest_magnitude
+end module fq_distortion_c_real32

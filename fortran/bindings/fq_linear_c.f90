@@ -10,21 +10,84 @@ module fq_linear_c_real32
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  character(*), parameter :: f = '_f32'
-  include 'fq_linear_c.inc'
-end module fq_linear_c_real32
+  public :: fq_linear_codes, fq_linear_nibbles, fq_pack_nibbles
 
-!> The same for float64.
-module fq_linear_c_real64
-  use fq_activation_kind, only: is_activation
-  use fq_arguments, only: is_given, pieces, status_of
-  use fq_codes, only: CODE_STEPS
-  use fq_nibbles_real64, only: PANEL_ROWS
-  use fq_kinds, only: i8, i16, i32, i64, wp => dp
-  use fq_linear_real64, only: linear_codes, linear_nibbles, pack_weights
-  use fq_status, only: FQ_NOT_GIVEN, FQ_OK
-  implicit none (type, external)
-  private
-  character(*), parameter :: f = '_f64'
-  include 'fq_linear_c.inc'
-end module fq_linear_c_real64
+contains
+
+  subroutine fq_linear_codes(m, n, k, ldw, groups, bias_cols, group_size, stride, x, w, scale, &
+    zero_point, minimum, has_bias, bias, activation, slope, y, threads, info) bind(c, &
+    name='fq_linear_codes_f32')
+    integer(i64), intent(in), value :: m, n, k, ldw, groups, bias_cols, group_size, stride
+    real(wp), intent(in), optional :: x(k, m), scale(groups, n), minimum(groups, n), bias(bias_cols)
+    integer(i8), intent(in), optional :: w(ldw, n)
+    integer(i32), intent(in), optional :: zero_point(groups, n)
+    integer(i32), intent(in), value :: has_bias, activation, threads
+    real(wp), intent(in), value :: slope
+    real(wp), intent(out), optional :: y(n, m)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(x), [k, m])) return
+    if (.not. is_given(present(scale), [groups, n])) return
+    if (.not. is_given(present(minimum), [groups, n])) return
+    if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
+    if (.not. is_given(present(w), [ldw, n])) return
+    if (.not. is_given(present(zero_point), [groups, n])) return
+    if (.not. is_given(present(y), [n, m])) return
+    info = status_of([m, n, k, ldw, groups, bias_cols, group_size, stride], &
+      (k == 0 .or. (groups == pieces(k, group_size) .and. stride >= min(group_size, k) .and. ldw &
+        >= groups*stride .and. (groups == 1 .or. mod(stride, CODE_STEPS) == 0))) .and. (has_bias &
+        == 0 .or. bias_cols == n), &
+      is_activation(activation) .and. threads >= 1)
+    if (info /= FQ_OK) return
+    call linear_codes(x, group_size, stride, w, scale, zero_point, minimum, has_bias /= 0, bias, &
+      activation, slope, y, threads, info)
+  end subroutine fq_linear_codes
+
+  subroutine fq_linear_nibbles(m, n, k, panels, groups, min_panels, bias_cols, group_size, x, &
+    words, scale, zero_point, has_minimum, minimum, has_bias, bias, activation, slope, y, &
+    threads, info) bind(c, name='fq_linear_nibbles_f32')
+    integer(i64), intent(in), value :: m, n, k, panels, groups, min_panels, bias_cols, group_size
+    real(wp), intent(in), optional :: x(k, m), scale(128, groups, panels), bias(bias_cols)
+    real(wp), intent(in), optional :: minimum(128, groups, min_panels)
+    integer(i16), intent(in), optional :: words(32, k, panels)
+    integer(i8), intent(in), optional :: zero_point(128, groups, panels)
+    integer(i32), intent(in), value :: has_minimum, has_bias, activation, threads
+    real(wp), intent(in), value :: slope
+    real(wp), intent(out), optional :: y(n, m)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(x), [k, m])) return
+    if (.not. is_given(present(scale), [groups, panels])) return
+    if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
+    if (.not. (has_minimum == 0 .or. is_given(present(minimum), [groups, min_panels]))) return
+    if (.not. is_given(present(words), [k, panels])) return
+    if (.not. is_given(present(zero_point), [groups, panels])) return
+    if (.not. is_given(present(y), [n, m])) return
+    info = status_of([m, n, k, panels, groups, min_panels, bias_cols, group_size], &
+      panels == pieces(n, PANEL_ROWS) .and. (k == 0 .or. groups == pieces(k, group_size)) .and. &
+        (has_minimum == 0 .or. min_panels == panels) .and. (has_bias == 0 .or. bias_cols == n), &
+      is_activation(activation) .and. threads >= 1)
+    if (info /= FQ_OK) return
+    call linear_nibbles(n, x, group_size, words, scale, zero_point, has_minimum /= 0, minimum, &
+      has_bias /= 0, bias, activation, slope, y, threads, info)
+  end subroutine fq_linear_nibbles
+
+  subroutine fq_pack_nibbles(n, k, panels, codes, words, threads, info) &
+    bind(c, name='fq_pack_nibbles_f32')
+    integer(i64), intent(in), value :: n, k, panels
+    integer(i8), intent(in), optional :: codes(k, n)
+    integer(i16), intent(out), optional :: words(32, k, panels)
+    integer(i32), intent(in), value :: threads
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(codes), [k, n])) return
+    if (.not. is_given(present(words), [k, panels])) return
+    info = status_of([n, k, panels], panels == pieces(n, PANEL_ROWS), threads >= 1)
+    if (info /= FQ_OK) return
+    if (min(n, k) == 0) return
+    call pack_weights(codes, words, threads)
+  end subroutine fq_pack_nibbles
+end module fq_linear_c_real32

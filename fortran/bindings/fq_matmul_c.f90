@@ -9,20 +9,147 @@ module fq_matmul_c_real32
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  character(*), parameter :: f = '_f32'
-  include 'fq_matmul_c.inc'
-end module fq_matmul_c_real32
+  public :: fq_matmul, fq_matmul_codes, fq_matmul_levels, fq_pack_codes, fq_pack_panels, &
+    fq_panels_shape
 
-!> The same for float64.
-module fq_matmul_c_real64
-  use fq_activation_kind, only: is_activation
-  use fq_arguments, only: is_given, pieces, status_of
-  use fq_kinds, only: i8, i32, i64, wp => dp
-  use fq_matmul_real64, only: B_PACKED, B_PLAIN, B_TRANSPOSED, fits_left, fits_right, LANES, &
-    matmul_blocked, matmul_codes, matmul_levels, pack_codes, pack_panels, packed_vectors
-  use fq_status, only: FQ_NOT_GIVEN, FQ_OK
-  implicit none (type, external)
-  private
-  character(*), parameter :: f = '_f64'
-  include 'fq_matmul_c.inc'
-end module fq_matmul_c_real64
+contains
+
+  subroutine fq_matmul(m, n, k, a_rows, a_cols, b_rows, b_cols, bias_cols, a, a_transposed, b, &
+    b_form, has_bias, bias, activation, slope, c, threads, info) bind(c, name='fq_matmul_f32')
+    integer(i64), intent(in), value :: m, n, k, a_rows, a_cols, b_rows, b_cols, bias_cols
+    real(wp), intent(in), optional :: a(a_cols, a_rows), b(b_cols, b_rows), bias(bias_cols)
+    integer(i32), intent(in), value :: a_transposed, b_form, has_bias, activation, threads
+    real(wp), intent(in), value :: slope
+    real(wp), intent(out), optional :: c(n, m)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(a), [a_cols, a_rows])) return
+    if (.not. is_given(present(b), [b_cols, b_rows])) return
+    if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
+    if (.not. is_given(present(c), [n, m])) return
+    info = status_of([m, n, k, a_rows, a_cols, b_rows, b_cols, bias_cols], &
+      fits_left(m, k, a_rows, a_cols, a_transposed /= 0) .and. fits_right(n, k, b_rows, b_cols, &
+        b_form) .and. (has_bias == 0 .or. bias_cols == n), &
+      is_activation(activation) .and. b_form >= B_PLAIN .and. b_form <= B_PACKED .and. threads >= &
+        1)
+    if (info /= FQ_OK) return
+    call matmul_blocked(m, n, k, a_cols, a, a_transposed /= 0, b_cols, b, b_form, has_bias /= 0, &
+      bias, activation, slope, c, threads, info)
+  end subroutine fq_matmul
+
+  subroutine fq_pack_panels(vectors, lane_count, b_rows, b_cols, n, k, b, b_transposed, packed, &
+    threads, info) bind(c, name='fq_pack_panels_f32')
+    integer(i64), intent(in), value :: vectors, lane_count, b_rows, b_cols, n, k
+    real(wp), intent(in), optional :: b(b_cols, b_rows)
+    integer(i32), intent(in), value :: b_transposed, threads
+    real(wp), intent(out), optional :: packed(lane_count, vectors)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(b), [b_cols, b_rows])) return
+    if (.not. is_given(present(packed), [lane_count, vectors])) return
+    info = status_of([vectors, lane_count, b_rows, b_cols, n, k], &
+      lane_count == LANES .and. vectors == packed_vectors(n, k) .and. fits_right(n, k, b_rows, &
+        b_cols, merge(B_TRANSPOSED, B_PLAIN, b_transposed /= 0)), &
+      threads >= 1)
+    if (info /= FQ_OK) return
+    call pack_panels(n, k, b, b_transposed /= 0, packed, threads)
+  end subroutine fq_pack_panels
+
+  !> Extents of what `fq_pack_panels` writes.
+  subroutine fq_panels_shape(n, k, vectors, lane_count, info) bind(c, name='fq_panels_shape_f32')
+    integer(i64), intent(in), value :: n, k
+    integer(i64), intent(out) :: vectors, lane_count
+    integer(i32), intent(out) :: info
+
+    info = status_of([n, k], .true., .true.)
+    if (info /= FQ_OK) return
+    vectors = packed_vectors(n, k)
+    lane_count = LANES
+  end subroutine fq_panels_shape
+
+  subroutine fq_matmul_codes(m, n, k, panels, steps, lane_count, groups, min_panels, bias_cols, &
+    group_size, a, halves, codes, scale, zero_point, has_minimum, minimum, has_bias, bias, &
+    activation, slope, c, threads, info) bind(c, name='fq_matmul_codes_f32')
+    integer(i64), intent(in), value :: m, n, k, panels, steps, lane_count, groups, min_panels
+    integer(i64), intent(in), value :: bias_cols, group_size
+    real(wp), intent(in), optional :: a(k, m), scale(lane_count, groups, panels), bias(bias_cols)
+    real(wp), intent(in), optional :: minimum(lane_count, groups, min_panels)
+    integer(i8), intent(in), optional :: codes(lane_count, steps, panels)
+    integer(i8), intent(in), optional :: zero_point(lane_count, groups, panels)
+    integer(i32), intent(in), value :: halves, has_minimum, has_bias, activation, threads
+    real(wp), intent(in), value :: slope
+    real(wp), intent(out), optional :: c(n, m)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(a), [k, m])) return
+    if (.not. is_given(present(scale), [lane_count, groups, panels])) return
+    if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
+    if (.not. (has_minimum == 0 .or. is_given(present(minimum), [lane_count, groups, &
+      min_panels]))) return
+    if (.not. is_given(present(codes), [lane_count, steps, panels])) return
+    if (.not. is_given(present(zero_point), [lane_count, groups, panels])) return
+    if (.not. is_given(present(c), [n, m])) return
+    info = status_of([m, n, k, panels, steps, lane_count, groups, min_panels, bias_cols, &
+      group_size], &
+      lane_count == LANES .and. panels == pieces(n, int(LANES, i64)) .and. steps == &
+        merge(pieces(k, 2_i64), k, halves /= 0) .and. (k == 0 .or. groups == pieces(k, &
+        group_size)) .and. (has_minimum == 0 .or. min_panels == panels) .and. (has_bias == 0 .or. &
+        bias_cols == n), &
+      is_activation(activation) .and. threads >= 1)
+    if (info /= FQ_OK) return
+    call matmul_codes(n, a, group_size, halves /= 0, codes, scale, zero_point, has_minimum /= 0, &
+      minimum, has_bias /= 0, bias, activation, slope, c, threads, info)
+  end subroutine fq_matmul_codes
+
+  subroutine fq_matmul_levels(m, n, k, panels, bytes, lane_count, groups, bias_cols, group_size, &
+    a, codes, pairs, scale, has_bias, bias, activation, slope, c, threads, info) bind(c, &
+    name='fq_matmul_levels_f32')
+    integer(i64), intent(in), value :: m, n, k, panels, bytes, lane_count, groups, bias_cols
+    integer(i64), intent(in), value :: group_size
+    real(wp), intent(in), optional :: a(k, m), pairs(2, 256), scale(lane_count, groups, panels)
+    real(wp), intent(in), optional :: bias(bias_cols)
+    integer(i8), intent(in), optional :: codes(bytes, k, panels)
+    integer(i32), intent(in), value :: has_bias, activation, threads
+    real(wp), intent(in), value :: slope
+    real(wp), intent(out), optional :: c(n, m)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(a), [k, m])) return
+    if (.not. present(pairs)) return
+    if (.not. is_given(present(scale), [lane_count, groups, panels])) return
+    if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
+    if (.not. is_given(present(codes), [bytes, k, panels])) return
+    if (.not. is_given(present(c), [n, m])) return
+    info = status_of([m, n, k, panels, bytes, lane_count, groups, bias_cols, group_size], &
+      lane_count == LANES .and. 2*bytes == LANES .and. panels == pieces(n, int(LANES, i64)) .and. &
+        (k == 0 .or. groups == pieces(k, group_size)) .and. (has_bias == 0 .or. bias_cols == n), &
+      is_activation(activation) .and. threads >= 1)
+    if (info /= FQ_OK) return
+    call matmul_levels(n, a, group_size, codes, pairs, scale, has_bias /= 0, bias, activation, &
+      slope, c, threads, info)
+  end subroutine fq_matmul_levels
+
+  subroutine fq_pack_codes(n, k, panels, steps, lane_count, codes, halves, packed, threads, info) &
+    bind(c, name='fq_pack_codes_f32')
+    integer(i64), intent(in), value :: n, k, panels, steps, lane_count
+    integer(i8), intent(in), optional :: codes(k, n)
+    integer(i32), intent(in), value :: halves, threads
+    integer(i8), intent(out), optional :: packed(lane_count, steps, panels)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(codes), [k, n])) return
+    if (.not. is_given(present(packed), [lane_count, steps, panels])) return
+    info = status_of([n, k, panels, steps, lane_count], &
+      lane_count == LANES .and. panels == pieces(n, int(LANES, i64)) .and. steps == &
+        merge(pieces(k, 2_i64), k, halves /= 0), &
+      threads >= 1)
+    if (info /= FQ_OK) return
+    if (min(n, k) == 0) return
+    call pack_codes(n, k, codes, halves /= 0, packed, threads)
+  end subroutine fq_pack_codes
+end module fq_matmul_c_real32

@@ -8,19 +8,30 @@ module fq_network_c_real32
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  character(*), parameter :: f = '_f32'
-  include 'fq_network_c.inc'
-end module fq_network_c_real32
+  public :: fq_forward_network
 
-!> The same for float64.
-module fq_network_c_real64
-  use fq_arguments, only: is_given, status_of
-  use fq_kinds, only: i8, i32, i64, wp => dp
-  use fq_network_real64, only: forward_network
-  use fq_plan, only: planned_ends, planned_layer
-  use fq_status, only: FQ_NOT_GIVEN, FQ_OK
-  implicit none (type, external)
-  private
-  character(*), parameter :: f = '_f64'
-  include 'fq_network_c.inc'
-end module fq_network_c_real64
+contains
+
+  subroutine fq_forward_network(samples, k, n, count, bytes, x, layers, slopes, memory, ends, y, &
+    threads, info) bind(c, name='fq_forward_network_f32')
+    integer(i64), intent(in), value :: samples, k, n, count, bytes
+    real(wp), intent(in), optional :: x(k, samples), slopes(count)
+    type(planned_layer), intent(in), optional :: layers(count)
+    integer(i8), intent(in), optional :: memory(bytes)
+    type(planned_ends), intent(in), optional :: ends
+    real(wp), intent(out), optional :: y(n, samples)
+    integer(i32), intent(in), value :: threads
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(x), [k, samples])) return
+    if (.not. is_given(present(slopes), [count])) return
+    if (.not. is_given(present(layers), [count])) return
+    if (.not. is_given(present(memory), [bytes])) return
+    if (.not. is_given(present(y), [n, samples])) return
+    if (.not. present(ends)) return
+    info = status_of([samples, k, n, count, bytes], count >= 1, threads >= 1)
+    if (info /= FQ_OK) return
+    call forward_network(samples, k, x, layers, slopes, memory, ends, n, y, threads, info)
+  end subroutine fq_forward_network
+end module fq_network_c_real32

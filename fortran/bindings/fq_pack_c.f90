@@ -7,18 +7,48 @@ module fq_pack_c_int8
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  character(*), parameter :: f = '_i8'
-  include 'fq_pack_c.inc'
-end module fq_pack_c_int8
+  public :: fq_pack, fq_unpack
 
-!> The same for codes held in 16 bits.
-module fq_pack_c_int16
-  use fq_arguments, only: is_given, packed_bytes, status_of
-  use fq_kinds, only: i8, i32, i64, ik => i16
-  use fq_pack_int16, only: pack, unpack
-  use fq_status, only: FQ_NOT_GIVEN, FQ_OK
-  implicit none (type, external)
-  private
-  character(*), parameter :: f = '_i16'
-  include 'fq_pack_c.inc'
-end module fq_pack_c_int16
+contains
+
+  subroutine fq_pack(rows, cols, row_bytes, codes, bits, offset, packed, threads, info) &
+    bind(c, name='fq_pack_i8')
+    integer(i64), intent(in), value :: rows, cols, row_bytes
+    integer(i32), intent(in), value :: bits, offset, threads
+    integer(ik), intent(in), optional :: codes(cols, rows)
+    integer(i8), intent(out), optional :: packed(row_bytes, rows)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(codes), [cols, rows])) return
+    if (.not. is_given(present(packed), [row_bytes, rows])) return
+    info = status_of([rows, cols, row_bytes], &
+      row_bytes >= packed_bytes(cols, int(bits, i64)), &
+      bits >= 1 .and. bits <= 16 .and. threads >= 1)
+    if (info /= FQ_OK) return
+    if (min(rows, cols) == 0) then
+      packed = 0
+      return
+    end if
+    call pack(codes, bits, offset, packed, threads)
+  end subroutine fq_pack
+
+  subroutine fq_unpack(rows, cols, row_bytes, packed, bits, signed, offset, codes, threads, info) &
+    bind(c, name='fq_unpack_i8')
+    integer(i64), intent(in), value :: rows, cols, row_bytes
+    integer(i32), intent(in), value :: bits, signed, offset, threads
+    integer(i8), intent(in), optional :: packed(row_bytes, rows)
+    integer(ik), intent(out), optional :: codes(cols, rows)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(packed), [row_bytes, rows])) return
+    if (.not. is_given(present(codes), [cols, rows])) return
+    info = status_of([rows, cols, row_bytes], &
+      row_bytes >= packed_bytes(cols, int(bits, i64)), &
+      bits >= 1 .and. bits <= 16 .and. threads >= 1)
+    if (info /= FQ_OK) return
+    if (min(rows, cols) == 0) return
+    call unpack(packed, bits, signed /= 0, offset, codes, threads)
+  end subroutine fq_unpack
+end module fq_pack_c_int8

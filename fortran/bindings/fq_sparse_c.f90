@@ -9,20 +9,165 @@ module fq_sparse_c_real32
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  character(*), parameter :: f = '_f32'
-  include 'fq_sparse_c.inc'
-end module fq_sparse_c_real32
+  public :: fq_sparse_stream, fq_sparse_row, fq_sparse_pairs, fq_sparse_codes, fq_sparse_scatter
 
-!> The same for float64.
-module fq_sparse_c_real64
-  use fq_activation_kind, only: is_activation
-  use fq_activation_real64, only: fill_rows
-  use fq_arguments, only: is_given, pieces, status_of
-  use fq_kinds, only: i8, i16, i32, i64, wp => dp
-  use fq_sparse_real64, only: sparse_codes, sparse_pairs, sparse_row, sparse_scatter, sparse_stream
-  use fq_status, only: FQ_NOT_GIVEN, FQ_OK
-  implicit none (type, external)
-  private
-  character(*), parameter :: f = '_f64'
-  include 'fq_sparse_c.inc'
-end module fq_sparse_c_real64
+contains
+
+  subroutine fq_sparse_stream(m, n, k, segments, nonzeros, scale_cols, steps, bias_cols, x, &
+                              block_steps, starts, cols, values, has_scale, scale, step, has_bias, &
+                              bias, activation, slope, y, threads, info) &
+    bind(c, name='fq_sparse_stream_f32')
+    integer(i64), intent(in), value :: m, n, k, segments, nonzeros, scale_cols, steps, bias_cols
+    integer(i64), intent(in), value :: block_steps
+    real(wp), intent(in), optional :: x(k, m), values(nonzeros), scale(scale_cols), step(steps), &
+    bias(bias_cols)
+    integer(i64), intent(in), optional :: starts(segments)
+    integer(i16), intent(in), optional :: cols(nonzeros)
+    integer(i32), intent(in), value :: has_scale, has_bias, activation, threads
+    real(wp), intent(in), value :: slope
+    real(wp), intent(out), optional :: y(n, m)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(x), [k, m])) return
+    if (.not. is_given(present(values), [nonzeros])) return
+    if (.not. (has_scale == 0 .or. is_given(present(scale), [scale_cols]))) return
+    if (.not. (has_scale == 0 .or. is_given(present(step), [steps]))) return
+    if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
+    if (.not. is_given(present(starts), [segments])) return
+    if (.not. is_given(present(cols), [nonzeros])) return
+    if (.not. is_given(present(y), [n, m])) return
+    info = status_of([m, n, k, segments, nonzeros, scale_cols, steps, bias_cols, block_steps], &
+      block_steps <= 32768 .and. pieces(k, block_steps) >= 0 .and. segments == pieces(k, &
+        block_steps)*n + 1 .and. (has_scale == 0 .or. (scale_cols >= n .and. steps >= m)) .and. &
+        (has_bias == 0 .or. bias_cols == n), &
+      is_activation(activation) .and. threads >= 1)
+    if (info /= FQ_OK .or. min(m, n) == 0) return
+    if (k == 0) then
+      call fill_rows(n, m, has_bias /= 0, bias, activation, slope, y)
+      return
+    end if
+    call sparse_stream(x, block_steps, starts, cols, values, has_scale /= 0, scale, step, &
+                       has_bias /= 0, bias, activation, slope, y, threads, info)
+  end subroutine fq_sparse_stream
+
+  subroutine fq_sparse_row(m, n, k, rows, nonzeros, scale_cols, steps, bias_cols, x, indptr, &
+                           indices, values, has_scale, scale, step, has_bias, bias, activation, &
+                           slope, y, threads, info) bind(c, name='fq_sparse_row_f32')
+    integer(i64), intent(in), value :: m, n, k, rows, nonzeros, scale_cols, steps, bias_cols
+    real(wp), intent(in), optional :: x(k, m), values(nonzeros), scale(scale_cols), step(steps), &
+    bias(bias_cols)
+    integer(i64), intent(in), optional :: indptr(rows)
+    integer(i32), intent(in), optional :: indices(nonzeros)
+    integer(i32), intent(in), value :: has_scale, has_bias, activation, threads
+    real(wp), intent(in), value :: slope
+    real(wp), intent(out), optional :: y(n, m)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(x), [k, m])) return
+    if (.not. is_given(present(values), [nonzeros])) return
+    if (.not. (has_scale == 0 .or. is_given(present(scale), [scale_cols]))) return
+    if (.not. (has_scale == 0 .or. is_given(present(step), [steps]))) return
+    if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
+    if (.not. is_given(present(indptr), [rows])) return
+    if (.not. is_given(present(indices), [nonzeros])) return
+    if (.not. is_given(present(y), [n, m])) return
+    info = status_of([m, n, k, rows, nonzeros, scale_cols, steps, bias_cols], &
+      m <= 1 .and. rows == n + 1 .and. (has_scale == 0 .or. (scale_cols >= n .and. steps >= m)) &
+        .and. (has_bias == 0 .or. bias_cols == n), &
+      is_activation(activation) .and. threads >= 1)
+    if (info /= FQ_OK .or. min(m, n) == 0) return
+    if (k == 0) then
+      call fill_rows(n, m, has_bias /= 0, bias, activation, slope, y)
+      return
+    end if
+    call sparse_row(x, indptr, indices, values, has_scale /= 0, scale, step, has_bias /= 0, bias, &
+                    activation, slope, y, threads)
+  end subroutine fq_sparse_row
+
+  subroutine fq_sparse_pairs(m, n, k, panels, panel_values, panel_words, bias_cols, x, groups, &
+                             values, positions, has_bias, bias, activation, slope, y, threads, &
+                             info) bind(c, name='fq_sparse_pairs_f32')
+    integer(i64), intent(in), value :: m, n, k, panels, panel_values, panel_words, bias_cols, groups
+    real(wp), intent(in), optional :: x(k, m), values(panel_values, panels), bias(bias_cols)
+    integer(i32), intent(in), optional :: positions(panel_words, panels)
+    integer(i32), intent(in), value :: has_bias, activation, threads
+    real(wp), intent(in), value :: slope
+    real(wp), intent(out), optional :: y(n, m)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(x), [k, m])) return
+    if (.not. is_given(present(values), [panel_values, panels])) return
+    if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
+    if (.not. is_given(present(positions), [panel_words, panels])) return
+    if (.not. is_given(present(y), [n, m])) return
+    info = status_of([m, n, k, panels, panel_values, panel_words, bias_cols, groups], &
+      groups >= pieces(k, 4_i64) .and. mod(groups, 8_i64) == 0 .and. panels == pieces(n, 16_i64) &
+        .and. panel_values == 32*groups .and. panel_words == 2*groups .and. (has_bias == 0 .or. &
+        bias_cols == n), &
+      is_activation(activation) .and. threads >= 1)
+    if (info /= FQ_OK .or. min(m, n) == 0) return
+    if (k == 0) then
+      call fill_rows(n, m, has_bias /= 0, bias, activation, slope, y)
+      return
+    end if
+    call sparse_pairs(x, groups, values, positions, has_bias /= 0, bias, activation, slope, y, &
+                      threads, info)
+  end subroutine fq_sparse_pairs
+
+  subroutine fq_sparse_codes(m, n, k, row_bytes, scale_cols, bias_cols, x, run, w, code_sums, &
+                             scale, has_bias, bias, activation, slope, y, threads, info) &
+    bind(c, name='fq_sparse_codes_f32')
+    integer(i64), intent(in), value :: m, n, k, row_bytes, scale_cols, bias_cols, run
+    real(wp), intent(in), optional :: x(k, m), scale(scale_cols), bias(bias_cols)
+    integer(i8), intent(in), optional :: w(row_bytes, n)
+    integer(i32), intent(in), optional :: code_sums(n)
+    integer(i32), intent(in), value :: has_bias, activation, threads
+    real(wp), intent(in), value :: slope
+    real(wp), intent(out), optional :: y(n, m)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(x), [k, m])) return
+    if (.not. is_given(present(scale), [scale_cols])) return
+    if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
+    if (.not. is_given(present(w), [row_bytes, n])) return
+    if (.not. is_given(present(code_sums), [n])) return
+    if (.not. is_given(present(y), [n, m])) return
+    info = status_of([m, n, k, row_bytes, scale_cols, bias_cols, run], &
+      mod(run, 64_i64) == 0 .and. run >= 64 .and. row_bytes == 5*run .and. 8*run >= k .and. &
+        scale_cols == n .and. (has_bias == 0 .or. bias_cols == n), &
+      is_activation(activation) .and. threads >= 1)
+    if (info /= FQ_OK .or. min(m, n) == 0) return
+    if (k == 0) then
+      call fill_rows(n, m, has_bias /= 0, bias, activation, slope, y)
+      return
+    end if
+    call sparse_codes(x, run, w, code_sums, scale, has_bias /= 0, bias, activation, slope, y, &
+                      threads, info)
+  end subroutine fq_sparse_codes
+
+  subroutine fq_sparse_scatter(m, n, count, bias_cols, kept, part, has_bias, bias, activation, &
+                               slope, y, threads, info) bind(c, name='fq_sparse_scatter_f32')
+    integer(i64), intent(in), value :: m, n, count, bias_cols
+    integer(i64), intent(in), optional :: kept(count)
+    real(wp), intent(in), optional :: part(count, m), bias(bias_cols)
+    integer(i32), intent(in), value :: has_bias, activation, threads
+    real(wp), intent(in), value :: slope
+    real(wp), intent(out), optional :: y(n, m)
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(kept), [count])) return
+    if (.not. is_given(present(part), [count, m])) return
+    if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
+    if (.not. is_given(present(y), [n, m])) return
+    info = status_of([m, n, count, bias_cols], &
+      has_bias == 0 .or. bias_cols == n, &
+      is_activation(activation) .and. all(kept >= 0 .and. kept < n) .and. threads >= 1)
+    if (info /= FQ_OK) return
+    call sparse_scatter(kept, part, has_bias /= 0, bias, activation, slope, y, threads)
+  end subroutine fq_sparse_scatter
+end module fq_sparse_c_real32

@@ -9,20 +9,62 @@ module fq_train_c_real32
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  character(*), parameter :: f = '_f32'
-  include 'fq_train_c.inc'
-end module fq_train_c_real32
+  public :: fq_train_epoch
 
-!> The same for float64.
-module fq_train_c_real64
-  use fq_arguments, only: is_given, status_of
-  use fq_code_rule, only: code_rule
-  use fq_kinds, only: dp, i8, i32, i64, wp => dp
-  use fq_train_real64, only: train_epoch
-  use fq_training, only: fits_training, knows_training, trained_layer, training, training_reals
-  use fq_status, only: FQ_NOT_GIVEN, FQ_OK
-  implicit none (type, external)
-  private
-  character(*), parameter :: f = '_f64'
-  include 'fq_train_c.inc'
-end module fq_train_c_real64
+contains
+
+  subroutine fq_train_epoch(samples, cols, used, labeled, target_rows, target_cols, teacher_rows, &
+    teacher_cols, hint_rows, hint_cols, count, steps, masked, size, x, order, labels, targets, &
+    teacher, hints, sample_weights, layers, leaks, hint_weights, rules, choices, reals, rates, &
+    mask, parameters, first_moment, second_moment, losses, threads, info) &
+    bind(c, name='fq_train_epoch_f32')
+    integer(i64), intent(in), value :: samples, cols, used, labeled, target_rows, target_cols
+    integer(i64), intent(in), value :: teacher_rows, teacher_cols, hint_rows, hint_cols, count
+    integer(i64), intent(in), value :: steps, masked, size
+    real(wp), intent(in), optional :: x(cols, samples), targets(target_cols, target_rows)
+    real(wp), intent(in), optional :: teacher(teacher_cols, teacher_rows)
+    real(wp), intent(in), optional :: hints(hint_cols, hint_rows)
+    integer(i64), intent(in), optional :: order(used), labels(labeled)
+    real(wp), intent(in), optional :: sample_weights(samples), leaks(count), hint_weights(count)
+    type(trained_layer), intent(in), optional :: layers(count)
+    type(code_rule), intent(in), optional :: rules(count)
+    type(training), intent(in), optional :: choices
+    type(training_reals), intent(in), optional :: reals
+    real(wp), intent(in), optional :: rates(steps)
+    integer(i8), intent(in), optional :: mask(masked)
+    real(wp), intent(inout), optional :: parameters(size), first_moment(size), second_moment(size)
+    real(dp), intent(out), optional :: losses(steps)
+    integer(i32), intent(in), value :: threads
+    integer(i32), intent(out) :: info
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(x), [cols, samples])) return
+    if (.not. is_given(present(targets), [target_cols, target_rows])) return
+    if (.not. is_given(present(teacher), [teacher_cols, teacher_rows])) return
+    if (.not. is_given(present(hints), [hint_cols, hint_rows])) return
+    if (.not. is_given(present(order), [used])) return
+    if (.not. is_given(present(labels), [labeled])) return
+    if (.not. is_given(present(sample_weights), [samples])) return
+    if (.not. is_given(present(leaks), [count])) return
+    if (.not. is_given(present(hint_weights), [count])) return
+    if (.not. is_given(present(layers), [count])) return
+    if (.not. is_given(present(rules), [count])) return
+    if (.not. is_given(present(rates), [steps])) return
+    if (.not. is_given(present(mask), [masked])) return
+    if (.not. is_given(present(parameters), [size])) return
+    if (.not. is_given(present(first_moment), [size])) return
+    if (.not. is_given(present(second_moment), [size])) return
+    if (.not. is_given(present(losses), [steps])) return
+    if (.not. present(choices)) return
+    if (.not. present(reals)) return
+    info = status_of([samples, cols, used, labeled, target_rows, target_cols, teacher_rows, &
+      teacher_cols, hint_rows, hint_cols, count, steps, masked, size], &
+      fits_training(samples, cols, used, labeled, [target_rows, target_cols], [teacher_rows, &
+        teacher_cols], [hint_rows, hint_cols], steps, masked, size, layers, choices), &
+      knows_training(samples, order, labels, layers, rules, choices) .and. threads >= 1)
+    if (info /= FQ_OK) return
+    call train_epoch(x, order, labels, targets, teacher, hints, sample_weights, layers, leaks, &
+      hint_weights, rules, choices, reals, rates, mask, parameters, first_moment, second_moment, &
+      losses, threads, info)
+  end subroutine fq_train_epoch
+end module fq_train_c_real32

@@ -7,99 +7,463 @@
 !>
 !> Python: `pyfq/activation.py`.  Reference: `pyfq/reference/activation.py`.
 module fq_activation_real32
+  use fq_activation_constants_real32, only: BIAS, CUBIC_0, CUBIC_1, CUBIC_END, EXP_END, &
+    EXP_EVEN, EXP_ODD, FRACTION_BITS, GELU_END, GELU_EVEN, GELU_FIRST, GELU_ODD, LN2, LOG_EVEN, &
+    LOG_FIRST, LOG_MIDDLE, LOG_ODD, LOWER, ONE_CUBIC, ONE_EXP, ONE_TANH, RAISE, SILU_END, &
+    SOFTMAX_PLAIN
   use fq_activation_kind, only: ACT_GELU, ACT_GELU_TANH, ACT_LEAKY_RELU, ACT_RELU, ACT_SIGMOID, &
     ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
   use fq_kinds, only: dp, i32, i64, ik => i32, wp => sp
   use fq_team, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
   private
+  public :: activate, activate_row, fill_rows
 
-  integer(ik), parameter :: FRACTION_BITS = 23, BIAS = 127
-  integer(ik), parameter :: LOWER = 4095  ! lower half of the bits of a significand
-  integer(ik), parameter :: RAISE = 64    ! exponent that what is tiny is raised by to stay normal
+  integer(i64), parameter :: LANE_COUNT = 16       ! elements of the longest vector; sums of softmax
+  integer(i64), parameter :: RUN = 112             ! elements of a stage: its arrays stay in L1
+  integer(i64), parameter :: TILE = 40*RUN         ! elements of a task
+  real(wp), parameter :: ZEROS(RUN) = 0, GELU_MAP = 5, GELU_MIDDLE = 0.4375_wp
+  real(wp), parameter :: MINUS_HALF = -0.5_wp, MINUS_TWO = -2
+  real(wp), parameter :: LOG2E = 1.44269504088896340736_wp
+  real(wp), parameter :: SHIFT = 1.5_wp*2.0_wp**FRACTION_BITS   ! SHIFT + x rounds x to an integer
+  real(wp), parameter :: UP = 2.0_wp**RAISE, DOWN = 2.0_wp**(-RAISE)
+  real(wp), parameter :: HALF_DOWN = 2.0_wp**(-RAISE/2)
 
-  ! Results are 0 below -..._END; 1 + exp(-x) is 1 above ONE_..., and so is tanh.
-  real(wp), parameter :: EXP_END = 104.5_wp, SILU_END = 109, GELU_END = 14.45_wp, CUBIC_END = 11
-  real(wp), parameter :: ONE_EXP = 20, ONE_CUBIC = 5.5_wp, ONE_TANH = 10
-  ! Magnitude of the largest argument up to which softmax need not subtract it.
-  real(wp), parameter :: SOFTMAX_PLAIN = 240
+contains
 
-  ! ln 2 in two parts, the first of 15 bits: its product with an integer below 512 is exact.
-  real(wp), parameter :: LN2(2) = [0.693145751953125_wp, 1.4286068e-06_wp]
-  ! (exp(r) - 1 - r)/r**2 for |r| <= 1.001 ln(2)/2, as EVEN(r**2) + r ODD(r**2); error 2**-27.7.
-  real(wp), parameter :: EXP_EVEN(3) = [0.5_wp, 0.041666202_wp, 0.0013950604_wp]
-  real(wp), parameter :: EXP_ODD(2) = [0.16666518_wp, 0.008368953_wp]
-  ! (1 - log(1 + e)/e)/e in t = e - MIDDLE for 0 <= e <= 1, as FIRST + t (ODD(t**2) + t EVEN(t**2));
-  ! error of the logarithm 2**-27.1.  Of middles, this is one whose FIRST needs little rounding.
-  real(wp), parameter :: LOG_MIDDLE = 0.51171875_wp, LOG_FIRST = 0.376052_wp
-  real(wp), parameter :: LOG_EVEN(4) = [ &
-    0.09145931_wp, 0.027949583_wp, 0.009621931_wp, 0.0033184756_wp]
-  real(wp), parameter :: LOG_ODD(4) = [ &
-    -0.17706063_wp, -0.049756687_wp, -0.015961055_wp, -0.0066195866_wp]
-  ! 2 (1 + z) Phi(-z) exp(z**2/2) - 1 in t = z/(z + 5) - 7/16 for 0 <= z <= GELU_END, as
-  ! FIRST + t (ODD(t**2) + t EVEN(t**2)); error 2**-28.0.
-  real(wp), parameter :: GELU_FIRST = -0.053164154_wp
-  real(wp), parameter :: GELU_EVEN(5) = [ &
-    0.19412161_wp, -1.4645075_wp, -2.7657506_wp, -0.77780676_wp, 0.41663486_wp]
-  real(wp), parameter :: GELU_ODD(5) = [ &
-    -0.39440742_wp, 0.44301406_wp, 2.4468687_wp, 2.092904_wp, -0.30483064_wp]
-  ! -2 sqrt(2/pi) and -2 sqrt(2/pi) 0.044715, each in two parts, the first of 12 bits.
-  real(wp), parameter :: CUBIC_0(2) = [-1.595703125_wp, -6.5996606e-5_wp]
-  real(wp), parameter :: CUBIC_1(2) = [-0.07135009765625_wp, -4.7186164e-6_wp]
-  include 'fq_activation.inc'
+  !> An activation function of every row.
+  subroutine activate(activation, slope, x, y, threads)
+    integer(i32), intent(in) :: activation        !! one of ACT_...
+    real(wp), intent(in) :: slope                 !! factor of ACT_LEAKY_RELU where x < 0
+    real(wp), intent(in), contiguous :: x(:, :)   !! arguments, `(cols, rows)`
+    real(wp), intent(out), contiguous :: y(:, :)  !! values, `(cols, rows)`
+    integer(i32), intent(in) :: threads           !! threads to use, at least 1
+    integer(i64) :: k, r, tiles, first, last, width
+
+    width = merge(max(1_i64, size(x, 1, kind=i64)), TILE, activation == ACT_SOFTMAX)
+    tiles = (size(x, 1, kind=i64) + width - 1)/width
+    !$omp parallel do default(none) private(r, first, last) schedule(static) &
+    !$omp shared(activation, slope, x, y, tiles, width) num_threads(threads) &
+    !$omp if(size(x, kind=i64) > merge(SMALL_WORK, SMALL_RANKING, activation <= ACT_LEAKY_RELU))
+    do k = 0, tiles*size(x, 2, kind=i64) - 1
+      r = k/tiles + 1
+      first = mod(k, tiles)*width + 1
+      last = min(first + width - 1, size(x, 1, kind=i64))
+      y(first:last, r) = x(first:last, r)
+      call activate_row(activation, slope, y(first:last, r))
+    end do
+  end subroutine activate
+
+  !> What a product over nothing is: `y = activation(bias)` in each row.
+  pure subroutine fill_rows(n, m, has_bias, bias, activation, slope, y)
+    integer(i64), intent(in) :: n, m        !! columns and rows
+    logical, intent(in) :: has_bias         !! else bias is not looked at, and taken to be 0
+    real(wp), intent(in) :: bias(*)         !! `(n)`
+    integer(i32), intent(in) :: activation  !! one of ACT_...
+    real(wp), intent(in) :: slope           !! of ACT_LEAKY_RELU
+    real(wp), intent(inout) :: y(n, m)      !! results, `(n, m)`
+    integer(i64) :: i
+
+    do i = 1, m
+      y(:, i) = 0
+      if (has_bias) y(:, i) = bias(1:n)
+      call activate_row(activation, slope, y(:, i))
+    end do
+  end subroutine fill_rows
+
+  !> An activation function of one row, in place; but for ACT_SOFTMAX, of any run of a row.
+  pure subroutine activate_row(activation, slope, x)
+    integer(i32), intent(in) :: activation       !! one of ACT_...
+    real(wp), intent(in) :: slope                !! factor of ACT_LEAKY_RELU where x < 0
+    real(wp), intent(inout), contiguous :: x(:)  !! in: arguments; out: values, `(cols)`
+    real(wp) :: rest(LANE_COUNT)
+    integer(i64) :: first, whole, n
+
+    n = size(x, kind=i64)
+    if (activation == ACT_SOFTMAX) then
+      if (n > 0) call softmax_row(x)
+      return
+    end if
+    whole = n/LANE_COUNT*LANE_COUNT
+    do first = 1, whole, RUN
+      call activate_run(activation, slope, x(first:min(first + RUN - 1, whole)))
+    end do
+    if (whole < n) then
+      rest = 0
+      rest(1:n - whole) = x(whole + 1:)
+      call activate_run(activation, slope, rest)
+      x(whole + 1:) = rest(1:n - whole)
+    end if
+  end subroutine activate_row
+
+  !> A function of each element of a run of at most RUN elements, a multiple of LANE_COUNT.
+  !>
+  !> A run goes through short loops, its stages, because a processor looks ahead only some 100
+  !> instructions for one that need not wait.
+  pure subroutine activate_run(activation, slope, x)
+    integer(i32), intent(in) :: activation
+    real(wp), intent(in) :: slope
+    real(wp), intent(inout), contiguous :: x(:)
+
+    select case (activation)
+    case (ACT_RELU)
+      call relu_run(x)
+    case (ACT_LEAKY_RELU)
+      call leaky_relu_run(slope, x)
+    case (ACT_TANH)
+      call tanh_run(x)
+    case (ACT_SIGMOID)
+      call sigmoid_run(x)
+    case (ACT_GELU)
+      call gelu_run(x)
+    case (ACT_GELU_TANH)
+      call gelu_tanh_run(x)
+    case (ACT_SILU)
+      call silu_run(x)
+    case (ACT_SOFTPLUS)
+      call softplus_run(x)
+    case default  ! ACT_NONE
+      continue
+    end select
+  end subroutine activate_run
+
+  !> \( e^{x_i - m} / \sum_j e^{x_j - m} \) with \( m = \max x \).
+  !>
+  !> The exponentials are summed in float64, runs in 16 lanes, and the lanes of the runs are added.
+  pure subroutine softmax_row(x)
+    real(wp), intent(inout), contiguous :: x(:)
+    real(wp) :: largest, rest(RUN)
+    real(dp) :: lanes(LANE_COUNT)
+    integer(i64) :: first, whole, n
+
+    n = size(x, kind=i64)
+    whole = n/RUN*RUN
+    largest = largest_of(x)
+    lanes = 0
+    do first = 1, whole, RUN
+      call exp_run(x(first:first + RUN - 1), largest, lanes)
+    end do
+    if (whole < n) then
+      rest = largest - huge(largest)    ! adds nothing to the sum
+      rest(1:n - whole) = x(whole + 1:)
+      call exp_run(rest(1:(n - whole + LANE_COUNT - 1)/LANE_COUNT*LANE_COUNT), largest, lanes)
+      x(whole + 1:) = rest(1:n - whole)
+    end if
+    call scale_run(x, real(1/lane_sum(lanes), wp))
+  end subroutine softmax_row
+
+  !> The largest of a run, in 16 lanes; NaN counts for nothing.
+  pure function largest_of(x) result(largest)
+    real(wp), intent(in), contiguous :: x(:)
+    real(wp) :: largest, lanes(LANE_COUNT)
+    integer(i64) :: i, lane, whole
+
+    lanes = -huge(lanes)
+    whole = size(x, kind=i64)/LANE_COUNT*LANE_COUNT
+    do i = 0, whole - 1, LANE_COUNT
+      do lane = 1, LANE_COUNT
+        lanes(lane) = merge(x(i + lane), lanes(lane), x(i + lane) > lanes(lane))
+      end do
+    end do
+    largest = maxval(lanes)
+    do i = whole + 1, size(x, kind=i64)
+      if (x(i) > largest) largest = x(i)
+    end do
+  end function largest_of
+
+  !> Replace each element of a run by \( e^{x - m} \), but for a factor near 1 that is common to the
+  !> row, and add their sums to the lanes.
+  !>
+  !> A difference from the largest would be rounded.  So the largest is taken off the exponent
+  !> instead, and off the argument only where it is so large that this is exact (Sterbenz).
+  pure subroutine exp_run(x, largest, lanes)
+    real(wp), intent(inout), contiguous :: x(:)
+    real(wp), intent(in) :: largest
+    real(dp), intent(inout) :: lanes(LANE_COUNT)
+    real(wp) :: a(RUN), power(RUN), excess(RUN), offset, top, lowest
+    real(dp) :: sums(LANE_COUNT)
+    integer(ik) :: raise_by
+    integer(i64) :: i, lane, n
+
+    n = whole_lanes(x)
+    offset = merge(0.0_wp, largest, abs(largest) < SOFTMAX_PLAIN)
+    top = largest - offset
+    lowest = top - EXP_END
+    raise_by = RAISE/2 - (transfer(top*LOG2E + SHIFT, 0_ik) - transfer(SHIFT, 0_ik))
+    do i = 1, n
+      a(i) = at_least(lowest, x(i) - offset)
+    end do
+    call split_exp(n, a, ZEROS, raise_by, power, excess)
+    do i = 1, n
+      power(i) = merge(0.0_wp, power(i), x(i) - offset < lowest)
+      x(i) = (power(i) + power(i)*excess(i))*HALF_DOWN
+    end do
+    sums = 0
+    do i = 0, n - 1, LANE_COUNT
+      do lane = 1, LANE_COUNT
+        sums(lane) = sums(lane) + real(x(i + lane), dp)
+      end do
+    end do
+    lanes = lanes + sums
+  end subroutine exp_run
+
+  pure subroutine scale_run(x, factor)
+    real(wp), intent(inout), contiguous :: x(:)
+    real(wp), intent(in) :: factor
+    integer(i64) :: i
+
+    do i = 1, size(x, kind=i64)
+      x(i) = x(i)*factor
+    end do
+  end subroutine scale_run
+
+  pure subroutine relu_run(x)
+    real(wp), intent(inout), contiguous :: x(:)
+    integer(i64) :: i
+
+    do i = 1, whole_lanes(x)
+      x(i) = merge(0.0_wp, x(i), x(i) < 0)
+    end do
+  end subroutine relu_run
+
+  pure subroutine leaky_relu_run(slope, x)
+    real(wp), intent(in), value :: slope
+    real(wp), intent(inout), contiguous :: x(:)
+    integer(i64) :: i
+
+    do i = 1, whole_lanes(x)
+      x(i) = x(i)*merge(slope, 1.0_wp, x(i) < 0)
+    end do
+  end subroutine leaky_relu_run
+
+  !> \( \tanh x = (1 - e)/(1 + e) \) with \( e = e^{-2|x|} \).
+  !>
+  !> What rounding took from the denominator, times the quotient, comes off the numerator.
+  pure subroutine tanh_run(x)
+    real(wp), intent(inout), contiguous :: x(:)
+    real(wp) :: a(RUN), power(RUN), excess(RUN), rest, denominator, lost, numerator
+    integer(i64) :: i, n
+
+    n = whole_lanes(x)
+    do i = 1, n
+      a(i) = MINUS_TWO*at_most(ONE_TANH, abs(x(i)))
+    end do
+    call split_exp(n, a, ZEROS, 0_ik, power, excess)
+    do i = 1, n
+      rest = power(i)*excess(i)
+      denominator = (1 + power(i)) + rest
+      lost = rest - (denominator - (1 + power(i)))
+      numerator = (1 - power(i)) - rest
+      numerator = (1 - power(i)) - (rest + (1 - power(i))*numerator*lost)
+      x(i) = sign(numerator/denominator, x(i))
+    end do
+  end subroutine tanh_run
+
+  !> \( 1/(1 + e^{-x}) \).
+  pure subroutine sigmoid_run(x)
+    real(wp), intent(inout), contiguous :: x(:)
+    real(wp) :: a(RUN), power(RUN), excess(RUN)
+    integer(i64) :: i, n
+
+    n = whole_lanes(x)
+    do i = 1, n
+      a(i) = -at_most(ONE_EXP, at_least(-EXP_END, x(i)))
+    end do
+    call split_exp(n, a, ZEROS, -RAISE, power, excess)
+    do i = 1, n
+      x(i) = DOWN/one_plus_exp(power(i), excess(i))
+    end do
+  end subroutine sigmoid_run
+
+  !> \( x/(1 + e^{-x}) \).
+  pure subroutine silu_run(x)
+    real(wp), intent(inout), contiguous :: x(:)
+    real(wp) :: a(RUN), power(RUN), excess(RUN)
+    integer(i64) :: i, n
+
+    n = whole_lanes(x)
+    do i = 1, n
+      a(i) = -min(max(x(i), -SILU_END), ONE_EXP)
+    end do
+    call split_exp(n, a, ZEROS, -RAISE, power, excess)
+    do i = 1, n
+      x(i) = merge(-a(i)/one_plus_exp(power(i), excess(i))*DOWN, x(i), x(i) <= ONE_EXP)
+    end do
+  end subroutine silu_run
+
+  !> \( x/(1 + e^{-u}) \) with \( u = 2 \sqrt{2/\pi} (x + 0.044715 x^3) \), which is
+  !> \( x (1 + \tanh(u/2))/2 \).
+  !>
+  !> An error of u is one of the result, so that u is needed in two parts.  `xh`, `sh` and `gh` have
+  !> half the bits each: their products are exact.
+  pure subroutine gelu_tanh_run(x)
+    real(wp), intent(inout), contiguous :: x(:)
+    real(wp) :: a(RUN), b(RUN), power(RUN), excess(RUN), within
+    real(wp) :: xh, xl, square, sh, sl, g, gh, gl
+    integer(i64) :: i, n
+
+    n = whole_lanes(x)
+    do i = 1, n
+      within = min(max(x(i), -CUBIC_END), ONE_CUBIC)
+      xh = upper(within)
+      xl = within - xh
+      square = xh*xh + xl*(within + xh)
+      sh = upper(square)
+      sl = (xh*xh - sh) + xl*(within + xh)
+      g = sum(CUBIC_0) + sum(CUBIC_1)*square
+      gh = upper(g)
+      gl = ((CUBIC_0(1) - gh) + CUBIC_1(1)*sh) + ((sum(CUBIC_1)*sl + CUBIC_1(2)*sh) + CUBIC_0(2))
+      a(i) = xh*gh
+      b(i) = xh*gl + xl*g
+    end do
+    call split_exp(n, a, b, -RAISE, power, excess)
+    do i = 1, n
+      within = max(x(i), -CUBIC_END)
+      x(i) = merge(within/one_plus_exp(power(i), excess(i))*DOWN, x(i), x(i) <= ONE_CUBIC)
+    end do
+  end subroutine gelu_tanh_run
+
+  !> \( x \Phi(x) = \max(x, 0) - |x| \Phi(-|x|) \), where
+  !> \( z \Phi(-z) = e^{-z^2/2} \frac{z}{1 + z} \frac{1 + c(z)}{2} \) and c is a series in
+  !> \( z/(z + 5) \) (Shepherd & Laframboise 1981, Math. Comp. 36).
+  !>
+  !> The square is needed in two parts, and so is the quotient: its rounding would be one of the
+  !> result.  Neither is c, which is small.
+  pure subroutine gelu_run(x)
+    real(wp), intent(inout), contiguous :: x(:)
+    real(wp) :: z(RUN), zh(RUN), a(RUN), b(RUN), power(RUN), excess(RUN), c(RUN)
+    real(wp) :: t, reciprocal, qh, ql
+    integer(i64) :: i, n
+
+    n = whole_lanes(x)
+    do i = 1, n
+      z(i) = min(GELU_END, abs(x(i)))
+      zh(i) = upper(z(i))
+      a(i) = MINUS_HALF*zh(i)*zh(i)
+      b(i) = MINUS_HALF*(z(i) - zh(i))*(z(i) + zh(i))
+      c(i) = z(i)/(z(i) + GELU_MAP) - GELU_MIDDLE
+    end do
+    call split_exp(n, a, b, RAISE/2, power, excess)
+    do i = 1, n
+      t = c(i)
+      c(i) = GELU_FIRST + t*(polynomial(size(GELU_ODD), GELU_ODD, t*t) &
+        + t*polynomial(size(GELU_EVEN), GELU_EVEN, t*t))
+    end do
+    do i = 1, n
+      reciprocal = 1/(1 + z(i))
+      qh = upper(z(i)*reciprocal)
+      ql = (((z(i) - qh) - qh*zh(i)) - qh*(z(i) - zh(i)))*reciprocal
+      t = excess(i) + (c(i) + excess(i)*c(i))
+      t = power(i)*(qh + (ql + (qh + ql)*t))*(MINUS_HALF*HALF_DOWN)
+      x(i) = merge(0.0_wp, x(i), x(i) < 0) + t
+    end do
+  end subroutine gelu_run
+
+  !> \( \log(1 + e^x) = \max(x, 0) + \log(1 + e) \) with \( e = e^{-|x|} \).
+  !>
+  !> \( \log(1 + e) = e (1 - e k(e)) \), whose factor joins that of e.
+  pure subroutine softplus_run(x)
+    real(wp), intent(inout), contiguous :: x(:)
+    real(wp) :: a(RUN), power(RUN), excess(RUN), raised, e, t, k, y
+    integer(i64) :: i, n
+
+    n = whole_lanes(x)
+    do i = 1, n
+      a(i) = -abs(min(max(x(i), -EXP_END), ONE_EXP))
+    end do
+    call split_exp(n, a, ZEROS, RAISE, power, excess)
+    do i = 1, n
+      raised = power(i) + power(i)*excess(i)
+      e = raised*DOWN
+      t = e - LOG_MIDDLE
+      k = LOG_FIRST + t*(polynomial(size(LOG_ODD), LOG_ODD, t*t) &
+        + t*polynomial(size(LOG_EVEN), LOG_EVEN, t*t))
+      y = (power(i)*excess(i) + UP*min(max(x(i), 0.0_wp), ONE_EXP)) - raised*(e*k)
+      y = power(i) + y
+      x(i) = merge(y*DOWN, x(i), x(i) <= ONE_EXP)
+    end do
+  end subroutine softplus_run
+
+  !> \( 2^{-raise} (1 + e) \) for an e that `split_exp` raised by -RAISE.
+  pure elemental function one_plus_exp(power, excess) result(total)
+    real(wp), intent(in) :: power, excess
+    real(wp) :: total
+
+    total = DOWN + power
+    total = total + (power*excess + (DOWN - (total - power)))
+  end function one_plus_exp
+
+  !> \( e^{a + b} = 2^n (1 + excess) \), where b is the small part: `power` is \( 2^{n + raise} \).
+  !>
+  !> Reduction by Cody & Waite 1980, Software Manual for the Elementary Functions: n is the nearest
+  !> integer to \( a/\ln 2 \), whose bits the sum with SHIFT ends with.
+  pure subroutine split_exp(n, a, b, raise_by, power, excess)
+    integer(i64), intent(in) :: n
+    real(wp), intent(in) :: a(RUN), b(RUN)
+    integer(ik), intent(in) :: raise_by
+    real(wp), intent(out) :: power(RUN), excess(RUN)
+    real(wp) :: turns, high, low, r
+    integer(ik) :: exponent_0
+    integer(i64) :: i
+
+    exponent_0 = BIAS + raise_by
+    do i = 1, n/LANE_COUNT*LANE_COUNT
+      turns = a(i)*LOG2E + SHIFT
+      power(i) = transfer(shiftl(transfer(turns, 0_ik) + exponent_0, FRACTION_BITS), 0.0_wp)
+      turns = turns - SHIFT
+      high = a(i) - turns*LN2(1)
+      low = b(i) - turns*LN2(2)
+      r = high + low
+      excess(i) = high + (low + r*r*(polynomial(size(EXP_EVEN), EXP_EVEN, r*r) &
+        + r*polynomial(size(EXP_ODD), EXP_ODD, r*r)))
+    end do
+  end subroutine split_exp
+
+  !> The length of a run, in a form that tells the compiler that it is a multiple of LANE_COUNT.
+  pure function whole_lanes(x) result(n)
+    real(wp), intent(in), contiguous :: x(:)
+    integer(i64) :: n
+
+    n = size(x, kind=i64)/LANE_COUNT*LANE_COUNT
+  end function whole_lanes
+
+  !> Horner's rule.  The length is an argument, so that a constant one unrolls the loop before its
+  !> surroundings are vectorised.
+  pure function polynomial(n, c, x) result(y)
+    integer, intent(in) :: n
+    real(wp), intent(in) :: c(n), x
+    real(wp) :: y
+    integer :: k
+
+    y = c(n)
+    !GCC$ unroll 16
+    do k = n - 1, 1, -1
+      y = c(k) + x*y
+    end do
+  end function polynomial
+
+  !> The upper half of the significand.
+  pure elemental function upper(x) result(y)
+    real(wp), intent(in) :: x
+    real(wp) :: y
+
+    y = transfer(iand(transfer(x, 0_ik), not(LOWER)), y)
+  end function upper
+
+  !> The smaller of two; NaN if x is NaN, which `min` does not promise.
+  pure elemental function at_most(bound, x) result(y)
+    real(wp), intent(in) :: bound, x
+    real(wp) :: y
+
+    y = merge(bound, x, bound < x)
+  end function at_most
+
+  pure elemental function at_least(bound, x) result(y)
+    real(wp), intent(in) :: bound, x
+    real(wp) :: y
+
+    y = merge(bound, x, bound > x)
+  end function at_least
+
+  include 'fq_lanes.inc'
 end module fq_activation_real32
-
-!> The same for float64.
-module fq_activation_real64
-  use fq_activation_kind, only: ACT_GELU, ACT_GELU_TANH, ACT_LEAKY_RELU, ACT_RELU, ACT_SIGMOID, &
-    ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
-  use fq_kinds, only: dp, i32, i64, ik => i64, wp => dp
-  use fq_team, only: SMALL_RANKING, SMALL_WORK
-  implicit none (type, external)
-  private
-
-  integer(ik), parameter :: FRACTION_BITS = 52, BIAS = 1023
-  integer(ik), parameter :: LOWER = 134217727
-  integer(ik), parameter :: RAISE = 256
-
-  real(wp), parameter :: EXP_END = 746, SILU_END = 753, GELU_END = 38.7_wp, CUBIC_END = 22
-  real(wp), parameter :: ONE_EXP = 40, ONE_CUBIC = 7.5_wp, ONE_TANH = 20
-  real(wp), parameter :: SOFTMAX_PLAIN = 1900
-
-  ! The first part has 41 bits, for integers below 4096.
-  real(wp), parameter :: LN2(2) = [0.693147180559663_wp, 2.8235290563031577e-13_wp]
-  ! Error 2**-56.6.
-  real(wp), parameter :: EXP_EVEN(5) = [ &
-    0.5000000000000013_wp, 0.04166666666651433_wp, 0.001388888894733056_wp, &
-    2.4801489591256288e-05_wp, 2.763141354900241e-07_wp]
-  real(wp), parameter :: EXP_ODD(5) = [ &
-    0.166666666666667_wp, 0.008333333333307035_wp, 0.0001984126991775403_wp, &
-    2.7557215968130323e-06_wp, 2.5117967171735632e-08_wp]
-  ! Error of the logarithm 2**-56.0.
-  real(wp), parameter :: LOG_MIDDLE = 0.484375_wp, LOG_FIRST = 0.3809629151356927_wp
-  real(wp), parameter :: LOG_EVEN(9) = [ &
-    0.09566794955810302_wp, 0.030291901641943595_wp, 0.010583615978866645_wp, &
-    0.003908613080619413_wp, 0.0014961068752252788_wp, 0.0005870207113176799_wp, &
-    0.00023651023865931168_wp, 8.710160557717684e-05_wp, 5.8646050585759384e-05_wp]
-  real(wp), parameter :: LOG_ODD(10) = [ &
-    -0.1821762472156281_wp, -0.05293415181805169_wp, -0.01774897618403478_wp, &
-    -0.006397079247948109_wp, -0.0024093412985294466_wp, -0.0009346488583909902_wp, &
-    -0.0003716588858964826_wp, -0.00014513719321986984_wp, -6.818229446122871e-05_wp, &
-    -2.532946287791037e-05_wp]
-  ! Error 2**-55.2.
-  real(wp), parameter :: GELU_FIRST = -0.05316415342927855_wp
-  real(wp), parameter :: GELU_EVEN(11) = [ &
-    0.19412189458695797_wp, -1.464530259423882_wp, -2.7650130174855576_wp, -0.788944289355756_wp, &
-    0.4933285469329375_wp, -0.1928200374747184_wp, 0.0770493647140608_wp, &
-    -0.03816234354882837_wp, 0.02393051027224946_wp, -0.01503293823302856_wp, &
-    0.005904455528162149_wp]
-  real(wp), parameter :: GELU_ODD(11) = [ &
-    -0.3944073794022349_wp, 0.4430072743900022_wp, 2.4471599413716745_wp, 2.0878592920907115_wp, &
-    -0.2666317096203846_wp, -0.11515742620249143_wp, 0.11492388136490789_wp, &
-    -0.0741582742275551_wp, 0.04385757653240727_wp, -0.02321685601134957_wp, &
-    0.008136863847645757_wp]
-  ! The first parts have 26 bits.
-  real(wp), parameter :: CUBIC_0(2) = [-1.5957691073417664_wp, -1.426396435433791e-08_wp]
-  real(wp), parameter :: CUBIC_1(2) = [-0.071354815736413_wp, -5.361872467621785e-10_wp]
-  include 'fq_activation.inc'
-end module fq_activation_real64

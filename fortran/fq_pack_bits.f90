@@ -1,3 +1,12 @@
+!> Codes of 1 ... 16 bits in dense bytes, a run at a time.
+module fq_pack_bits
+  use fq_kinds, only: i8, i32, i64
+  implicit none (type, external)
+  private
+  public :: pack_run, unpack_run
+
+contains
+
   !> Pack codes densely, lowest bits first: bit k of code i is bit `bits*(i - 1) + k` of the bytes.
   !>
   !> Eight codes fill `bits` whole bytes, so runs of a multiple of eight join without a seam.
@@ -141,3 +150,4 @@
       filled = filled - bits
     end do
   end subroutine unpack_stream
+end module fq_pack_bits
