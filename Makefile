@@ -76,8 +76,9 @@ docs: $(MADE)/pyfq $(MADE)/docs
 check: $(MADE)/pyfq-check-native $(MADE)/test
 	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys tests
 
+# A quarter of the examples, for the gate; `check` draws all.
 check-kernels: $(MADE)/pyfq-check-native $(MADE)/test
-	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys $(KERNEL_TESTS)
+	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys --hypothesis-profile=few $(KERNEL_TESTS)
 
 # Kernels' tests run every variant; what else is called runs the most portable one.
 check-variants: $(MADE)/pyfq-check-dispatch $(MADE)/test

@@ -1,4 +1,4 @@
-"""Settings of every test; `--hypothesis-profile=thorough` draws many more examples."""
+"""Settings of every test; `--hypothesis-profile=thorough` draws ten times as many examples."""
 
 import ctypes
 import gc
@@ -22,6 +22,7 @@ settings.register_profile(
 settings.register_profile(
     "thorough", settings.get_profile("pyfq"), max_examples=1000, derandomize=False
 )
+settings.register_profile("few", settings.get_profile("pyfq"), max_examples=25)
 settings.load_profile("pyfq")
 
 STARTED = time.monotonic()
