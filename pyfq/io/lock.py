@@ -12,6 +12,7 @@ at once at least one sees the other, so both can be refused but never both go on
 import errno
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -125,9 +126,9 @@ def _refuse_owners(directory: Path, mine: Path | None, *, break_lock: bool) -> l
         path = directory / name
         if _number(name) is None or path == mine:
             continue
-        if path.is_symlink() or (os.path.lexists(path) and not path.is_file()):
-            raise OSError(errno.EINVAL, "not a lock of pyfq: move it away", str(path))
         try:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise OSError(errno.EINVAL, "not a lock of pyfq: move it away", str(path))
             owner = read_owner(path.read_text(errors="replace"))
         except FileNotFoundError:
             continue  # given back meanwhile
