@@ -23,6 +23,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import time
 import zlib
 from collections.abc import Iterable, Iterator
@@ -324,8 +325,9 @@ def _mount(directory: Path) -> tuple[int, str]:
 
 
 def _refuse_foreign(directory: Path) -> None:
-    if directory.is_symlink() or not directory.is_dir():
-        what = "a symbolic link" if directory.is_symlink() else "not a directory"
+    mode = directory.lstat().st_mode
+    if not stat.S_ISDIR(mode):
+        what = "a symbolic link" if stat.S_ISLNK(mode) else "not a directory"
         raise OSError(errno.EEXIST, f"{directory} is {what}: move it away", str(directory))
     for name in sorted(os.listdir(directory)):  # noqa: PTH208
         if name not in _NAMES and not lock.is_lock(name):
@@ -336,9 +338,10 @@ def _refuse_foreign(directory: Path) -> None:
             )
     for name in sorted(_NAMES):
         path, wanted = directory / name, "directory" if name == "new" else "regular file"
-        is_ours = path.is_dir() if name == "new" else path.is_file()
-        if path.is_symlink() or (path.exists() and not is_ours):
-            raise _not_ours(path, wanted)
+        with suppress(FileNotFoundError):  # its owner may be at work: one look, not two
+            mode = path.lstat().st_mode
+            if not (stat.S_ISDIR(mode) if name == "new" else stat.S_ISREG(mode)):
+                raise _not_ours(path, wanted)
 
 
 def _release(staging: Staging) -> None:
