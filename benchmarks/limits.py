@@ -189,8 +189,8 @@ def compiled(source: Path, folder: Path, *flags: str) -> ctypes.CDLL:
     subprocess.run(
         [
             *gfortran(), *config["fast flags"][config["isa"]].split(), *flags, "-fPIC", "-shared",
-            f"-I{ROOT / 'fortran/registers' / REGISTERS[level]}", f"-J{folder}",
-            source, "-o", library,
+            f"-J{folder}", ROOT / "fortran/fq_kinds.f90",
+            ROOT / f"fortran/registers/{REGISTERS[level]}/fq_registers.f90", source, "-o", library,
         ],
         check=True,
     )  # fmt: skip

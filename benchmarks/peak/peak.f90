@@ -1,6 +1,7 @@
 !> The most this machine can do: multiplications and additions of numbers in registers, and reads.
 !> `benchmarks/limits.py` compiles it with the flags and the registers of the variant in use.
 module peak
+  use fq_registers, only: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, TILE_ROWS, VECTOR_BYTES
   use, intrinsic :: iso_c_binding, only: &
     c_double, c_float, c_int8_t, c_int16_t, c_int32_t, c_int64_t
   implicit none (type, external)
@@ -8,8 +9,6 @@ module peak
   public :: peak_float32, peak_float64, peak_int8, peak_read, peak_sizes
 
   integer, parameter :: i8 = c_int8_t, i16 = c_int16_t, i32 = c_int32_t, i64 = c_int64_t
-  include 'fq_registers.inc'
-  include 'fq_code_registers.inc'
   ! Chains of additions that do not wait for each other: as many as the tile of a product has.
   integer, parameter :: CHAINS = 2*TILE_ROWS
   ! Codes of a line of cache, by which the rows of `peak_int8` lie apart.

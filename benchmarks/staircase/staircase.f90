@@ -2,15 +2,15 @@
 !>
 !> `docs/explanation/gemm.md` tells what each gains.  `c = a b` as Python has them, in C order:
 !> `a(k, m)`, `b(n, k)` and `c(n, m)` are the same memory in Fortran.  m is a multiple of BAND, n of
-!> COLS and k of STEPS: edges teach nothing, and `fortran/kernels/fq_block.inc` has them.
+!> COLS and k of STEPS: edges teach nothing, and `fortran/fq_block.f90` has them.
 module staircase
+  use fq_registers, only: TILE_ROWS, VECTOR_BYTES
   use, intrinsic :: iso_c_binding, only: i32 => c_int32_t, i64 => c_int64_t, wp => c_float
   implicit none (type, external)
   private
   public :: multiply_textbook, multiply_rows, multiply_registers, multiply_packed, &
     multiply_blocked, multiply_threaded
 
-  include 'fq_registers.inc'
   integer, parameter :: LANES = VECTOR_BYTES/4   ! entries of a vector
   integer, parameter :: WIDTH = 2*LANES          ! columns of a tile, and of a panel
   integer(i64), parameter :: STEPS = 512         ! 12 rows of so many steps: 24 KiB, in L1
