@@ -31,8 +31,18 @@ STARTED = time.monotonic()
 LOOK = getattr(ctypes.CDLL(None), "__lsan_do_recoverable_leak_check", None)
 if LOOK:
     pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
-    for requirement in pyproject["project"]["optional-dependencies"]["oracles"]:
-        sys.modules[re.match(r"[\w-]+", requirement)[0].replace("-", "_")] = None
+    oracles = pyproject["project"]["optional-dependencies"]["oracles"]
+    ABSENT = {re.match(r"[\w-]+", oracle)[0].replace("-", "_") for oracle in oracles}
+
+    class NoOracles:
+        """Finds no oracle; one that is None in `sys.modules` would look as if it were loaded."""
+
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name.partition(".")[0] in ABSENT:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    sys.meta_path.insert(0, NoOracles)
 
 
 def pytest_addoption(parser):
