@@ -571,7 +571,7 @@ def test_links_in_a_circle_are_refused(place, capsys, out, flags):
     assert (names(place), tree(place)) == before
 
 
-@pytest.mark.parametrize("out", ["/", "//", "/tmp/..", "root", "x.safetensors/", "x.npz/"])
+@pytest.mark.parametrize("out", ["/", "//", "/..", "root", "x.safetensors/", "x.npz/"])
 def test_names_that_are_no_target_are_refused(place, capsys, out):
     (place / "root").symlink_to("/")
     for words in (("compress", "model"), ("decompress", "model")):

@@ -1,10 +1,9 @@
 """Bytes of ONNX files: the model, and arrays that lie in files beside it."""
 
 import os
-import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -44,8 +43,9 @@ def read_model(onnx: ModuleType, path: str | os.PathLike[str]) -> "ModelProto":
     from google.protobuf.message import DecodeError
 
     from ..io import FormatError
+    from ..io.regular import open_regular
 
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > _MOST_BYTES:
             raise FormatError(path, f"an ONNX file has at most {_MOST_BYTES} bytes, not {size}")
@@ -87,6 +87,7 @@ def external_bytes(tensor: Any, directory: Path, nbytes: int) -> bytes:
     from ..io import FormatError
     from ..io.errors import shown
     from ..io.links import followed
+    from ..io.regular import open_regular
 
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
@@ -106,7 +107,7 @@ def external_bytes(tensor: Any, directory: Path, nbytes: int) -> bytes:
     offset, length = map(int, numbers)
     if length != nbytes:
         raise FormatError(path, f"{where}: expected a length of {nbytes} bytes, not {length}")
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if offset + length > size:
             raise FormatError(
@@ -114,15 +115,3 @@ def external_bytes(tensor: Any, directory: Path, nbytes: int) -> bytes:
             )
         file.seek(offset)
         return file.read(length)
-
-
-def _open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading; a FIFO, which might never give a byte, is refused."""
-    from ..io import FormatError
-
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    file = os.fdopen(descriptor, "rb")  # a directory is an error of its own here
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return file
-    file.close()
-    raise FormatError(path, "expected a regular file")
