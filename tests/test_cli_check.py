@@ -1,6 +1,7 @@
 """``pyfq check``."""
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -191,3 +192,9 @@ def test_hashes_tell_types_shapes_and_signs_apart():
         [np.zeros(1), np.zeros(1)], {"a": np.zeros(2)}, {"b": np.zeros(2)}, 0, 0.0, "0",
     ]  # fmt: skip
     assert len({digest.sha256_of(value) for value in values}) == len(values)
+
+
+def test_check_does_not_wait_for_a_digest(tmp_path, capsys):
+    os.mkfifo(tmp_path / "digest.txt")
+    assert main(["check", "pack", "--against", str(tmp_path / "digest.txt")]) == 1
+    assert "expected a regular file, not a FIFO" in capsys.readouterr().err

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 import pyfq
 from pyfq._native import _build
 from pyfq.io.atomic import replacing
+from pyfq.io.regular import read_regular
 
 VERSION = 1
 
@@ -112,8 +113,9 @@ def read_digest(path: Path) -> Digest:
     OSError
         It cannot be read.
     """
+    content = read_regular(path)
     try:
-        made_by, *entries = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        made_by, *entries = map(json.loads, content.decode().splitlines())
         version = made_by["digest"]
         lines = [_read_line(entry) for entry in entries]
     except (ValueError, TypeError, KeyError) as e:
