@@ -189,7 +189,7 @@ def compiled(source: Path, folder: Path, *flags: str) -> ctypes.CDLL:
     subprocess.run(
         [
             *gfortran(), *config["fast flags"][config["isa"]].split(), *flags, "-fPIC", "-shared",
-            f"-J{folder}", ROOT / "fortran/fq_kinds.f90",
+            f"-J{folder}", ROOT / "fortran/base/fq_kinds.f90",
             ROOT / f"fortran/registers/{REGISTERS[level]}/fq_registers.f90", source, "-o", library,
         ],
         check=True,

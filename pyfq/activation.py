@@ -1,4 +1,4 @@
-"""Activation functions (`fortran/kernels/fq_activation.f90`)."""
+"""Activation functions (`fortran/arrays/fq_activation.f90`)."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from . import _native
 from ._check import FLOATS, as_input, as_number, as_output
 from .threads import get_num_threads
 
-# In the order of their codes from 1 (`fortran/fq_activation_kind.f90`); 0 is none.
+# In the order of their codes from 1 (`fortran/base/fq_activation_kind.f90`); 0 is none.
 ACTIVATIONS = (
     "relu",
     "leaky_relu",

@@ -1,4 +1,4 @@
-"""Scales that lose less than those of the range (`fortran/kernels/fq_calibrate.f90`)."""
+"""Scales that lose less than those of the range (`fortran/arrays/fq_calibrate.f90`)."""
 
 import math
 from fractions import Fraction
@@ -15,7 +15,7 @@ from .types import Grid
 
 Calibration = Literal["minmax", "mse", "als", "percentile", "aciq", "hqq"]
 
-# The positions are the numbers of METHOD_... in `fortran/kernels/fq_calibrate.inc`.
+# The positions are the numbers of METHOD_... in `fortran/arrays/fq_calibrate.f90`.
 CALIBRATIONS = ("minmax", "mse", "als", "percentile", "aciq", "hqq")
 
 Parameters = tuple[NDArray, NDArray[np.int32], NDArray]
@@ -29,7 +29,7 @@ def calibrate(w: NDArray, rule: NDArray[np.int64], grid: Grid, calibration: str)
     w : (...) float32 or float64
         Not empty.
     rule : (9,) int64
-        Components of `code_rule` (`fortran/fq_code_rule.f90`).
+        Components of `code_rule` (`fortran/base/fq_code_rule.f90`).
     grid : Grid
         What shares parameters.
     calibration : "mse", "als", "aciq" or "hqq"

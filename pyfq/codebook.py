@@ -1,4 +1,4 @@
-"""Codes that stand for the levels of a table (`fortran/kernels/fq_codebook.f90`)."""
+"""Codes that stand for the levels of a table (`fortran/arrays/fq_codebook.f90`)."""
 
 import math
 from collections.abc import Mapping

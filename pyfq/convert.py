@@ -1,4 +1,4 @@
-"""float32 to and from the bits of narrower formats (`fortran/kernels/fq_convert.f90`)."""
+"""float32 to and from the bits of narrower formats (`fortran/arrays/fq_convert.f90`)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from . import _native
 from ._check import as_choice, as_input, as_output
 from .threads import get_num_threads
 
-# Bits of a format, and its number among those of that width (`fortran/kernels/fq_convert.f90`).
+# Bits of a format, and its number among those of that width (`fortran/arrays/fq_convert.f90`).
 FORMATS = {"bfloat16": (16, 1), "float16": (16, 2), "float8_e4m3fn": (8, 1), "float8_e5m2": (8, 2)}
 
 

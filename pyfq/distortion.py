@@ -1,4 +1,4 @@
-"""How far a reconstruction is from the original (`fortran/kernels/fq_distortion.f90`)."""
+"""How far a reconstruction is from the original (`fortran/arrays/fq_distortion.f90`)."""
 
 import math
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def from_sums(sums: NDArray[np.float64], n: int, unit: float) -> Distortion:
 
 
 def lane_sum(x: NDArray[np.float64]) -> float:
-    """Sum in 16 lanes and halve (`fortran/kernels/fq_lanes.inc`)."""
+    """Sum in 16 lanes and halve (`fortran/inline/fq_lanes.inc`)."""
     lanes = np.zeros(LANES)
     for i in range(0, x.size, LANES):
         part = x[i : i + LANES]

@@ -1,4 +1,4 @@
-"""Exceptions, and the meaning of every status code (`fortran/fq_status.f90`)."""
+"""Exceptions, and the meaning of every status code (`fortran/base/fq_status.f90`)."""
 
 STATUS = {
     1: ("FQ_NO_MEMORY", "a workspace could not be allocated"),

@@ -1,4 +1,4 @@
-"""Products of matrices of 8-bit integers (`fortran/kernels/fq_integer.f90`)."""
+"""Products of matrices of 8-bit integers (`fortran/products/fq_integer.f90`)."""
 
 import math
 from typing import Any

@@ -17,15 +17,15 @@ from .quantize import Quantized, parameters_by_row
 from .sparse import Sparse, linear_sparse
 from .threads import get_num_threads
 
-# Entries of a padded group of codes: `CODE_STEPS` of `fortran/fq_codes.f90`.
+# Entries of a padded group of codes: `CODE_STEPS` of `fortran/products/fq_gemm_int8.f90`.
 CODE_STEPS = 64
 # What rows of static codes are padded to a multiple of: the columns of any tile.
 TILE_STEP = 12
 # Columns of weights whose sums of products with codes fit 32 bits: 33025 * 255**2 < 2**31.
 MOST_INPUTS = 33025
-# Rows of a panel of `fortran/kernels/fq_nibbles.inc`, and words of a step.
+# Rows of a panel of `fortran/formats/fq_nibbles.f90`, and words of a step.
 PANEL_ROWS, WORDS = 128, 32
-# Bits of 128 in float16: from there on `fortran/kernels/fq_mixed.inc` does not take it.
+# Bits of 128 in float16: from there on `fortran/products/fq_mixed.f90` does not take it.
 MOST_FLOAT16 = np.uint16(0x5800)
 
 

@@ -1,4 +1,4 @@
-"""A layer: ``activation(x @ w.T + bias)``, w in any form (`fortran/kernels/fq_linear.f90`)."""
+"""A layer: ``activation(x @ w.T + bias)``, w in any form (`fortran/products/fq_linear.f90`)."""
 
 import math
 from collections.abc import Callable
@@ -38,7 +38,7 @@ from .sparse import Sparse
 MOST_LANE_ROWS = 2
 # Rows of weights that are multiplied where they lie: `FEW_DOTS` of fq_matmul.inc.
 MOST_DOTS = 3
-# Steps of k up to which those lanes sum as the specification does: `MAX_STEPS` of fq_codes.f90.
+# Steps of k up to which those lanes sum as the specification does: `MAX_STEPS` of fq_gemm_int8.f90.
 MOST_LANE_STEPS = 65536
 
 

@@ -1,4 +1,4 @@
-"""Products of matrices of floats (`fortran/kernels/fq_matmul.f90`)."""
+"""Products of matrices of floats (`fortran/products/fq_matmul.f90`)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from .activation import Activation, activate, as_activation
 from .mixed import Accumulation, as_accumulation
 from .threads import get_num_threads
 
-# How the right matrix is given: the numbers of `fortran/kernels/fq_matmul.inc`.
+# How the right matrix is given: the numbers of `fortran/products/fq_matmul.f90`.
 PLAIN, TRANSPOSED, PACKED = range(3)
 
 

@@ -1,4 +1,4 @@
-"""Weights of 2 bytes, and sums in float64 (`fortran/kernels/fq_mixed.f90`)."""
+"""Weights of 2 bytes, and sums in float64 (`fortran/products/fq_mixed.f90`)."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from .distortion import Distortion, distortion
 HalfFormat = Literal["bfloat16", "float16"]
 Accumulation = Literal["float64"] | None
 
-# Formats of 2 bytes: their numbers in `fortran/kernels/fq_convert.f90`, the bits of infinity, and
+# Formats of 2 bytes: their numbers in `fortran/arrays/fq_convert.f90`, the bits of infinity, and
 # the largest number.
 FORMATS = {"bfloat16": (1, 0x7F80, 255 * 2.0**120), "float16": (2, 0x7C00, 65504.0)}
 

@@ -1,4 +1,4 @@
-"""Networks of dense layers (`fortran/kernels/fq_network.f90`)."""
+"""Networks of dense layers (`fortran/networks/fq_network.f90`)."""
 
 import itertools
 import math

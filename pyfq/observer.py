@@ -1,4 +1,4 @@
-"""Ranges of activations, seen batch by batch (`fortran/kernels/fq_observer.f90`)."""
+"""Ranges of activations, seen batch by batch (`fortran/arrays/fq_observer.f90`)."""
 
 import json
 import math

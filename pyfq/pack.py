@@ -1,4 +1,4 @@
-"""Codes of a few bits in dense bytes or words (`fortran/kernels/fq_pack.f90`)."""
+"""Codes of a few bits in dense bytes or words (`fortran/arrays/fq_pack.f90`)."""
 
 from typing import Any
 

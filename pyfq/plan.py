@@ -1,4 +1,4 @@
-"""A network's weights in one block of memory, as its kernel reads them (`fortran/fq_plan.f90`)."""
+"""A network's weights in one block of memory, as its kernel reads them (`fortran/networks/fq_plan.f90`)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,17 +24,22 @@ from .layouts import (
 )
 from .sparse import describe_sparse
 
-# From 1, in the order of the constants FORM_.
-FORMS = (
-    "rows", "panels", "codes", "nibbles", "code_panels", "csr", "stream", "pairs", "pair_codes",
-    "static", "half", "levels",
+# From 1, in the order of the constants FORMAT_.
+FORMATS = (
+    "dense", "panels", "codes", "nibbles", "code_panels", "csr", "blocked_csr", "nm24", "nm24_int8",
+    "static", "half", "level_panels",
 )  # fmt: skip
-# The components of `planned_layer`, those that are arrays, and those of `planned_ends`.
-FIELDS = (
-    "form", "n", "k", "activation", "bias", "kept", "rows", "coded", "weights", "first", "second",
-    "scale", "zero_point", "minimum", "group_size", "groups", "stride", "extent",
+# The components of `planned_layer`: numbers, and where arrays are; and those of `planned_ends`.
+NUMBERS = (
+    "format", "n", "k", "activation", "rows", "group_size", "groups", "vectors", "row_steps",
+    "group_stride", "two_per_byte", "float_format", "block_cols", "panels", "run_bytes",
+    "coded_inputs", "input_zero",
 )  # fmt: skip
-ARRAYS = ("bias", "kept", "weights", "first", "second", "scale", "zero_point", "minimum")
+ARRAYS = (
+    "bias", "kept", "weights", "scale", "zero_point", "minimum", "levels", "starts", "indices",
+    "positions", "code_sums", "input_scale",
+)  # fmt: skip
+FIELDS = NUMBERS + ARRAYS
 ENDS = ("input_mean", "input_scale", "output_mean", "output_scale")
 
 
@@ -47,7 +52,7 @@ class Plan:
     call : callable
         The kernel, for inputs, `arguments`, outputs and the number of threads.
     arguments : tuple
-        ``(layers, 18)`` int64, the descriptions, `FIELDS`; slopes of ``"leaky_relu"``; the memory,
+        ``(layers, 29)`` int64, the descriptions, `FIELDS`; slopes of ``"leaky_relu"``; the memory,
         int8, each array from a multiple of 64 bytes on; and ``(4,)`` int64, where `ENDS` are.
     """
 
@@ -90,11 +95,11 @@ def plan_layers(
     slopes = np.zeros(len(layers), dtype)
     for row, ((n, k), layout, bias, activation) in enumerate(layers):
         code, slopes[row] = as_activation(activation)
-        described = {"n": n, "k": k, "rows": n, "coded": 0, "activation": code, "bias": bias}
+        described = {"n": n, "k": k, "rows": n, "coded_inputs": 0, "activation": code, "bias": bias}
         described |= _describe(layout, batch)
         if isinstance(layout, StaticCodes) and bias is None:
             described["bias"] = np.zeros(n, dtype)
-        described["form"] = FORMS.index(described["form"]) + 1
+        described["format"] = FORMATS.index(described["format"]) + 1
         table[row] = [
             place(described.get(field)) if field in ARRAYS else described.get(field, -1)
             for field in FIELDS
@@ -114,38 +119,42 @@ def _describe(layout: Layout | StaticCodes, batch: int) -> dict[str, Any]:
     """Return those of `FIELDS` that say what a layout is."""
     match layout:
         case Rows(w):
-            return {"form": "rows", "weights": w, "stride": len(w)}
+            return {"format": "dense", "weights": w, "vectors": len(w)}
         case Panels(panels=panels):
-            return {"form": "panels", "weights": panels, "stride": len(panels)}
+            return {"format": "panels", "weights": panels, "vectors": len(panels)}
         case HalfPanels(words, number):
-            return {"form": "half", "weights": words, "stride": words.shape[1], "extent": number}
+            return {
+                "format": "half", "weights": words, "row_steps": words.shape[1],
+                "float_format": number,
+            }  # fmt: skip
         case LevelPanels(codes, group_size, pairs, scale):
             return {
-                "form": "levels", "weights": codes, "first": pairs, "scale": scale,
+                "format": "level_panels", "weights": codes, "levels": pairs, "scale": scale,
                 "group_size": group_size, "groups": scale.shape[1],
             }  # fmt: skip
         case Codes(codes, group_size, stride, scale, zero_point, minimum):
             return {
-                "form": "codes", "weights": codes, "scale": scale,
+                "format": "codes", "weights": codes, "scale": scale,
                 "zero_point": zero_point, "minimum": minimum, "group_size": group_size,
-                "groups": scale.shape[1], "stride": codes.shape[1], "extent": stride,
+                "groups": scale.shape[1], "row_steps": codes.shape[1], "group_stride": stride,
             }  # fmt: skip
         case StaticCodes(codes, code_sums, zero_point, scale, step, input_zero):
             return {
-                "form": "static", "weights": codes, "first": code_sums, "second": step,
-                "zero_point": zero_point, "scale": scale, "extent": input_zero, "rows": len(codes),
+                "format": "static", "weights": codes, "code_sums": code_sums,
+                "input_scale": step,
+                "zero_point": zero_point, "scale": scale, "input_zero": input_zero, "rows": len(codes),
             }  # fmt: skip
         case Nibbles(words, group_size, scale, zero_point, minimum):
             return {
-                "form": "nibbles", "weights": words, "scale": scale,
+                "format": "nibbles", "weights": words, "scale": scale,
                 "zero_point": zero_point, "minimum": minimum, "group_size": group_size,
                 "groups": scale.shape[1],
             }  # fmt: skip
         case CodePanels(codes, halves, group_size, scale, zero_point, minimum):
             return {
-                "form": "code_panels", "weights": codes, "scale": scale,
+                "format": "code_panels", "weights": codes, "scale": scale,
                 "zero_point": zero_point, "minimum": minimum, "group_size": group_size,
-                "groups": scale.shape[1], "stride": codes.shape[1], "extent": int(halves),
+                "groups": scale.shape[1], "row_steps": codes.shape[1], "two_per_byte": int(halves),
             }  # fmt: skip
         case Nonzeros(w, activation_bits):
             return describe_sparse(w, activation_bits, batch)

@@ -1,4 +1,4 @@
-"""Magnitude and score pruning (`fortran/kernels/fq_prune.f90`)."""
+"""Magnitude and score pruning (`fortran/arrays/fq_prune.f90`)."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Uniform quantization to 1 ... 16 bits, and back (`fortran/kernels/fq_quantize.f90`)."""
+"""Uniform quantization to 1 ... 16 bits, and back (`fortran/arrays/fq_quantize.f90`)."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from .pack import unpack_rows
 from .threads import get_num_threads
 from .types import Granularity, Grid, PerRow, PerTensor, grid_of
 
-# The positions are the numbers of `fortran/fq_code_rule.f90`.
+# The positions are the numbers of `fortran/base/fq_code_rule.f90`.
 SCHEMES = ("symmetric", "affine", "minmax")
 SCALES = ("absmax", "absmax_half", "signed_max")
 ROUNDINGS = ("half_even", "half_away", "half_up", "trunc", "floor", "stochastic")
@@ -559,7 +559,7 @@ def _rule(
     wraps: bool,
     seed: int | None,
 ) -> NDArray[np.int64]:
-    """Return the components of `code_rule` (`fortran/fq_code_rule.f90`)."""
+    """Return the components of `code_rule` (`fortran/base/fq_code_rule.f90`)."""
     stochastic = as_choice(rounding, "rounding", ROUNDINGS) == ROUNDINGS.index("stochastic")
     if stochastic and seed is None:
         raise ValueError("seed must be given for stochastic rounding")

@@ -1,4 +1,4 @@
-"""Exact order statistics by radix selection (`fortran/kernels/fq_select.f90`)."""
+"""Exact order statistics by radix selection (`fortran/arrays/fq_select.f90`)."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Weights without what was pruned, and layers of them (`fortran/kernels/fq_sparse.f90`)."""
+"""Weights without what was pruned, and layers of them (`fortran/products/fq_sparse.f90`)."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from .types import PerGroup
 FORMATS = ("csr", "nm", "rows")
 Format = Literal["csr", "nm", "rows"]
 
-# Of `fortran/kernels/fq_sparse.inc`: rows side by side and groups of a word of `sparse_pairs`,
+# Of `fortran/products/fq_sparse.f90`: rows side by side and groups of a word of `sparse_pairs`,
 # bytes that a run of `sparse_codes` is a multiple of, and dense bytes of a row at most.
 PAIR_ROWS, PAIR_GROUPS, RUN, MOST_CODES = 16, 8, 64, 65536
 # Samples up to which 2:4 weights are spread in registers; for more they are a stream.
@@ -309,7 +309,7 @@ def describe_sparse(w: Sparse, activation_bits: int | None, batch: int) -> dict[
     Returns
     -------
     dict of str to int, str and array
-        Components of `planned_layer` (`fortran/fq_plan.f90`) by name, arrays for places.
+        Components of `planned_layer` (`fortran/networks/fq_plan.f90`) by name, arrays for places.
     """
     if w.format == "rows" and len(w.rows):
         return {"kept": w.rows, "rows": len(w.rows), **_describe_rows(w, activation_bits, batch)}
@@ -317,28 +317,28 @@ def describe_sparse(w: Sparse, activation_bits: int | None, batch: int) -> dict[
     if (w.n, w.m) == (2, 4) and coded and 8 * _run_of(w) <= MOST_CODES:
         spread, sums, scale = _spread_codes(w)
         return {
-            "form": "pair_codes", "weights": spread, "first": sums, "scale": scale,
-            "stride": _run_of(w),
+            "format": "nm24_int8", "weights": spread, "code_sums": sums, "scale": scale,
+            "run_bytes": _run_of(w),
         }  # fmt: skip
     if (w.n, w.m) == (2, 4) and not coded and batch <= FEW_SAMPLES:
         groups, values, positions = _pairs(w)
         return {
-            "form": "pairs", "weights": values, "first": positions, "groups": groups,
-            "extent": len(values),
+            "format": "nm24", "weights": values, "positions": positions, "groups": groups,
+            "panels": len(values),
         }  # fmt: skip
     indptr, indices, values = _csr_in(w, w.dtype, coded)
     if coded and w.dtype == np.float32 and np.diff(indptr).max(initial=0) > EXACT_COUNT:
         codes = np.zeros(w.shape, np.int8)
         codes[_row_of_each(indptr), indices] = values
         return _describe_codes(codes, _scale_of_rows(w))
-    scale = {"coded": 1, "scale": _scale_of_rows(w)} if coded else {}
+    scale = {"coded_inputs": 1, "scale": _scale_of_rows(w)} if coded else {}
     if batch == 1:
-        return {"form": "csr", "weights": values, "first": indptr, "second": indices, **scale}
+        return {"format": "csr", "weights": values, "starts": indptr, "indices": indices, **scale}
     block_steps = _block_steps(len(values) / w.size, batch)
     starts, cols, values = _stream(w.shape, indptr, indices, values, block_steps)
     return {
-        "form": "stream", "weights": values, "first": starts, "second": cols,
-        "stride": block_steps, **scale,
+        "format": "blocked_csr", "weights": values, "starts": starts, "indices": cols,
+        "block_cols": block_steps, **scale,
     }  # fmt: skip
 
 
@@ -348,9 +348,9 @@ def _describe_rows(w: Sparse, activation_bits: int | None, batch: int) -> dict[s
         return _describe_codes(w.values, _scale_of_kept(w))
     values = _reals(w)
     if batch <= FEW_DENSE:
-        return {"form": "rows", "weights": values, "stride": len(values)}
+        return {"format": "dense", "weights": values, "vectors": len(values)}
     panels = pack_panels(values, True)
-    return {"form": "panels", "weights": panels, "stride": len(panels)}
+    return {"format": "panels", "weights": panels, "vectors": len(panels)}
 
 
 def _describe_codes(values: NDArray[np.int8], scale: NDArray) -> dict[str, Any]:
@@ -358,9 +358,9 @@ def _describe_codes(values: NDArray[np.int8], scale: NDArray) -> dict[str, Any]:
     codes, scale, zero_point, minimum = _code_rows(values, scale)
     k = values.shape[1]
     return {
-        "form": "codes", "weights": codes, "scale": scale, "zero_point": zero_point,
-        "minimum": minimum, "group_size": k, "groups": 1, "stride": codes.shape[1],
-        "extent": -(-k // RUN) * RUN,
+        "format": "codes", "weights": codes, "scale": scale, "zero_point": zero_point,
+        "minimum": minimum, "group_size": k, "groups": 1, "row_steps": codes.shape[1],
+        "group_stride": -(-k // RUN) * RUN,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Training of networks (`fortran/kernels/fq_train.f90`)."""
+"""Training of networks (`fortran/learning/fq_train.f90`)."""
 
 import math
 import time
@@ -20,7 +20,7 @@ from .quantize import Quantized, Scheme, code_rule, quantize
 from .threads import get_num_threads
 from .types import Granularity, PerGroup, PerRow, grid_of
 
-# From 0, in the order of the constants of `fortran/fq_training.f90`.
+# From 0, in the order of the constants of `fortran/learning/fq_training.f90`.
 LOSSES = ("none", "cross_entropy", "mse", "huber")
 # What numbers are at most; and at least, where float32 must not round them to 0.
 LARGEST, SMALLEST = float(np.finfo(np.float32).max), 1e-30

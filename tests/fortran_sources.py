@@ -15,7 +15,7 @@ def kinds_of(text):
     """Return the kinds that the build compiles a text for."""
     build = (FORTRAN / "meson.build").read_text()
     name = re.sub(r"^fq_(\w+?)(_c)?$", r"\1", text.stem)
-    (kinds,) = re.findall(rf"'(?:\w+/)?(?:fq_)?{name}(?:_c)?': \[(.*?)\]", build)
+    (kinds,) = re.findall(rf"'\w+/(?:fq_)?{name}(?:_c)?': \[(.*?)\]", build)
     return re.findall(r"\w+", kinds)
 
 

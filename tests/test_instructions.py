@@ -68,7 +68,7 @@ def test_weights_of_2_bytes_widen_in_whole_registers(variant):
 
 def test_squares_are_transposed_by_interleaving_vectors(variant):
     isa, code = variant
-    text = (ROOT / "fortran/kernels/fq_integer.f90").read_text()
+    text = (ROOT / "fortran/products/fq_integer.f90").read_text()
     assert "interleaving of whole vectors, `punpcklbw`" in text
     # Four times those of 16 vectors, from below and from above.
     found = re.findall(r"\tv?punpck[lh]bw .*%xmm", code)

@@ -8,51 +8,54 @@ from fortran_sources import write_sources
 
 ROOT = Path(__file__).parents[1]
 BUILD = (ROOT / "fortran/meson.build").read_text()
-STEMS = dict(
-    re.findall(
-        r"^  '(\w+)': \[(.*?)\]", "".join(re.findall(r"stems = \{(.*?)\}", BUILD, re.S)), re.M
-    )
-)
+# The area of each topic.
+AREAS = {
+    topic: area
+    for table in re.findall(r"topics = \{(.*?)\}", BUILD, re.S)
+    for area, topic in re.findall(r"^  '(\w+)/(\w+)': ", table, re.M)
+}
 HOMES = [
-    "fortran/kernels/fq_{}.f90",
-    "fortran/bindings/fq_{}_c.f90",
-    "fortran/bindings/fq_{}.pyf",
-    "pyfq/{}.py",
-    "pyfq/reference/{}.py",
-    "tests/test_{}.py",
-    "benchmarks/bench_{}.py",
-    "docs/reference/{}.md",
+    "fortran/{area}/fq_{topic}.f90",
+    "fortran/bindings/fq_{topic}_c.f90",
+    "fortran/bindings/fq_{topic}.pyf",
+    "pyfq/{topic}.py",
+    "pyfq/reference/{topic}.py",
+    "tests/test_{topic}.py",
+    "benchmarks/bench_{topic}.py",
+    "docs/reference/{topic}.md",
 ]
 
 
 def test_topics_are_found():
-    assert "prune" in STEMS
+    assert AREAS["prune"] == "arrays"
 
 
-@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("topic", AREAS)
 @pytest.mark.parametrize("home", HOMES)
-def test_every_topic_has_its_home(stem, home):
-    assert (ROOT / home.format(stem)).is_file()
+def test_every_topic_has_its_home(topic, home):
+    assert (ROOT / home.format(area=AREAS[topic], topic=topic)).is_file()
 
 
-@pytest.mark.parametrize("stem", STEMS)
-def test_every_kernel_names_its_homes(stem):
-    source = (ROOT / f"fortran/kernels/fq_{stem}.f90").read_text()
-    assert f"`pyfq/{stem}.py`" in source
-    assert f"`pyfq/reference/{stem}.py`" in source
+@pytest.mark.parametrize("topic", AREAS)
+def test_every_kernel_names_its_homes(topic):
+    source = (ROOT / f"fortran/{AREAS[topic]}/fq_{topic}.f90").read_text()
+    assert f"`pyfq/{topic}.py`" in source
+    assert f"`pyfq/reference/{topic}.py`" in source
 
 
-def test_no_kernel_or_binding_is_left_out_of_the_build():
-    for folder, ending in (("kernels", ".f90"), ("bindings", "_c.f90"), ("bindings", ".pyf")):
-        names = {path.name for path in (ROOT / "fortran" / folder).glob(f"fq_*{ending}")}
-        parts = {f"fq_runtime{ending}", "fq_activation_constants.f90"}
-        assert names - parts == {f"fq_{stem}{ending}" for stem in STEMS}
+def test_no_source_is_left_out_of_the_build():
+    fortran = ROOT / "fortran"
+    found = {path.relative_to(fortran).as_posix() for path in fortran.glob("*/fq_*.f90")}
+    bindings = {name for name in found if name.startswith("bindings/")}
+    assert bindings == {f"bindings/fq_{topic}_c.f90" for topic in [*AREAS, "runtime"]}
+    parts = re.findall(r"^(?:fast_parts = \{|  )'(\w+)/(\w+)': ", BUILD, re.M)
+    assert found - bindings == {f"{area}/fq_{name}.f90" for area, name in parts}
 
 
 def test_status_codes_agree():
     from pyfq.errors import STATUS
 
-    source = (ROOT / "fortran/fq_status.f90").read_text()
+    source = (ROOT / "fortran/base/fq_status.f90").read_text()
     codes = {int(n): name for name, n in re.findall(r"(FQ_\w+) = (\d+)", source)}
     assert {0: "FQ_OK"} | {n: name for n, (name, _) in STATUS.items()} == codes
 
@@ -60,7 +63,7 @@ def test_status_codes_agree():
 def test_choices_of_the_code_rule_agree():
     from pyfq.quantize import ROUNDINGS, SCALES, SCHEMES
 
-    source = (ROOT / "fortran/fq_code_rule.f90").read_text()
+    source = (ROOT / "fortran/base/fq_code_rule.f90").read_text()
     for prefix, choices in (("SCHEME", SCHEMES), ("SCALE", SCALES), ("ROUND", ROUNDINGS)):
         numbers = {
             name.lower(): int(n) for name, n in re.findall(rf"\b{prefix}_(\w+) = (\d+)", source)
@@ -71,7 +74,7 @@ def test_choices_of_the_code_rule_agree():
 def test_activations_agree():
     from pyfq.activation import ACTIVATIONS
 
-    source = (ROOT / "fortran/fq_activation_kind.f90").read_text()
+    source = (ROOT / "fortran/base/fq_activation_kind.f90").read_text()
     numbers = {name.lower(): int(n) for name, n in re.findall(r"\bACT_(\w+) = (\d+)", source)}
     assert numbers == {word: n for n, word in enumerate(("none", *ACTIVATIONS))}
 
@@ -79,7 +82,7 @@ def test_activations_agree():
 def test_runs_of_softmax_agree():
     from pyfq.reference import activation
 
-    source = (ROOT / "fortran/kernels/fq_activation.f90").read_text()
+    source = (ROOT / "fortran/arrays/fq_activation.f90").read_text()
     assert f"RUN = {activation.RUN} " in source
     assert f"LANE_COUNT = {activation.LANES} " in source
 
@@ -87,7 +90,7 @@ def test_runs_of_softmax_agree():
 def test_lane_and_block_sizes_agree():
     from pyfq import distortion, reference
 
-    source = (ROOT / "fortran/kernels/fq_distortion.f90").read_text()
+    source = (ROOT / "fortran/arrays/fq_distortion.f90").read_text()
     sizes = {name: int(n) for name, n in re.findall(r"parameter :: (\w+) = (\d+)", source)}
     assert (sizes["BLOCK"], sizes["LANE_COUNT"]) == (4096, 16)
     for module in (distortion.__module__, reference.distortion.__module__):
@@ -105,7 +108,7 @@ def test_kernels_keep_no_state_and_never_stop(path):
     assert not re.findall(r"^\s*(write|read)\s*[(*]", code, re.M)
     assert not re.findall(r"\b(error stop|kind=8|real\*\d|dimension\s*\()", code)
     # The weights of a network are arrays of several types in one block of memory.
-    assert "c_f_pointer" not in code or path.stem in ("fq_network", "fq_code_layers")
+    assert "c_f_pointer" not in code or path.stem in ("fq_network", "fq_forward_static")
     if path.suffix == ".f90":
         assert "private" in code
 

@@ -3,7 +3,7 @@
 module fq_linear_c_real32
   use fq_activation_kind, only: is_activation
   use fq_arguments, only: is_given, pieces, status_of
-  use fq_codes, only: CODE_STEPS
+  use fq_gemm_int8, only: CODE_STEPS
   use fq_nibbles_real32, only: PANEL_ROWS
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
   use fq_linear_real32, only: linear_codes, linear_nibbles, pack_weights

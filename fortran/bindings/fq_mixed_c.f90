@@ -3,7 +3,7 @@
 module fq_mixed_c
   use fq_activation_kind, only: is_activation
   use fq_arguments, only: is_given, pieces, status_of
-  use fq_block_real32, only: LANES
+  use fq_gemm_real32, only: LANES
   use fq_matmul_real32, only: B_PACKED, B_PLAIN, fits_left, fits_right
   use fq_kinds, only: i16, i32, i64, wp => sp
   use fq_mixed, only: HALF_BFLOAT16, HALF_FLOAT16, multiply_half, multiply_half_wide, &

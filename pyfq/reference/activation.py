@@ -1,6 +1,6 @@
 """Reference of `pyfq.activation`: the operations of the kernels, in their order.
 
-Formulas and coefficients are explained in `fortran/kernels/fq_activation.f90` and `.inc`.
+Formulas and coefficients are explained in `fortran/arrays/fq_activation.f90` and `.inc`.
 """
 
 from types import SimpleNamespace

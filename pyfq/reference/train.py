@@ -1,4 +1,4 @@
-"""Reference of `pyfq.train`: one epoch, as `fortran/kernels/fq_train.inc` does it."""
+"""Reference of `pyfq.train`: one epoch, as `fortran/learning/fq_train.f90` does it."""
 
 import numpy as np
 

@@ -2,12 +2,12 @@
 !>
 !> The right matrix comes in panels: a vector of columns, step by step of k.  Rows of the left
 !> matrix are copied next to each other; a tile of rows times a few panels stays in registers.
-module fq_block_real32
+module fq_gemm_real32
   use fq_activation_kind, only: ACT_NONE, ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
   use fq_kinds, only: i32, i64, wp => sp
   use fq_registers, only: FEW_ROWS, TILE_ROWS, VECTOR_BYTES
-  use fq_team, only: SMALL_PRODUCT
+  use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_loc, c_intptr_t
   implicit none (type, external)
   private
@@ -346,4 +346,4 @@ contains
 
     call activate_row(activation, slope, x)
   end subroutine activate_span
-end module fq_block_real32
+end module fq_gemm_real32

@@ -2,7 +2,7 @@
 !>
 !> Both matrices come by rows along k.  Left codes are stored as the machine multiplies best, right
 !> codes are signed bytes; sums are 32-bit integers, which MAX_STEPS steps of k cannot overflow.
-module fq_codes
+module fq_gemm_int8
   use fq_kinds, only: i8, i16, i32, i64
   use fq_registers, only: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT
   use, intrinsic :: iso_c_binding, only: c_intptr_t, c_loc
@@ -84,4 +84,4 @@ contains
     integer, parameter :: R = 1, C = 1
     include 'fq_code_tile.inc'
   end subroutine multiply_one
-end module fq_codes
+end module fq_gemm_int8

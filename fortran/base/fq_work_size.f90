@@ -1,5 +1,5 @@
 !> When work is worth a team of threads.
-module fq_team
+module fq_work_size
   use fq_kinds, only: i64
   implicit none (type, external)
   private
@@ -9,4 +9,4 @@ module fq_team
   integer(i64), parameter, public :: SMALL_RANKING = 32768
   !> The same for products of matrices, in multiplications.
   integer(i64), parameter, public :: SMALL_PRODUCT = 2097152
-end module fq_team
+end module fq_work_size

@@ -7,7 +7,7 @@ module fq_quantize_real32
     ROUND_TRUNC, SCALE_ABSMAX, SCALE_ABSMAX_HALF, SCHEME_AFFINE, SCHEME_SYMMETRIC
   use fq_pack_bits, only: pack_run, unpack_run
   use fq_status, only: FQ_NOT_FINITE, FQ_OK
-  use fq_team, only: SMALL_WORK
+  use fq_work_size, only: SMALL_WORK
   implicit none (type, external)
   private
   public :: dequantize, find_step, quantize, quantize_given, quantize_range, quantize_step, &

@@ -3,10 +3,10 @@
 !> Python: `pyfq/integer.py`.  Reference: `pyfq/reference/integer.py`.
 module fq_integer
   !$ use omp_lib, only: omp_get_thread_num
-  use fq_codes, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_codes, padded_steps
+  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_codes, padded_steps
   use fq_kinds, only: i8, i32, i64, sp
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
-  use fq_team, only: SMALL_PRODUCT
+  use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_intptr_t, c_loc, c_ptr
   implicit none (type, external)
   private

@@ -4,20 +4,20 @@
 module fq_network_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_NONE
-  use fq_block_real32, only: aligned_start, LANES, LINE
-  use fq_code_layers_real32, only: forward_codes
+  use fq_gemm_real32, only: aligned_start, LANES, LINE
+  use fq_forward_static_real32, only: forward_codes
   use fq_kinds, only: i8, i16, i32, i64, sp, wp => sp
   use fq_linear_real32, only: linear_codes, linear_nibbles, quantize_int8
   use fq_matmul_real32, only: B_PACKED, B_TRANSPOSED, matmul_blocked, matmul_codes, &
     matmul_levels
   use fq_mixed, only: HALF_LANES, multiply_half
   use fq_nibbles_real32, only: PANEL_ROWS
-  use fq_plan, only: FORM_CODE_PANELS, FORM_CODES, FORM_CSR, FORM_HALF, FORM_LEVELS, &
-    FORM_NIBBLES, FORM_PAIR_CODES, FORM_PAIRS, FORM_PANELS, FORM_ROWS, FORM_STATIC, FORM_STREAM, &
+  use fq_plan, only: FORMAT_CODE_PANELS, FORMAT_CODES, FORMAT_CSR, FORMAT_HALF, FORMAT_LEVEL_PANELS, &
+    FORMAT_NIBBLES, FORMAT_NM24_INT8, FORMAT_NM24, FORMAT_PANELS, FORMAT_DENSE, FORMAT_STATIC, FORMAT_BLOCKED_CSR, &
     plan_status, planned_ends, planned_layer
   use fq_sparse_real32, only: sparse_codes, sparse_pairs, sparse_row, sparse_scatter, sparse_stream
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
-  use fq_team, only: SMALL_PRODUCT
+  use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
@@ -54,14 +54,14 @@ contains
     if (samples < 0 .or. size(slopes, kind=i64) /= size(layers, kind=i64)) info = FQ_NOT_FITTING
     if (threads < 1) info = FQ_NOT_KNOWN
     if (info /= FQ_OK .or. samples == 0) return
-    if (layers(1)%form == FORM_STATIC) then
+    if (layers(1)%format == FORMAT_STATIC) then
       call forward_codes(samples, k, x, layers, slopes, memory, ends, n, y, threads, info)
       return
     end if
     team = merge(threads, 1_i32, samples*sum(layers%rows*layers%k) > SMALL_PRODUCT)
     inner = 1
     ! Pairs sum in an order that depends on how many samples come together.
-    if (samples < FEW_SAMPLES*team .or. any(layers%form == FORM_PAIRS)) then
+    if (samples < FEW_SAMPLES*team .or. any(layers%format == FORMAT_NM24)) then
       inner = team
       team = 1
     end if
@@ -204,24 +204,24 @@ contains
     real(wp), intent(inout), contiguous :: y(:, :)
     integer(i32), intent(out) :: info
 
-    select case (layer%form)
-    case (FORM_ROWS, FORM_PANELS)
+    select case (layer%format)
+    case (FORMAT_DENSE, FORMAT_PANELS)
       call multiply_reals(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    case (FORM_CODES)
+    case (FORMAT_CODES)
       call multiply_codes(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    case (FORM_NIBBLES)
+    case (FORMAT_NIBBLES)
       call multiply_nibbles(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    case (FORM_CODE_PANELS)
+    case (FORMAT_CODE_PANELS)
       call multiply_panels(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    case (FORM_HALF)
+    case (FORMAT_HALF)
       call multiply_words(layer, memory, x, has_bias, activation, slope, y, threads, info)
-    case (FORM_LEVELS)
+    case (FORMAT_LEVEL_PANELS)
       call multiply_levels(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    case (FORM_CSR, FORM_STREAM)
+    case (FORMAT_CSR, FORMAT_BLOCKED_CSR)
       call multiply_nonzeros(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    case (FORM_PAIRS)
+    case (FORMAT_NM24)
       call multiply_pairs(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    case (FORM_PAIR_CODES)
+    case (FORMAT_NM24_INT8)
       call multiply_pair_codes(layer, memory, x, has_bias, bias, activation, slope, y, threads, &
         info)
     case default
@@ -241,9 +241,9 @@ contains
     real(wp), pointer, contiguous :: w(:, :)
     logical :: is_packed
 
-    is_packed = layer%form == FORM_PANELS
+    is_packed = layer%format == FORMAT_PANELS
     call c_f_pointer(c_loc(memory(layer%weights + 1)), w, [merge(int(LANES, i64), layer%k, &
-      is_packed), layer%stride])
+      is_packed), layer%vectors])
     call matmul_blocked(size(x, 2, kind=i64), layer%rows, layer%k, layer%k, x, .false., &
       size(w, 1, kind=i64), w, merge(B_PACKED, B_TRANSPOSED, is_packed), has_bias, bias, &
       activation, slope, y, threads, info)
@@ -262,11 +262,11 @@ contains
     real(wp), pointer, contiguous :: scale(:, :), minimum(:, :)
     integer(i32), pointer, contiguous :: zero_point(:, :)
 
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [layer%stride, layer%rows])
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [layer%row_steps, layer%rows])
     call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [layer%groups, layer%rows])
     call c_f_pointer(c_loc(memory(layer%zero_point + 1)), zero_point, [layer%groups, layer%rows])
     call c_f_pointer(c_loc(memory(layer%minimum + 1)), minimum, [layer%groups, layer%rows])
-    call linear_codes(x, layer%group_size, layer%extent, codes, scale, zero_point, minimum, &
+    call linear_codes(x, layer%group_size, layer%group_stride, codes, scale, zero_point, minimum, &
       has_bias, bias, activation, slope, y, threads, info)
   end subroutine multiply_codes
 
@@ -310,12 +310,12 @@ contains
 
     width = LANES
     panels = (layer%rows + width - 1)/width
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [width, layer%stride, panels])
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [width, layer%row_steps, panels])
     call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [width, layer%groups, panels])
     call c_f_pointer(c_loc(memory(layer%zero_point + 1)), zero_point, [width, layer%groups, panels])
     call c_f_pointer(c_loc(memory(merge(layer%minimum, layer%scale, layer%minimum >= 0) + 1)), &
       minimum, [width, layer%groups, panels])
-    call matmul_codes(layer%rows, x, layer%group_size, layer%extent /= 0, codes, scale, &
+    call matmul_codes(layer%rows, x, layer%group_size, layer%two_per_byte /= 0, codes, scale, &
       zero_point, layer%minimum >= 0, minimum, has_bias, bias, activation, slope, y, threads, info)
   end subroutine multiply_panels
 
@@ -335,7 +335,7 @@ contains
     width = LANES
     panels = (layer%rows + width - 1)/width
     call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [width/2, layer%k, panels])
-    call c_f_pointer(c_loc(memory(layer%first + 1)), pairs, [2, 256])
+    call c_f_pointer(c_loc(memory(layer%levels + 1)), pairs, [2, 256])
     call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [width, layer%groups, panels])
     call matmul_levels(layer%rows, x, layer%group_size, codes, pairs, scale, has_bias, bias, &
       activation, slope, y, threads, info)
@@ -357,11 +357,11 @@ contains
 
     width = HALF_LANES
     panels = (layer%rows + width - 1)/width
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), words, [width, layer%stride, panels])
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), words, [width, layer%row_steps, panels])
     call c_f_pointer(c_loc(memory(max(layer%bias, 0_i64) + 1)), bias, [layer%n])
     call c_f_pointer(c_loc(x), inputs, shape(x))
     call c_f_pointer(c_loc(y), outputs, shape(y))
-    call multiply_half(layer%rows, inputs, int(layer%extent, i32), words, has_bias, bias, &
+    call multiply_half(layer%rows, inputs, int(layer%float_format, i32), words, has_bias, bias, &
       activation, real(slope, sp), outputs, threads, info)
   end subroutine multiply_words
 
@@ -385,30 +385,30 @@ contains
     integer(i64) :: count, blocks
     integer :: stat
 
-    allocate (coded(size(x, 1, kind=i64), merge(size(x, 2, kind=i64), 0_i64, layer%coded /= 0)), &
+    allocate (coded(size(x, 1, kind=i64), merge(size(x, 2, kind=i64), 0_i64, layer%coded_inputs /= 0)), &
       stat=stat)
     if (stat == 0) allocate (step(size(x, 2, kind=i64)), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
     if (info /= FQ_OK) return
     inputs => x
-    if (layer%coded /= 0) then
+    if (layer%coded_inputs /= 0) then
       call code_inputs(x, coded, step, threads, info)
       if (info /= FQ_OK) return
       inputs => coded
     end if
     blocks = 1
-    if (layer%form == FORM_STREAM) blocks = (layer%k + layer%stride - 1)/layer%stride
-    call c_f_pointer(c_loc(memory(layer%first + 1)), starts, [layer%rows*blocks + 1])
+    if (layer%format == FORMAT_BLOCKED_CSR) blocks = (layer%k + layer%block_cols - 1)/layer%block_cols
+    call c_f_pointer(c_loc(memory(layer%starts + 1)), starts, [layer%rows*blocks + 1])
     count = starts(layer%rows*blocks + 1)
     call c_f_pointer(c_loc(memory(layer%weights + 1)), values, [count])
     call c_f_pointer(c_loc(memory(max(layer%scale, 0_i64) + 1)), scale, [layer%rows])
-    if (layer%form == FORM_CSR) then
-      call c_f_pointer(c_loc(memory(layer%second + 1)), indices, [count])
-      call sparse_row(inputs, starts, indices, values, layer%coded /= 0, scale, step, has_bias, &
+    if (layer%format == FORMAT_CSR) then
+      call c_f_pointer(c_loc(memory(layer%indices + 1)), indices, [count])
+      call sparse_row(inputs, starts, indices, values, layer%coded_inputs /= 0, scale, step, has_bias, &
         bias, activation, slope, y, threads)
     else
-      call c_f_pointer(c_loc(memory(layer%second + 1)), cols, [count])
-      call sparse_stream(inputs, layer%stride, starts, cols, values, layer%coded /= 0, scale, &
+      call c_f_pointer(c_loc(memory(layer%indices + 1)), cols, [count])
+      call sparse_stream(inputs, layer%block_cols, starts, cols, values, layer%coded_inputs /= 0, scale, &
         step, has_bias, bias, activation, slope, y, threads, info)
     end if
   end subroutine multiply_nonzeros
@@ -443,8 +443,8 @@ contains
     real(wp), pointer, contiguous :: values(:, :)
     integer(i32), pointer, contiguous :: positions(:, :)
 
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), values, [32*layer%groups, layer%extent])
-    call c_f_pointer(c_loc(memory(layer%first + 1)), positions, [2*layer%groups, layer%extent])
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), values, [32*layer%groups, layer%panels])
+    call c_f_pointer(c_loc(memory(layer%positions + 1)), positions, [2*layer%groups, layer%panels])
     call sparse_pairs(x, layer%groups, values, positions, has_bias, bias, activation, slope, y, &
       threads, info)
   end subroutine multiply_pairs
@@ -463,10 +463,10 @@ contains
     integer(i32), pointer, contiguous :: sums(:)
     real(wp), pointer, contiguous :: scale(:)
 
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [5*layer%stride, layer%rows])
-    call c_f_pointer(c_loc(memory(layer%first + 1)), sums, [layer%rows])
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [5*layer%run_bytes, layer%rows])
+    call c_f_pointer(c_loc(memory(layer%code_sums + 1)), sums, [layer%rows])
     call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [layer%rows])
-    call sparse_codes(x, layer%stride, codes, sums, scale, has_bias, bias, activation, slope, y, &
+    call sparse_codes(x, layer%run_bytes, codes, sums, scale, has_bias, bias, activation, slope, y, &
       threads, info)
   end subroutine multiply_pair_codes
 end module fq_network_real32

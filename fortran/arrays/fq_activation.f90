@@ -14,7 +14,7 @@ module fq_activation_real32
   use fq_activation_kind, only: ACT_GELU, ACT_GELU_TANH, ACT_LEAKY_RELU, ACT_RELU, ACT_SIGMOID, &
     ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
   use fq_kinds, only: dp, i32, i64, ik => i32, wp => sp
-  use fq_team, only: SMALL_RANKING, SMALL_WORK
+  use fq_work_size, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
   private
   public :: activate, activate_row, fill_rows

@@ -4,7 +4,7 @@
 module fq_observer_real32
   use fq_kinds, only: ip => i32, i32, i64, wp => sp
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
-  use fq_team, only: SMALL_RANKING, SMALL_WORK
+  use fq_work_size, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
   private
   public :: count_bins, find_ranges

@@ -6,7 +6,7 @@ module fq_calibrate_real32
   use fq_kinds, only: dp, i32, i64, ip => i32, wp => sp
   use fq_quantize_real32, only: find_step, range_run, round_run
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
-  use fq_team, only: SMALL_RANKING
+  use fq_work_size, only: SMALL_RANKING
   implicit none (type, external)
   private
   public :: calibrate

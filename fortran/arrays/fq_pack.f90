@@ -4,7 +4,7 @@
 module fq_pack_int8
   use fq_kinds, only: i8, i32, i64, ik => i8
   use fq_pack_bits, only: pack_run, unpack_run
-  use fq_team, only: SMALL_WORK
+  use fq_work_size, only: SMALL_WORK
   implicit none (type, external)
   private
   public :: pack, unpack

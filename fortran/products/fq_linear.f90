@@ -6,13 +6,13 @@ module fq_linear_real32
   use fq_activation_kind, only: ACT_SOFTMAX
   use fq_activation_real32, only: activate_row, fill_rows
   use fq_code_rule, only: code_rule
-  use fq_codes, only: aligned_start, CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, &
+  use fq_gemm_int8, only: aligned_start, CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, &
     multiply_codes, padded_steps
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
   use fq_nibbles_real32, only: multiply_nibbles, pack_nibbles, PANEL_ROWS
   use fq_quantize_real32, only: quantize
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
-  use fq_team, only: SMALL_PRODUCT
+  use fq_work_size, only: SMALL_PRODUCT
   implicit none (type, external)
   private
   public :: linear_codes, linear_nibbles, pack_weights, quantize_int8

@@ -5,14 +5,14 @@ module fq_sparse_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
-  use fq_block_real32, only: aligned_start, finish_rows, LANES, turn, TURN_STEPS
+  use fq_gemm_real32, only: aligned_start, finish_rows, LANES, turn, TURN_STEPS
   use fq_code_rule, only: code_rule
-  use fq_codes, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, code_start => aligned_start, &
+  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, code_start => aligned_start, &
     multiply_codes
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
   use fq_quantize_real32, only: quantize
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
-  use fq_team, only: SMALL_PRODUCT, SMALL_WORK
+  use fq_work_size, only: SMALL_PRODUCT, SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_intptr_t, c_loc
   implicit none (type, external)
   private

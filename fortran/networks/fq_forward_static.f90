@@ -1,14 +1,14 @@
 !> Layers whose inputs are codes of a fixed scale, one after the other: from codes to codes.
-module fq_code_layers_real32
+module fq_forward_static_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_NONE, ACT_RELU, ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
-  use fq_codes, only: aligned_start, CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, &
+  use fq_gemm_int8, only: aligned_start, CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, &
     CODE_STEPS, multiply_codes, padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_plan, only: planned_ends, planned_layer
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
-  use fq_team, only: SMALL_PRODUCT
+  use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
@@ -30,7 +30,7 @@ contains
   !> bias)` is what becomes the codes of the next layer, in registers and L1, or is the output.  The
   !> sums are exact integers, the rest is done in the order written.
   !>
-  !> *Preconditions*: all layers are FORM_STATIC; only the last is softmax; rows of weights are a
+  !> *Preconditions*: all layers are FORMAT_STATIC; only the last is softmax; rows of weights are a
   !> multiple of CODE_COLS, zeros behind the n of the layer, and of `padded_steps(k)` codes.
   subroutine forward_codes(samples, k, x, layers, slopes, memory, ends, n, y, threads, info)
     integer(i64), intent(in) :: samples, k, n                  !! samples, inputs and outputs
@@ -175,7 +175,7 @@ contains
     integer(i32) :: team
 
     call c_f_pointer(c_loc(memory(layer%weights + 1)), w, [padded_steps(layer%k), layer%rows])
-    call c_f_pointer(c_loc(memory(layer%first + 1)), code_sums, [layer%n])
+    call c_f_pointer(c_loc(memory(layer%code_sums + 1)), code_sums, [layer%n])
     call c_f_pointer(c_loc(memory(max(layer%zero_point, 0_i64) + 1)), zero_point, [layer%n])
     call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [layer%n])
     call c_f_pointer(c_loc(memory(layer%bias + 1)), bias, [layer%n])
@@ -241,7 +241,7 @@ contains
     type(planned_layer), intent(in) :: layer
     integer(i32) :: zero
 
-    zero = merge(int(layer%extent, i32), CODE_SHIFT, layer%extent >= 0)
+    zero = merge(int(layer%input_zero, i32), CODE_SHIFT, layer%input_zero >= 0)
   end function code_of_zero
 
   pure function row_sum(k, x) result(total)
@@ -290,9 +290,9 @@ contains
     integer(i32) :: zero, least
     real(wp) :: low, high
 
-    call c_f_pointer(c_loc(memory(layer%second + 1)), step, [1])
+    call c_f_pointer(c_loc(memory(layer%input_scale + 1)), step, [1])
     zero = code_of_zero(layer)
-    least = merge(0_i32, CODE_SHIFT - 128_i32, layer%extent >= 0)
+    least = merge(0_i32, CODE_SHIFT - 128_i32, layer%input_zero >= 0)
     low = real(least - zero, wp)
     high = low + 255
     if (is_rectified) low = 0
@@ -328,4 +328,4 @@ contains
 
   include 'fq_finite.inc'
   include 'fq_half_even.inc'
-end module fq_code_layers_real32
+end module fq_forward_static_real32

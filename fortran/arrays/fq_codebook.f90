@@ -6,7 +6,7 @@ module fq_codebook_real32
   use fq_kinds, only: dp, i8, i32, i64, ip => i32, wp => sp
   use fq_pack_bits, only: pack_run, unpack_run
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
-  use fq_team, only: SMALL_RANKING, SMALL_WORK
+  use fq_work_size, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
   private
   public :: calibrate_codebook, dequantize_codebook, fit_codebook, quantize_codebook

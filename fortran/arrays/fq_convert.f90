@@ -8,7 +8,7 @@
 !> Python: `pyfq/convert.py`.  Reference: `pyfq/reference/convert.py`.
 module fq_convert_int8
   use fq_kinds, only: i32, i64, ik => i8, sp
-  use fq_team, only: SMALL_WORK
+  use fq_work_size, only: SMALL_WORK
   implicit none (type, external)
   private
   ! Of 8 bits E4M3FN and E5M2, of 16 bits bfloat16 and float16.

@@ -4,7 +4,7 @@
 module fq_prune_real32
   use fq_kinds, only: dp, i8, i32, i64, wp => sp, ip => i32
   use fq_status, only: FQ_NOT_FINITE, FQ_OK
-  use fq_team, only: SMALL_WORK
+  use fq_work_size, only: SMALL_WORK
   implicit none (type, external)
   private
   public :: prune_cut, prune_nm, row_norms
