@@ -24,8 +24,9 @@ PYTEST := pytest -n 2 --dist loadfile
 # What hands memory to compiled code, or reads files of others: the tests named for a topic of the
 # boundary, those of the boundary, of the process and of abusive calls, and those of file formats.
 TOPICS := $(patsubst fortran/bindings/fq_%.pyf,%,$(wildcard fortran/bindings/*.pyf))
-KERNEL_TESTS := $(sort $(wildcard $(TOPICS:%=tests/test_%.py) $(TOPICS:%=tests/test_%_*.py) \
-  $(addprefix tests/test_,boundary.py process.py abuse.py io_*.py *_mutations.py)))
+KERNEL_TESTS := $(sort $(wildcard $(TOPICS:%=tests/*/test_%.py) $(TOPICS:%=tests/*/test_%_*.py) \
+  $(addprefix tests/test_,boundary.py process.py abuse.py) tests/io/test_io_*.py \
+  tests/*/test_*_mutations.py))
 
 STEP := @.make/step
 IN_VENV := env PATH="$$PWD/.venv/bin:$$PATH"

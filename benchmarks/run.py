@@ -33,7 +33,9 @@ HERE = Path(__file__).resolve().parent
 LIMIT_ROUNDS = 60
 # Seconds after which a contender sits out the remaining rounds of a case.
 PATIENCE, SHORT_PATIENCE = 2.0, 0.3
-TOPICS = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
+SOURCES = sorted(HERE.glob("*/bench_*.py"))
+TOPICS = sorted(path.stem.removeprefix("bench_") for path in SOURCES)
+sys.path += sorted({str(path.parent) for path in SOURCES})
 
 
 def main() -> int:

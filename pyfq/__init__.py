@@ -1,31 +1,19 @@
 """Neural-network compression with Fortran kernels."""
 
 from . import reference
+from ._core.config import show_config
+from ._core.grid import PerColumn, PerGroup, PerRow, PerTensor
+from ._core.threads import get_num_threads, num_threads, set_num_threads
 from ._native import _build, isa
-from .activation import activate
-from .allocate import Allocation, allocate_bits
-from .codebook import Codebook, quantize_codebook
-from .configuration import show_config
-from .convert import cast_from, cast_to
-from .correct_bias import correct_bias
-from .distill import distill
-from .distortion import Distortion, distortion
-from .equalize import equalize
-from .errors import FqError
-from .evaluate import Evaluation, evaluate
-from .exchange import from_arrays, from_sklearn, from_torch, to_npz
-from .fastest import Fastest, fastest
-from .integer import matmul_integer, quantized_matmul
-from .linear import Prepared, linear, prepare
-from .losses import soften
-from .lowrank import LowRank, break_even_rank, svd_lowrank
-from .matmul import matmul
-from .mixed import Half, to_half
-from .network import Dense, Network
-from .observer import Observer
-from .onnx_graph import from_onnx, to_onnx
-from .pack import pack, unpack
-from .prune import (
+from .arrays.activation import activate
+from .arrays.allocate import Allocation, allocate_bits
+from .arrays.codebook import Codebook, quantize_codebook
+from .arrays.convert import cast_from, cast_to
+from .arrays.distortion import Distortion, distortion
+from .arrays.lowrank import LowRank, break_even_rank, svd_lowrank
+from .arrays.observer import Observer
+from .arrays.pack import pack, unpack
+from .arrays.prune import (
     Pruned,
     prune_global,
     prune_nm,
@@ -34,14 +22,26 @@ from .prune import (
     prune_rows,
     prune_threshold,
 )
-from .quantize import Quantized, fake_quantize, quantize, quantize_fixed_point
-from .select import select_kth
-from .shrink import LayerTrial, Shrunk, prune_layers, prune_neurons
-from .sparse import Sparse, to_sparse
-from .store import load_network, save_network
-from .threads import get_num_threads, num_threads, set_num_threads
-from .train import SGD, Adam, AdamW, Epoch, FakeQuantize, Hint, Schedule, Training, train
-from .types import PerColumn, PerGroup, PerRow, PerTensor
+from .arrays.quantize import Quantized, fake_quantize, quantize, quantize_fixed_point
+from .arrays.select import select_kth
+from .errors import FqError
+from .exchange import from_arrays, from_sklearn, from_torch, to_npz
+from .exchange.onnx import from_onnx, to_onnx
+from .exchange.save import load_network, save_network
+from .formats.sparse import Sparse, to_sparse
+from .learning.distill import distill
+from .learning.evaluate import Evaluation, evaluate
+from .learning.losses import soften
+from .learning.shrink import LayerTrial, Shrunk, prune_layers, prune_neurons
+from .learning.train import SGD, Adam, AdamW, Epoch, FakeQuantize, Hint, Schedule, Training, train
+from .networks.correct_bias import correct_bias
+from .networks.equalize import equalize
+from .networks.network import Dense, Network
+from .products.fastest import Fastest, fastest
+from .products.integer import matmul_integer, quantized_matmul
+from .products.linear import Prepared, linear, prepare
+from .products.matmul import matmul
+from .products.mixed import Half, to_half
 
 __version__: str = _build.VERSION
 

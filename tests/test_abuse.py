@@ -635,7 +635,7 @@ def is_finite(x):
 def elsewhere(tmp_path, monkeypatch):
     """Names that are paths are those of a directory of their own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(importlib.import_module("pyfq.fastest"), "PATIENCE", 0.001)
+    monkeypatch.setattr(importlib.import_module("pyfq.products.fastest"), "PATIENCE", 0.001)
 
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore:the matrix subclass")

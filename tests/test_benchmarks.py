@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def topics():
     build = (ROOT / "fortran" / "meson.build").read_text()
-    stems = "".join(re.findall(r"stems = \{(.*?)\}", build, re.DOTALL))
-    return re.findall(r"^\s*'(\w+)':", stems, re.MULTILINE)
+    tables = "".join(re.findall(r"topics = \{(.*?)\}", build, re.DOTALL))
+    return re.findall(r"^\s*'\w+/(\w+)':", tables, re.MULTILINE)
 
 
 def run(json_file, *options):
@@ -115,7 +115,13 @@ def test_short_form_names_cases(tmp_path):
         "    module = importlib.import_module(f'bench_{topic}')\n"
         "    assert set(module.SHORT) <= {case.name for case in module.cases(False)}, topic\n"
     )
-    path = os.pathsep.join([str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(
+        [
+            str(ROOT / "benchmarks"),
+            *map(str, (ROOT / "benchmarks").glob("*/")),
+            os.environ.get("PYTHONPATH", ""),
+        ]
+    )
     command = [sys.executable, "-c", code, *topics()]
     env = os.environ | {"PYTHONPATH": path}
     subprocess.run(command, check=True, env=env, cwd=tmp_path, timeout=60)

@@ -18,11 +18,11 @@ HOMES = [
     "fortran/{area}/fq_{topic}.f90",
     "fortran/bindings/fq_{topic}_c.f90",
     "fortran/bindings/fq_{topic}.pyf",
-    "pyfq/{topic}.py",
-    "pyfq/reference/{topic}.py",
-    "tests/test_{topic}.py",
-    "benchmarks/bench_{topic}.py",
-    "docs/reference/{topic}.md",
+    "pyfq/{area}/{topic}.py",
+    "pyfq/reference/{area}/{topic}.py",
+    "tests/{area}/test_{topic}.py",
+    "benchmarks/{area}/bench_{topic}.py",
+    "docs/reference/{area}/{topic}.md",
 ]
 
 
@@ -39,8 +39,8 @@ def test_every_topic_has_its_home(topic, home):
 @pytest.mark.parametrize("topic", AREAS)
 def test_every_kernel_names_its_homes(topic):
     source = (ROOT / f"fortran/{AREAS[topic]}/fq_{topic}.f90").read_text()
-    assert f"`pyfq/{topic}.py`" in source
-    assert f"`pyfq/reference/{topic}.py`" in source
+    assert f"`pyfq/{AREAS[topic]}/{topic}.py`" in source
+    assert f"`pyfq/reference/{AREAS[topic]}/{topic}.py`" in source
 
 
 def test_no_source_is_left_out_of_the_build():
@@ -61,7 +61,7 @@ def test_status_codes_agree():
 
 
 def test_choices_of_the_code_rule_agree():
-    from pyfq.quantize import ROUNDINGS, SCALES, SCHEMES
+    from pyfq.arrays.quantize import ROUNDINGS, SCALES, SCHEMES
 
     source = (ROOT / "fortran/base/fq_code_rule.f90").read_text()
     for prefix, choices in (("SCHEME", SCHEMES), ("SCALE", SCALES), ("ROUND", ROUNDINGS)):
@@ -72,7 +72,7 @@ def test_choices_of_the_code_rule_agree():
 
 
 def test_activations_agree():
-    from pyfq.activation import ACTIVATIONS
+    from pyfq.arrays.activation import ACTIVATIONS
 
     source = (ROOT / "fortran/base/fq_activation_kind.f90").read_text()
     numbers = {name.lower(): int(n) for name, n in re.findall(r"\bACT_(\w+) = (\d+)", source)}
@@ -80,7 +80,7 @@ def test_activations_agree():
 
 
 def test_runs_of_softmax_agree():
-    from pyfq.reference import activation
+    from pyfq.reference.arrays import activation
 
     source = (ROOT / "fortran/arrays/fq_activation.f90").read_text()
     assert f"RUN = {activation.RUN} " in source

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pyfq
-from pyfq import _limits
+from pyfq._core import limits as _limits
 
 CONFIG = pyfq.show_config(mode="dict")
 
@@ -422,7 +422,7 @@ def test_free_threads_are_read(system, membership, files, most):
 @needs_openmp
 def test_share_of_processors_bounds_what_openmp_chose_and_no_number_of_the_user(run):
     script = """
-        from pyfq import _limits
+        from pyfq._core import limits as _limits
         _limits.processors = lambda: 1
         import pyfq
         print(pyfq.get_num_threads())

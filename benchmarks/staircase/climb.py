@@ -51,7 +51,7 @@ def main() -> int:
         library = compiled(HERE / "staircase.f90", Path(folder), "-fopenmp")
         calls = {
             **{word: (version(library, word, a, b, threads), VERSIONS[word]) for word in VERSIONS},
-            "pyfq.matmul": (lambda: pyfq.matmul(a, b), "edges, few rows, dtypes"),
+            "pyfq.products.matmul": (lambda: pyfq.matmul(a, b), "edges, few rows, dtypes"),
             "numpy": (lambda: a @ b, "its BLAS"),
         }
         expected = a.astype(np.float64) @ b

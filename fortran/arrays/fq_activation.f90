@@ -5,7 +5,7 @@
 !> split into even and odd powers, which a processor can do at the same time.  Their errors are
 !> relative, with coefficients rounded.
 !>
-!> Python: `pyfq/activation.py`.  Reference: `pyfq/reference/activation.py`.
+!> Python: `pyfq/arrays/activation.py`.  Reference: `pyfq/reference/arrays/activation.py`.
 module fq_activation_real32
   use fq_activation_constants_real32, only: BIAS, CUBIC_0, CUBIC_1, CUBIC_END, EXP_END, &
     EXP_EVEN, EXP_ODD, FRACTION_BITS, GELU_END, GELU_EVEN, GELU_FIRST, GELU_ODD, LN2, LOG_EVEN, &

@@ -1,6 +1,6 @@
 !> Scales, zero points and minima that lose less than those of the range.
 !>
-!> Python: `pyfq/calibrate.py`.  Reference: `pyfq/reference/calibrate.py`.
+!> Python: `pyfq/arrays/calibrate.py`.  Reference: `pyfq/reference/arrays/calibrate.py`.
 module fq_calibrate_real32
   use fq_code_rule, only: code_rule, SCHEME_AFFINE, SCHEME_MINMAX, SCHEME_SYMMETRIC
   use fq_kinds, only: dp, i32, i64, ip => i32, wp => sp
@@ -11,7 +11,7 @@ module fq_calibrate_real32
   private
   public :: calibrate
 
-  ! Methods; mirrored in `pyfq/calibrate.py`.
+  ! Methods; mirrored in `pyfq/arrays/calibrate.py`.
   integer(i32), parameter, public :: METHOD_MSE = 1, METHOD_ALS = 2, METHOD_ACIQ = 4, METHOD_HQQ = 5
   ! What is summed over a group.
   integer(i32), parameter :: OF_SQUARES = 1, OF_FIT = 2, OF_SHRUNK = 3, OF_MOMENTS = 4, &

@@ -1,6 +1,6 @@
 !> Codes that stand for the levels of a table, and tables that fit data.
 !>
-!> Python: `pyfq/codebook.py`.  Reference: `pyfq/reference/codebook.py`.
+!> Python: `pyfq/arrays/codebook.py`.  Reference: `pyfq/reference/arrays/codebook.py`.
 module fq_codebook_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_kinds, only: dp, i8, i32, i64, ip => i32, wp => sp

@@ -5,7 +5,7 @@
 !> 2209.05433).  Each width has two; as constants they let the compiler fold all that depends on
 !> them.
 !>
-!> Python: `pyfq/convert.py`.  Reference: `pyfq/reference/convert.py`.
+!> Python: `pyfq/arrays/convert.py`.  Reference: `pyfq/reference/arrays/convert.py`.
 module fq_convert_int8
   use fq_kinds, only: i32, i64, ik => i8, sp
   use fq_work_size, only: SMALL_WORK

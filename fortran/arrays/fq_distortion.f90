@@ -1,6 +1,6 @@
 !> How far a reconstruction is from the original.
 !>
-!> Python: `pyfq/distortion.py`.  Reference: `pyfq/reference/distortion.py`.
+!> Python: `pyfq/arrays/distortion.py`.  Reference: `pyfq/reference/arrays/distortion.py`.
 module fq_distortion_real32
   use fq_kinds, only: dp, i32, i64, wp => sp
   use fq_status, only: FQ_NOT_FINITE, FQ_OK

@@ -1,6 +1,6 @@
 !> Histograms and ranges of what passes.
 !>
-!> Python: `pyfq/observer.py`.  Reference: `pyfq/reference/observer.py`.
+!> Python: `pyfq/arrays/observer.py`.  Reference: `pyfq/reference/arrays/observer.py`.
 module fq_observer_real32
   use fq_kinds, only: ip => i32, i32, i64, wp => sp
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK

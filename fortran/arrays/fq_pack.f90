@@ -1,6 +1,6 @@
 !> Codes of 1 ... 16 bits in dense bytes.
 !>
-!> Python: `pyfq/pack.py`.  Reference: `pyfq/reference/pack.py`.
+!> Python: `pyfq/arrays/pack.py`.  Reference: `pyfq/reference/arrays/pack.py`.
 module fq_pack_int8
   use fq_kinds, only: i8, i32, i64, ik => i8
   use fq_pack_bits, only: pack_run, unpack_run

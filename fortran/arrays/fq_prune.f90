@@ -1,6 +1,6 @@
 !> Magnitude and score pruning: single weights, N:M blocks, whole rows.
 !>
-!> Python: `pyfq/prune.py`.  Reference: `pyfq/reference/prune.py`.
+!> Python: `pyfq/arrays/prune.py`.  Reference: `pyfq/reference/arrays/prune.py`.
 module fq_prune_real32
   use fq_kinds, only: dp, i8, i32, i64, wp => sp, ip => i32
   use fq_status, only: FQ_NOT_FINITE, FQ_OK

@@ -1,6 +1,6 @@
 !> Uniform quantization to 1 ... 16 bits, and back.
 !>
-!> Python: `pyfq/quantize.py`.  Reference: `pyfq/reference/quantize.py`.
+!> Python: `pyfq/arrays/quantize.py`.  Reference: `pyfq/reference/arrays/quantize.py`.
 module fq_quantize_real32
   use fq_kinds, only: i8, i32, i64, ip => i32, wp => sp
   use fq_code_rule, only: code_rule, ROUND_FLOOR, ROUND_HALF_AWAY, ROUND_HALF_EVEN, ROUND_HALF_UP, &

@@ -1,6 +1,6 @@
 !> Exact order statistics by radix selection on the bits, without sorting or copying.
 !>
-!> Python: `pyfq/select.py`.  Reference: `pyfq/reference/select.py`.
+!> Python: `pyfq/arrays/select.py`.  Reference: `pyfq/reference/arrays/select.py`.
 module fq_select_real32
   use fq_kinds, only: ip => i32, i32, i64, wp => sp
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK

@@ -1,4 +1,4 @@
-!> Which activation function follows a layer.  Mirrored in `pyfq/activation.py`.
+!> Which activation function follows a layer.  Mirrored in `pyfq/arrays/activation.py`.
 module fq_activation_kind
   use fq_kinds, only: i32
   implicit none (type, external)

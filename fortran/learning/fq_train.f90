@@ -1,6 +1,6 @@
 !> Training of a network: forward pass, loss, backward pass and update, batch after batch.
 !>
-!> Python: `pyfq/train.py`.  Reference: `pyfq/reference/train.py`.
+!> Python: `pyfq/learning/train.py`.  Reference: `pyfq/reference/learning/train.py`.
 module fq_train_real32
   !$ use omp_lib, only: omp_get_num_procs, omp_get_num_threads, omp_get_thread_num
   use fq_activation_kind, only: ACT_GELU, ACT_GELU_TANH, ACT_LEAKY_RELU, ACT_NONE, ACT_RELU, &

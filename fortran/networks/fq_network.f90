@@ -1,6 +1,6 @@
 !> A network's forward pass in one call.
 !>
-!> Python: `pyfq/network.py`.  Reference: `pyfq/reference/network.py`.
+!> Python: `pyfq/networks/network.py`.  Reference: `pyfq/reference/networks/network.py`.
 module fq_network_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_NONE

@@ -1,4 +1,4 @@
-!> How a network's weights lie in one block of memory.  Mirrored in `pyfq/plan.py`.
+!> How a network's weights lie in one block of memory.  Mirrored in `pyfq/networks/memory_plan.py`.
 module fq_plan
   use fq_activation_kind, only: is_activation
   use fq_kinds, only: i32, i64

@@ -1,6 +1,6 @@
 !> Layers of quantized weights, applied to activations that are quantized on the fly.
 !>
-!> Python: `pyfq/linear.py`.  Reference: `pyfq/reference/linear.py`.
+!> Python: `pyfq/products/linear.py`.  Reference: `pyfq/reference/products/linear.py`.
 module fq_linear_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_SOFTMAX

@@ -1,7 +1,7 @@
 !> Products of matrices of reals, blocked for registers and caches, threaded over tiles of the
 !> output.
 !>
-!> Python: `pyfq/matmul.py`.  Reference: `pyfq/reference/matmul.py`.
+!> Python: `pyfq/products/matmul.py`.  Reference: `pyfq/reference/products/matmul.py`.
 module fq_matmul_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_NONE, ACT_SOFTMAX, is_activation

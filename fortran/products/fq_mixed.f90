@@ -1,6 +1,6 @@
 !> Products of mixed precision: weights of 2 bytes, and sums in float64.
 !>
-!> Python: `pyfq/mixed.py`.  Reference: `pyfq/reference/mixed.py`.
+!> Python: `pyfq/products/mixed.py`.  Reference: `pyfq/reference/products/mixed.py`.
 module fq_mixed
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_SOFTMAX, is_activation

@@ -1,6 +1,6 @@
 !> Layers of pruned weights, `y = activation(x w**T + bias)`, that skip what was pruned.
 !>
-!> Python: `pyfq/sparse.py`.  Reference: `pyfq/reference/sparse.py`.
+!> Python: `pyfq/formats/sparse.py`.  Reference: `pyfq/reference/formats/sparse.py`.
 module fq_sparse_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_SOFTMAX

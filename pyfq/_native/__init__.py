@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from .._check import refuse_not_finite
+from .._core.check import refuse_not_finite
 from ..errors import NOT_FINITE, FqError
 from ._place import held
 

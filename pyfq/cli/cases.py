@@ -13,10 +13,11 @@ from numpy.typing import DTypeLike, NDArray
 
 import pyfq
 from pyfq import PerColumn, PerGroup, PerRow, PerTensor, reference
-from pyfq.activation import ACTIVATIONS
-from pyfq.calibrate import CALIBRATIONS
-from pyfq.prune import Pruned
-from pyfq.quantize import ROUNDINGS, SCHEMES, Quantized
+from pyfq.arrays.activation import ACTIVATIONS
+from pyfq.arrays.calibrate import CALIBRATIONS
+from pyfq.arrays.prune import Pruned
+from pyfq.arrays.quantize import ROUNDINGS, SCHEMES, Quantized
+from pyfq.reference.learning.train import cross_entropy
 
 
 @dataclass(frozen=True)
@@ -535,7 +536,6 @@ def _trained(
         parts = [order[i : i + 40] for i in range(0, len(x), 40)]
         batches = [(x[p], np.full(len(p), 1 / len(p)), y[p]) for p in parts]
         rates = [optimizer.learning_rate] * len(parts)
-        cross_entropy = reference.train.cross_entropy
         reference.train_epoch(layers, batches, cross_entropy, optimizer, {}, rates)
         return Near(layers[0][0], np.full(layers[0][0].shape, 1e-10))
 

@@ -20,7 +20,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import DTypeLike, NDArray
 
 import pyfq
-from pyfq._check import refuse_not_finite
+from pyfq._core.check import refuse_not_finite
 from pyfq.cli import UsageError
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.errors import shown

@@ -24,7 +24,7 @@ from pyfq.cli.data import (
 from pyfq.cli.fitting import Task
 from pyfq.cli.parser import path_of
 from pyfq.cli.report import bytes_text, pairs_text, table_text
-from pyfq.train import Options
+from pyfq.learning.train import Options
 
 EPILOG = f"""\
 what is learned:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pyfq
-from pyfq.activation import ACTIVATIONS
+from pyfq.arrays.activation import ACTIVATIONS
 from pyfq.cli import UsageError, use_threads
 from pyfq.cli.data import (
     Samples,
@@ -27,8 +27,8 @@ from pyfq.cli.data import (
 from pyfq.cli.parser import file_of
 from pyfq.cli.report import FIGURES, refuse_figure, refuse_missing_directory, refuse_taken
 from pyfq.cli.target import refuse_existing_file
-from pyfq.distill import outputs_of
-from pyfq.train import Optimizer, Options
+from pyfq.learning.distill import outputs_of
+from pyfq.learning.train import Optimizer, Options
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 #: Of samples, if nothing else is said.

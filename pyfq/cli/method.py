@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from pyfq._core.grid import PerGroup, PerRow, PerTensor
+from pyfq.arrays.quantize import ROUNDINGS, SCHEMES
 from pyfq.cli import UsageError
 from pyfq.cli.parser import path_of
-from pyfq.quantize import ROUNDINGS, SCHEMES
 from pyfq.recipes import (
     Budget,
     Factorize,
@@ -21,7 +22,6 @@ from pyfq.recipes import (
 from pyfq.recipes.methods import BUDGET, CODEBOOK_GROUPS, GROUPS
 from pyfq.recipes.parse import parse_nm, placed
 from pyfq.recipes.recipe import CHOICES
-from pyfq.types import PerGroup, PerRow, PerTensor
 
 #: Tensors of fewer entries are copied, unless a recipe says otherwise.
 MIN_SIZE = 4096

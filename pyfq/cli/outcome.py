@@ -14,7 +14,7 @@ from pyfq.cli.data import files_of, network_files
 from pyfq.cli.fitting import Task
 from pyfq.cli.report import bytes_text, environment, write_figure, write_json
 from pyfq.cli.source import digests
-from pyfq.train import Options
+from pyfq.learning.train import Options
 
 
 def figures_of(network: pyfq.Network, task: Task) -> tuple[float | None, float | None]:

@@ -8,11 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .._check import FLOATS, as_input
-from ..activation import Activation
-from ..chain import Linear, Nonlinear, Operation, network_of
-from ..network import Network
-from ..plan import ENDS
+from .._core.check import FLOATS, as_input
+from ..arrays.activation import Activation
+from ..networks.memory_plan import ENDS
+from ..networks.network import Network
+from ..networks.operations import Linear, Nonlinear, Operation, network_of
 from .array_layers import is_bias_of, refuse_other_patterns
 from .array_names import WAY_OUT, refuse_roles
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .._check import FLOATS
-from ..chain import Linear, Nonlinear, Operation, network_of
-from ..network import Network
+from .._core.check import FLOATS
+from ..networks.network import Network
+from ..networks.operations import Linear, Nonlinear, Operation, network_of
 from .overrides import overrides
 
 if TYPE_CHECKING:

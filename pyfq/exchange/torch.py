@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from ..chain import network_of
-from ..network import Network
+from ..networks.network import Network
+from ..networks.operations import network_of
 from .torch_modules import operations_of
 
 if TYPE_CHECKING:

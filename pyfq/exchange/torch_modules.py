@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..chain import Linear, Nonlinear, Operation
+from ..networks.operations import Linear, Nonlinear, Operation
 from .overrides import overrides
 from .torch_tensors import refuse_hook, weights_and_bias
 

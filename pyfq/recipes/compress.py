@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq.distortion import distortion
+from pyfq.arrays.distortion import distortion
 from pyfq.io.dtypes import carrier_shape, nbytes_of, word_of
 from pyfq.recipes import forms, layout
 from pyfq.recipes.decide import decide, examine, naming, refuse_budget, undecided

@@ -12,8 +12,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pyfq.allocate import Trial, choose_trials, refuse_small
-from pyfq.distortion import distortion
+from pyfq.arrays.allocate import Trial, choose_trials, refuse_small
+from pyfq.arrays.distortion import distortion
 from pyfq.io.dtypes import nbytes_of
 from pyfq.recipes import forms
 from pyfq.recipes.floats import widen

@@ -30,11 +30,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq._check import FLOATS, as_input, refuse_not_finite
-from pyfq.codebook import CODEBOOK_PARTS, SCALE_BLOCK, Codebook, codebook_of, codebook_parts
+from pyfq._core.check import FLOATS, as_input, refuse_not_finite
+from pyfq._core.grid import PerGroup, PerRow, grid_of
+from pyfq.arrays.codebook import CODEBOOK_PARTS, SCALE_BLOCK, Codebook, codebook_of, codebook_parts
+from pyfq.arrays.lowrank import LowRank, break_even_rank
+from pyfq.arrays.quantize import Quantized
 from pyfq.io.dtypes import DTYPES, nbytes_of
-from pyfq.lowrank import LowRank, break_even_rank
-from pyfq.quantize import Quantized
 from pyfq.recipes import layout
 from pyfq.recipes.floats import computed_in, store, widen
 from pyfq.recipes.layout import Declaration
@@ -42,7 +43,6 @@ from pyfq.recipes.methods import PRECISIONS, QuantizeCodebook
 from pyfq.recipes.recipe import Rule
 from pyfq.recipes.rows import matrix_shape
 from pyfq.recipes.stack import LowRankStack
-from pyfq.types import PerGroup, PerRow, grid_of
 
 #: What weights become; an array holds floats in the dtype they are stored in.
 Form = Quantized | Codebook | LowRank | LowRankStack | NDArray

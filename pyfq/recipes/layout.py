@@ -35,12 +35,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyfq._core.grid import PerGroup, PerRow, PerTensor, grid_of
+from pyfq.arrays.pack import pack, unpack
+from pyfq.arrays.quantize import Quantized
 from pyfq.io.dtypes import DTYPES, nbytes_of
-from pyfq.pack import pack, unpack
-from pyfq.quantize import Quantized
 from pyfq.recipes.methods import Quantize
 from pyfq.recipes.rows import Rows, matrix_shape
-from pyfq.types import PerGroup, PerRow, PerTensor, grid_of
 
 #: Dtype word and shape of the tensors of a file, by name.
 Declaration = dict[str, tuple[str, tuple[int, ...]]]

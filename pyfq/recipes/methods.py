@@ -7,14 +7,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq._check import as_choice, as_count
-from pyfq.calibrate import Calibration
-from pyfq.codebook import Codebook, Initialization, quantize_codebook
-from pyfq.lowrank import LowRank, Method, rank_of_ratio, svd_lowrank
-from pyfq.prune import Pruned, prune_nm, prune_percentile, prune_ratio, prune_threshold
-from pyfq.quantize import Quantized, Rounding, Scheme, quantize
+from pyfq._core.check import as_choice, as_count
+from pyfq._core.grid import Granularity, PerGroup, PerRow, PerTensor
+from pyfq.arrays.calibrate import Calibration
+from pyfq.arrays.codebook import Codebook, Initialization, quantize_codebook
+from pyfq.arrays.lowrank import LowRank, Method, rank_of_ratio, svd_lowrank
+from pyfq.arrays.prune import Pruned, prune_nm, prune_percentile, prune_ratio, prune_threshold
+from pyfq.arrays.quantize import Quantized, Rounding, Scheme, quantize
 from pyfq.recipes.stack import LowRankStack, matrices
-from pyfq.types import Granularity, PerGroup, PerRow, PerTensor
 
 Levels = str | tuple[float, ...]
 

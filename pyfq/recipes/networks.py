@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from pyfq.io.dtypes import word_of
-from pyfq.mixed import FORMATS, Half
-from pyfq.network import Network
+from pyfq.networks.network import Network
+from pyfq.products.mixed import FORMATS, Half
 from pyfq.recipes import forms
 from pyfq.recipes.decide import decide, examine, naming, refuse_budget, undecided
 from pyfq.recipes.recipe import Recipe, Rule

@@ -42,6 +42,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pyfq._core.grid import Granularity, PerGroup, PerTensor
 from pyfq.io.regular import open_regular
 from pyfq.recipes.methods import (
     CODEBOOK_GROUPS,
@@ -55,7 +56,6 @@ from pyfq.recipes.methods import (
     QuantizeCodebook,
 )
 from pyfq.recipes.recipe import Budget, Recipe, Rule
-from pyfq.types import Granularity, PerGroup, PerTensor
 
 _RULE_KEYS = (
     "match", "ndim", "min_ndim", "min_size", "rows", "prune", "lowrank", "quantize", "codebook",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pyfq._check import as_choice, as_count, as_number
+from pyfq._core.check import as_choice, as_count, as_number
 from pyfq.recipes.globs import fnmatchcase
 from pyfq.recipes.methods import (
     BUDGET,

@@ -4,19 +4,19 @@ The names and arguments are those of the functions they specify; validation is l
 are plain arrays. Reading them needs no compiled code.
 """
 
-from .activation import activate
-from .codebook import calibrate_codebook, dequantize_codebook, fit_codebook, quantize_codebook
-from .convert import cast_from, cast_to
-from .distortion import distortion
-from .integer import matmul_integer, quantized_matmul
-from .linear import linear
-from .lowrank import svd_lowrank
-from .matmul import matmul
-from .mixed import linear_half, to_half
-from .network import forward_network
-from .observer import count_bins
-from .pack import pack, unpack
-from .prune import (
+from .arrays.activation import activate
+from .arrays.codebook import (
+    calibrate_codebook,
+    dequantize_codebook,
+    fit_codebook,
+    quantize_codebook,
+)
+from .arrays.convert import cast_from, cast_to
+from .arrays.distortion import distortion
+from .arrays.lowrank import svd_lowrank
+from .arrays.observer import count_bins
+from .arrays.pack import pack, unpack
+from .arrays.prune import (
     prune_global,
     prune_nm,
     prune_percentile,
@@ -24,10 +24,15 @@ from .prune import (
     prune_rows,
     prune_threshold,
 )
-from .quantize import dequantize, fake_quantize, quantize, quantize_fixed_point
-from .select import select_kth
-from .sparse import linear_sparse, to_sparse
-from .train import train_epoch
+from .arrays.quantize import dequantize, fake_quantize, quantize, quantize_fixed_point
+from .arrays.select import select_kth
+from .formats.sparse import linear_sparse, to_sparse
+from .learning.train import train_epoch
+from .networks.network import forward_network
+from .products.integer import matmul_integer, quantized_matmul
+from .products.linear import linear
+from .products.matmul import matmul
+from .products.mixed import linear_half, to_half
 
 __all__ = [
     "activate",

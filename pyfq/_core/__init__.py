@@ -1,0 +1,1 @@
+"""What every area uses: checks of arguments, memory, threads, granularities."""

@@ -1,0 +1,1 @@
+"""Array in, array out: select, prune, quantize, factorize, pack, convert, measure."""

@@ -1,0 +1,383 @@
+"""Activation functions that elementwise nodes of an ONNX graph compute together.
+
+Exporters write GELU as Div, Erf, Add, Mul, Mul, in many orders. What such nodes compute of a value
+x is written as a polynomial, whose variables are x and functions of such polynomials:
+``0.5 x + 0.5 x erf(0.707 x)``, whatever the order of the nodes. It is compared with the functions
+that there are, coefficient by coefficient.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...arrays.activation import Activation
+
+# A function of parameters and of a polynomial (its terms); x itself is the atom of this name.
+Atom = tuple[str, tuple[float, ...], tuple[Any, ...]]
+# Coefficients of products of powers of atoms.
+Polynomial = dict[tuple[tuple[Atom, int], ...], float]
+
+X: Polynomial = {((("x", (), ()), 1),): 1.0}
+
+# Four digits of sqrt(2), and not three, are the constant of GELU.
+_TOLERANCE = 1e-5
+# More than any of the functions has, so that no file makes polynomials that grow without end.
+_MOST_POWER, _MOST_ATOMS = 4, 200
+# A group of nodes that compute one activation has fewer.
+MOST_NODES = 24
+
+_SIMPLE = ("relu", "tanh", "sigmoid", "softplus", "leaky_relu")
+_UNARY = {
+    "Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Softplus": "softplus", "Erf": "erf",
+    "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Abs": "abs", "HardSwish": "hard_swish",
+}  # fmt: skip
+ELEMENTWISE = (
+    *_UNARY, "Add", "Sum", "Sub", "Mul", "Div", "Neg", "Reciprocal", "Pow", "Identity", "Gelu",
+    "Swish", "LeakyRelu", "PRelu", "Clip", "Max", "Greater", "Where", "HardSigmoid",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """``outer_scale * activation(inner_scale * x + inner_shift) + outer_shift``."""
+
+    activation: Activation
+    inner_scale: float = 1.0
+    inner_shift: float = 0.0
+    outer_scale: float = 1.0
+    outer_shift: float = 0.0
+
+
+def constant(c: float) -> Polynomial:
+    """Return a constant polynomial."""
+    return {(): c} if c else {}
+
+
+def total(p: Polynomial, q: Polynomial, factor: float = 1.0) -> Polynomial:
+    """Return ``p + factor * q``."""
+    result = dict(p)
+    for term, c in q.items():
+        result[term] = result.get(term, 0.0) + factor * c
+    return {term: c for term, c in result.items() if c}
+
+
+def product(p: Polynomial, q: Polynomial) -> Polynomial:
+    """Return ``p * q``."""
+    result: Polynomial = {}
+    for (s, c), (t, d) in itertools.product(p.items(), q.items()):
+        powers = dict(s)
+        for atom, power in t:
+            powers[atom] = powers.get(atom, 0) + power
+        term = tuple(sorted(powers.items(), key=repr))
+        result[term] = result.get(term, 0.0) + c * d
+    return {term: c for term, c in result.items() if c}
+
+
+def call(name: str, p: Polynomial, *parameters: float) -> Polynomial:
+    """Return a function of a polynomial."""
+    inner = _exp_plus_1(p)
+    if inner is not None and name == "log":
+        return call("softplus", inner)
+    if inner is not None and name == "reciprocal":
+        return call("sigmoid", product(constant(-1.0), inner))
+    return {(((name, parameters, tuple(sorted(p.items(), key=repr))), 1),): 1.0}
+
+
+def _exp_plus_1(p: Polynomial) -> Polynomial | None:
+    """Return q of ``1 + exp(q)``."""
+    terms = [term for term in p if term]
+    if len(p) != 2 or p.get(()) != 1 or len(terms) != 1 or p[terms[0]] != 1:
+        return None
+    atom, power = terms[0][0]
+    return dict(atom[2]) if len(terms[0]) == 1 and power == 1 and atom[0] == "exp" else None
+
+
+def _gelu(p: Polynomial) -> Polynomial:
+    half = product(constant(0.5), p)
+    return total(half, product(half, call("erf", product(constant(math.sqrt(0.5)), p))))
+
+
+def _gelu_tanh(p: Polynomial) -> Polynomial:
+    half, cube = product(constant(0.5), p), product(p, product(p, p))
+    inner = product(constant(math.sqrt(2 / math.pi)), total(p, cube, 0.044715))
+    return total(half, product(half, call("tanh", inner)))
+
+
+def _swish(p: Polynomial, alpha: float = 1.0) -> Polynomial:
+    return product(p, call("sigmoid", product(constant(alpha), p)))
+
+
+_SIGMOID_BY_TANH = total(constant(0.5), call("tanh", product(constant(0.5), X)), 0.5)
+_FORMS: tuple[tuple[Polynomial, Activation], ...] = (
+    (_gelu(X), "gelu"),
+    (_gelu_tanh(X), "gelu_tanh"),
+    (_swish(X), "silu"),
+    (_SIGMOID_BY_TANH, "sigmoid"),
+    (product(X, _SIGMOID_BY_TANH), "silu"),
+)
+_SIXTH_OF_X = product(constant(1 / 6), X)
+_FOREIGN = (
+    (_swish(X, 1.702), "QuickGELU, x * sigmoid(1.702 x)"),
+    (call("hard_swish", X), "HardSwish"),
+    (product(X, call("hard_sigmoid", X, 1 / 6, 0.5)), "HardSwish"),
+    (product(X, call("clip", total(constant(0.5), X, 1 / 6), 0.0, 1.0)), "HardSwish"),
+    (product(_SIXTH_OF_X, call("clip", total(X, constant(3.0)), 0.0, 6.0)), "HardSwish"),
+    (product(X, call("tanh", call("softplus", X))), "Mish, x * tanh(softplus(x))"),
+    (product(X, call("reciprocal", total(constant(1.0), call("abs", X)))), "Softsign"),
+    (product(call("relu", X), call("relu", X)), "the square of ReLU"),
+    (call("clip", X, 0.0, 6.0), "ReLU6"),
+    (call("clip", X, -1.0, 1.0), "Hardtanh"),
+)  # fmt: skip
+
+
+def applied(
+    node: Any, operands: list[Polynomial | None], attributes: Mapping[str, Any]
+) -> Polynomial | None:
+    """Return what an elementwise node makes of its operands, if that can be written.
+
+    Parameters
+    ----------
+    node : NodeProto
+        One of `ELEMENTWISE`.
+    operands : list of polynomials
+        None where an optional one is left out.
+    attributes : mapping of str to Any
+        Those of the node.
+    """
+    if not operands or operands[0] is None:
+        return None
+    p, *others = operands
+    if node.op_type in ("Clip", "Where"):
+        result = (_clipped if node.op_type == "Clip" else _chosen)(operands, attributes)
+    elif len(others) == 0:
+        result = _of_one(node.op_type, p, attributes)
+    elif len(others) == 1 and others[0] is not None:
+        result = _of_two(node.op_type, p, others[0])
+    else:
+        result = None
+    return result if result is not None and _is_small(result) else None
+
+
+def _is_small(p: Polynomial) -> bool:
+    powers = (power for term in p for _, power in term)
+    finite = all(map(math.isfinite, p.values()))
+    return finite and max(powers, default=0) <= _MOST_POWER and _atoms(p.items()) <= _MOST_ATOMS
+
+
+def _atoms(terms: Any) -> int:
+    """Return how many atoms there are, those in atoms counted."""
+    return sum(1 + sum(1 + _atoms(atom[2]) for atom, _ in term) for term, _ in terms)
+
+
+def _of_one(operator: str, p: Polynomial, attributes: Mapping[str, Any]) -> Polynomial | None:
+    match operator:
+        case "Identity" | "Add" | "Sum" | "Max":
+            return p
+        case "Neg":
+            return product(constant(-1.0), p)
+        case "Reciprocal":
+            return call("reciprocal", p)
+        case "LeakyRelu":
+            return call("leaky_relu", p, attributes.get("alpha", 0.01))
+        case "Gelu":
+            exact = attributes.get("approximate", "none") == "none"
+            return _gelu(p) if exact else _gelu_tanh(p)
+        case "Swish":
+            return _swish(p, attributes.get("alpha", 1.0))
+        case "HardSigmoid":
+            return call(
+                "hard_sigmoid", p, attributes.get("alpha", 0.2), attributes.get("beta", 0.5)
+            )
+    return call(_UNARY[operator], p) if operator in _UNARY else None
+
+
+def _of_two(operator: str, p: Polynomial, q: Polynomial) -> Polynomial | None:
+    match operator:
+        case "Add" | "Sum":
+            return total(p, q)
+        case "Sub":
+            return total(p, q, -1.0)
+        case "Mul":
+            return product(p, q)
+        case "Div" if _is_constant(q):
+            return product(p, constant(1 / q[()])) if q else None
+        case "Div":
+            return product(p, call("reciprocal", q))
+        case "Pow" if _is_constant(q):
+            return _power(p, q.get((), 0.0))
+        case "PRelu" if _is_constant(q):
+            return call("leaky_relu", p, q.get((), 0.0))
+        case "Max":
+            return _larger(p, q)
+        case "Greater":
+            return call("positive", total(p, q, -1.0))
+    return None
+
+
+def _is_constant(p: Polynomial) -> bool:
+    return p.keys() <= {()}
+
+
+def _power(p: Polynomial, exponent: float) -> Polynomial | None:
+    if exponent == -1:
+        return call("reciprocal", p)
+    if exponent == 0.5:
+        return call("sqrt", p)
+    if exponent not in (1, 2, 3):
+        return None
+    result = p
+    for _ in range(int(exponent) - 1):
+        result = product(result, p)
+    return result
+
+
+def _larger(p: Polynomial, q: Polynomial) -> Polynomial | None:
+    """Return the larger of x and 0, or of x and ``slope * x``."""
+    if not q or not p:
+        return call("relu", p or q)
+    for one, other in ((p, q), (q, p)):
+        slope = _ratio(other, one)
+        if slope is not None and 0 <= slope <= 1:
+            return call("leaky_relu", one, slope)
+    return None
+
+
+def _ratio(p: Polynomial, q: Polynomial) -> float | None:
+    """Return a of ``p = a q``, if they have one term each."""
+    if len(p) != 1 or p.keys() != q.keys() or () in p:
+        return None
+    return next(iter(p.values())) / next(iter(q.values()))
+
+
+def _clipped(operands: list[Polynomial | None], attributes: Mapping[str, Any]) -> Polynomial | None:
+    """Return what lies between two constants."""
+    p, *ends = [*operands, None, None][:3]
+    names = ("min", "max")
+    if any(end is not None and not _is_constant(end) for end in ends):
+        return None
+    largest = float(np.finfo(np.float32).max)
+    least, most = (
+        attributes.get(name, fallback) if end is None else end.get((), 0.0)
+        for name, end, fallback in zip(names, ends, (-largest, largest), strict=True)
+    )
+    if most >= largest:
+        return p if least <= -largest else call("relu", p) if least == 0 else None
+    return call("clip", p, least, most)
+
+
+def _chosen(operands: list[Polynomial | None], _: Mapping[str, Any]) -> Polynomial | None:
+    """Return ``x if x > 0 else slope * x``, or the softplus of PyTorch.
+
+    That is the identity above a threshold, which from 20 on is within 1e-10 of it, relatively.
+    """
+    if len(operands) != 3 or any(p is None for p in operands):
+        return None
+    condition, above, below = operands
+    if len(condition) != 1 or list(condition.values()) != [1.0]:
+        return None
+    ((term, _c),) = condition.items()
+    if len(term) != 1 or term[0][0][0] != "positive" or term[0][1] != 1:
+        return None
+    tested = dict(term[0][0][2])
+    threshold = -tested.pop((), 0.0)
+    if threshold == 0 and tested == above:
+        slope = 0.0 if not below else _ratio(below, above)
+        return (
+            None
+            if slope is None
+            else call("leaky_relu", above, slope)
+            if slope
+            else call("relu", above)
+        )
+    scale = _ratio(tested, above)
+    if threshold < 20 or scale is None or scale <= 0:
+        return None
+    softplus = product(constant(1 / scale), call("softplus", tested))
+    return below if _equal(below, softplus) else None
+
+
+def recognised(p: Polynomial) -> Scaled | None:
+    """Return the activation that a polynomial is."""
+    for form, activation in _FORMS:
+        if _equal(p, form):
+            return Scaled(activation)
+    rest = dict(p)
+    outer_shift = rest.pop((), 0.0)
+    if len(rest) != 1:
+        return None
+    ((term, outer_scale),) = rest.items()
+    (name, parameters, terms), power = term[0]
+    if len(term) != 1 or power != 1 or name not in _SIMPLE:
+        return None
+    inner = affine(dict(terms))
+    if inner is None:
+        return None
+    activation = (name, *parameters) if parameters else name
+    return Scaled(activation, *inner, outer_scale, outer_shift)
+
+
+def affine(p: Polynomial) -> tuple[float, float] | None:
+    """Return a and b of ``a x + b``."""
+    (x,) = X
+    return (p[x], p.get((), 0.0)) if x in p and p.keys() <= {x, ()} else None
+
+
+def foreign(p: Polynomial) -> str | None:
+    """Return the name of a function that others have and pyfq has not."""
+    for form, name in _FOREIGN:
+        if _equal(p, form):
+            return name
+    for atom, _ in itertools.chain(*p):
+        slope = affine(dict(atom[2])) if atom[0] == "sigmoid" else None
+        if slope is not None and _equal(p, _swish(X, slope[0])):
+            return f"x * sigmoid({slope[0]:g} x)"
+    return None
+
+
+def _equal(p: Polynomial, q: Polynomial) -> bool:
+    """Tell if two polynomials are the same but for the rounding of their coefficients."""
+    if len(p) != len(q):
+        return False
+    one, other = (sorted(terms.items(), key=_outline) for terms in (p, q))
+    return all(
+        _outline(a) == _outline(b) and _near(a[1], b[1]) and _same_atoms(a[0], b[0])
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _same_atoms(s: Any, t: Any) -> bool:
+    return all(
+        all(map(_near, a[1], b[1])) and _equal(dict(a[2]), dict(b[2]))
+        for (a, _), (b, _) in zip(_in_order(s), _in_order(t), strict=True)
+    )
+
+
+def _in_order(term: Any) -> list[Any]:
+    return sorted(term, key=lambda factor: _outline((((factor),), 1.0)))
+
+
+def _outline(item: Any) -> str:
+    """Return a term without its numbers, by which terms are put in order."""
+    term, _ = item
+    parts = [
+        f"{name}/{len(parameters)}({','.join(sorted(map(_outline, terms)))})^{power}"
+        for (name, parameters, terms), power in term
+    ]
+    return "*".join(sorted(parts))
+
+
+def _near(a: float, b: float) -> bool:
+    return abs(a - b) <= _TOLERANCE * abs(b)
+
+
+def scalar(array: NDArray, axes: int) -> Polynomial | None:
+    """Return a constant that is one finite number as a polynomial."""
+    if array.size != 1 or array.ndim > axes or array.dtype.kind not in "fiu":
+        return None
+    number = float(array.reshape(()))
+    return constant(number) if math.isfinite(number) else None

@@ -1,0 +1,1 @@
+"""How weights lie in memory, and how each kernel multiplies by them."""

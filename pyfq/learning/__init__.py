@@ -1,0 +1,1 @@
+"""Losses, training, distillation, evaluation, and removing neurons by what they contribute."""

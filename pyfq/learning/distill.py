@@ -1,0 +1,273 @@
+"""Knowledge distillation: a small network learns from a large one."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._core.check import as_choice, as_count, as_input, as_number, refuse_not_finite
+from ..networks.network import Network
+from .losses import Loss, as_temperature
+from .train import (
+    LARGEST,
+    SMALLEST,
+    Adam,
+    Epoch,
+    FakeQuantize,
+    Hint,
+    Imitation,
+    Optimizer,
+    Options,
+    Problem,
+    Schedule,
+    Training,
+    as_data,
+    as_samples,
+    as_validation,
+    as_weights,
+    fit,
+    logits_of,
+    refuse_activation,
+    scale_inputs,
+    scale_outputs,
+    times_class_weight,
+)
+
+# What gives a teacher's outputs: a network, a function of inputs, or the outputs themselves.
+Teacher = Network | Callable[[NDArray], NDArray] | NDArray
+
+# Samples that go through a teacher at a time.
+CHUNK = 4096
+
+
+def distill(
+    teacher: Teacher,
+    student: Network,
+    x: NDArray,
+    y: NDArray | None = None,
+    *,
+    temperature: float = 4.0,
+    alpha: float = 0.9,
+    loss: Imitation | None = None,
+    hints: Sequence[Hint] = (),
+    data_loss: Loss | None = None,
+    delta: float = 1.0,
+    optimizer: Optimizer = Adam(),
+    epochs: int = 100,
+    batch_size: int = 64,
+    seed: int = 0,
+    schedule: Schedule = Schedule(),
+    clip: float | None = None,
+    sample_weight: NDArray | None = None,
+    class_weight: NDArray | None = None,
+    keep_zeros: bool = False,
+    fake_quantize: FakeQuantize | None = None,
+    validation: tuple[NDArray, NDArray] | None = None,
+    patience: int | None = None,
+    callback: Callable[[Epoch], bool | None] | None = None,
+) -> Training:
+    r"""Train a student; `alpha` is the share of its teacher in the loss, 1 - `alpha` that of data.
+
+    With the outputs z of student and teacher, the loss of a sample is
+
+    .. math::
+        L = \alpha\, T^2\, \mathrm{KL}\big(\mathrm{softmax}(z_t/T) \,\|\, \mathrm{softmax}(z_s/T)
+            \big) + (1 - \alpha)\, \mathrm{CE}(y, \mathrm{softmax}(z_s)) + \sum_h \mathrm{hint}_h
+
+    The factor :math:`T^2` keeps the gradient of the first part, :math:`\alpha T (p_s - p_t)`, the
+    same size for any temperature. Other losses of the teacher's part are
+    ``"mse"``, the mean of :math:`(z_s - z_t)^2`, for logits and for regression, and ``"cosine"``,
+    :math:`1 - z_s \cdot z_t / (|z_s| |z_t|)`. Batches take means, as `train` says.
+
+    Parameters
+    ----------
+    teacher : Network, callable or (samples, outputs) array
+        A network, whose last softmax is left out; a function that takes x, some thousand rows at a
+        time, and returns outputs; or outputs for each row of x, kept from before. Outputs are
+        logits for ``"kl"``, or logarithms of probabilities, and of the student's dtype.
+    student : Network
+        What to start from; its weights are arrays.
+    x : (samples, inputs) array of the student's dtype
+        Inputs, finite, in the units of `forward`.
+    y : array, optional
+        What `train` takes. Without it only the teacher counts, whatever `alpha` is.
+    temperature : float
+        T of ``"kl"``, 0.001 ... 1e6; try 2 for small students, up to 20 for large ones.
+    alpha : float
+        :math:`\alpha`, 0 ... 1: 0 learns from the data alone, 1 from the teacher alone.
+    loss : str, optional
+        ``"kl"``, ``"mse"`` or ``"cosine"``; by default the first if y are labels, or student or
+        teacher have classes or end in a softmax, else the second.
+        Regression compares scaled outputs.
+    hints : sequence of Hint
+        Hidden layers of the student that learn to be like hidden layers of the teacher.
+    data_loss, delta
+        The loss of y; see `train`.
+    optimizer, epochs, batch_size, seed, schedule, clip, sample_weight, class_weight, keep_zeros
+        See `train`.
+    fake_quantize, validation, patience, callback
+        See `train`; the validation loss is that of the data.
+
+    Returns
+    -------
+    Training
+        The student.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If shapes do not fit each other, an array is not C-contiguous or not finite, a label is
+        unknown, or a number is out of range.
+    FloatingPointError
+        If a loss is not finite; the message says in which epoch and step.
+    KeyboardInterrupt
+        After an interrupt (Ctrl-C), as `train` says: its attribute `training` is what there is.
+
+    References
+    ----------
+    Hinton, Vinyals & Dean 2015, Distilling the knowledge in a neural network, arXiv 1503.02531,
+    section 2; Ba & Caruana 2014, Do deep nets really need to be deep?, arXiv 1312.6184 (logits);
+    Romero et al. 2014, FitNets, arXiv 1412.6550 (hints).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(500, 2))
+    >>> y = (x[:, 0] * x[:, 1] > 0).astype(np.int64)
+    >>> from pyfq import train
+    >>> teacher = train(Network.create((2, 64, 2), dtype=np.float64), x, y, epochs=60).network
+    >>> student = Network.create((2, 8, 2), dtype=np.float64)
+    >>> student = distill(teacher, student, x, y, epochs=60, optimizer=Adam(0.02)).network
+    >>> agreed = student.forward(x).argmax(axis=1) == teacher.forward(x).argmax(axis=1)
+    >>> bool(agreed.mean() > 0.9)
+    True
+    """
+    if not isinstance(hints, Sequence):
+        what = "one" if isinstance(hints, Hint) else type(hints).__name__
+        raise TypeError(f"hints must be a sequence of Hint, not {what}")
+    options = Options(
+        optimizer, epochs, batch_size, seed, schedule, clip, keep_zeros, fake_quantize, patience,
+        callback,
+    )  # fmt: skip
+    x = as_samples(student, x, "x")
+    if y is None:
+        data, labels, targets = "none", None, None
+        if data_loss is not None:
+            raise ValueError("data_loss needs y")
+    else:
+        data, labels, targets = as_data(student, len(x), y, data_loss)
+    if loss is None:
+        both = [net for net in (student, teacher) if isinstance(net, Network)]
+        classifies = data == "cross_entropy" or any(
+            net.classes is not None or net.layers[-1].activation == "softmax" for net in both
+        )
+        loss = "kl" if classifies else "mse"
+    as_choice(loss, "loss", get_args(Imitation))
+    refuse_activation(student, loss)
+    weights = times_class_weight(
+        as_weights(student, len(x), sample_weight), class_weight, labels, student
+    )
+    problem = Problem(
+        scale_inputs(student, x), weights, data, labels, targets,
+        as_number(delta, "delta", SMALLEST, LARGEST), loss,
+        scale_outputs(student, outputs_of(teacher, student, x)),
+        1.0 if y is None else as_number(alpha, "alpha", 0, 1), as_temperature(temperature),
+        [_resolved(hint, i, teacher, student, x) for i, hint in enumerate(hints)],
+    )  # fmt: skip
+    if y is None and validation is not None:
+        raise ValueError("validation needs y, whose loss it is")
+    return fit(student, problem, options, as_validation(student, validation, data, delta))
+
+
+def outputs_of(teacher: Teacher, student: Network, x: NDArray) -> NDArray:
+    """Return a teacher's outputs for each row of x: logits, if it ends in a softmax.
+
+    Parameters
+    ----------
+    teacher : Network, callable or array
+        See `distill`.
+    student : Network
+        Whose outputs and dtype they must have.
+    x : (samples, inputs) array
+        Inputs.
+
+    Returns
+    -------
+    (samples, outputs) array
+        Finite outputs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not such an array.
+    """
+    n = student.sizes[-1]
+    if isinstance(teacher, Network):
+        _refuse_inputs(teacher, student)
+        named = teacher.classes is not None and student.classes is not None
+        if named and not np.array_equal(teacher.classes, student.classes):
+            raise ValueError(
+                f"teacher must have the classes of the student in their order, "
+                f"{student.classes.tolist()}, not {teacher.classes.tolist()}"
+            )
+        scaled = _in_chunks(logits_of(teacher).forward, scale_inputs(teacher, x))
+        outputs = scaled
+        if teacher.output_mean is not None:
+            outputs = scaled * teacher.output_scale + teacher.output_mean
+    elif isinstance(teacher, np.ndarray):
+        outputs = teacher
+    elif callable(teacher):
+        outputs = _in_chunks(teacher, x)
+    else:
+        raise TypeError(
+            f"teacher must be a Network, a callable or an array, not {type(teacher).__name__}"
+        )
+    outputs = as_input(outputs, "outputs of teacher", (student.dtype.type,), (len(x), n))
+    refuse_not_finite({"outputs of teacher": outputs})
+    return outputs
+
+
+def _in_chunks(function: Callable[[NDArray], NDArray], x: NDArray) -> NDArray:
+    parts = [function(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]
+    if not all(isinstance(part, np.ndarray) for part in parts):
+        raise TypeError(f"teacher must return a NumPy array, not {type(parts[0]).__name__}")
+    return np.ascontiguousarray(np.concatenate(parts))
+
+
+def _resolved(
+    hint: Any, i: int, teacher: Teacher, student: Network, x: NDArray
+) -> tuple[int, NDArray, float]:
+    """Return a hint with its target as an array."""
+    name = f"hints[{i}]"
+    if not isinstance(hint, Hint):
+        raise TypeError(f"{name} must be a Hint, not {type(hint).__name__}")
+    hidden = len(student.layers) - 1
+    if not hidden:
+        raise ValueError(f"{name}: the student has no hidden layer")
+    layer = as_count(hint.layer, f"{name}.layer", 0, hidden - 1)
+    target = hint.target
+    if not isinstance(target, np.ndarray):
+        if not isinstance(teacher, Network):
+            raise TypeError(f"{name}.target must be an array: the teacher is not a Network")
+        _refuse_inputs(teacher, student)
+        last = as_count(target, f"{name}.target", 0, max(len(teacher.layers) - 2, 0))
+        layers = Network(teacher.layers[: last + 1], activation_bits=teacher.activation_bits)
+        target = _in_chunks(layers.forward, scale_inputs(teacher, x))
+    target = as_input(target, f"{name}.target", (student.dtype.type,))
+    if target.ndim != 2 or len(target) != len(x) or not target.shape[1]:
+        raise ValueError(f"{name}.target must have shape ({len(x)}, neurons), not {target.shape}")
+    refuse_not_finite({f"{name}.target": target})
+    weight = as_number(hint.weight, f"{name}.weight", math.nextafter(0, 1), LARGEST)
+    return layer, target, weight
+
+
+def _refuse_inputs(teacher: Network, student: Network) -> None:
+    if teacher.dtype != student.dtype or teacher.sizes[0] != student.sizes[0]:
+        raise ValueError(
+            f"teacher must take {student.sizes[0]} inputs of {student.dtype} as the student does, "
+            f"not {teacher.sizes[0]} of {teacher.dtype}"
+        )

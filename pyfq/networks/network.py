@@ -1,0 +1,671 @@
+"""Networks of dense layers (`fortran/networks/fq_network.f90`)."""
+
+import itertools
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from .. import _native
+from .._core.check import (
+    FLOATS,
+    as_choice,
+    as_count,
+    as_input,
+    as_output,
+    as_seed,
+    is_none_or,
+    refuse_not_finite,
+)
+from .._core.frozen import reduce_to_parts, restore_parts, set_part
+from .._core.threads import get_num_threads
+from ..arrays.activation import Activation, as_activation
+from ..arrays.codebook import Codebook
+from ..arrays.lowrank import LowRank
+from ..arrays.observer import Method
+from ..arrays.quantize import Quantized
+from ..arrays.ranges import Signs
+from ..errors import NOT_FINITE, FqError
+from ..formats.layouts import Layout, Nonzeros, as_static_codes, as_x_scale
+from ..formats.sparse import FEW_DENSE, FEW_SAMPLES, Sparse
+from ..products.linear import MOST_LANE_ROWS, prepare
+from ..products.mixed import Half
+from .memory_plan import ENDS, Plan, plan_layers
+from .static_ranges import input_codes
+
+Weights = NDArray | Half | Quantized | Codebook | Sparse | LowRank
+Initialization = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
+
+# Numbers of samples from which another layout of some weights is the better one.
+_LIMITS = sorted({1, MOST_LANE_ROWS, FEW_DENSE, FEW_SAMPLES})
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """A layer: ``activation(x @ weights.T + bias)``, as `linear` computes it.
+
+    Parameters
+    ----------
+    weights : (out_features, in_features) array, Half, Quantized, Codebook, Sparse or LowRank
+        float32 or float64, finite; an array is copied. The parts of other forms must not change;
+        `LowRank` ones have no residual.
+    bias : (out_features,) array of the weights' dtype, optional
+        Finite; copied in the same way.
+    activation : str, ("leaky_relu", slope) or None
+        As `activate` takes it.
+    x_scale : float, optional
+        The fixed step of the 8-bit codes that inputs become, positive; rounded to the weights'
+        dtype. `Network.calibrate` finds it. Weights are then `Quantized`, of at most 8 bits, with
+        one scale for all or one a row, without minima, and of at most 33025 columns, so that sums
+        of products fit 32 bits.
+    x_zero_point : int, optional
+        The code of 0 among codes 0 ... 255; codes are -128 ... 127 without it.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If shapes do not fit each other or are empty, an array is not C-contiguous or not finite, or
+        there is no such activation; if weights do not go with `x_scale`.
+
+    Examples
+    --------
+    >>> layer = Dense(np.array([[1.0, -2.0]]), np.array([0.5]), "relu")
+    >>> layer.shape, layer.dtype, layer.activation
+    ((1, 2), dtype('float64'), 'relu')
+    """
+
+    weights: Weights
+    bias: NDArray | None = None
+    activation: Activation = None
+    x_scale: float | None = None
+    x_zero_point: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no layer."""
+        if isinstance(self.weights, LowRank):
+            set_part(self, "weights", _frozen_factors(self.weights))
+        elif not isinstance(self.weights, Half | Quantized | Codebook | Sparse):
+            set_part(self, "weights", _frozen(self.weights, "weights", FLOATS))
+        if len(self.shape) != 2 or 0 in self.shape:
+            raise ValueError(
+                f"weights must have shape (out_features, in_features), not {self.shape}"
+            )
+        if self.bias is not None:
+            bias = _frozen(self.bias, "bias", (self.dtype.type,), self.shape[:1])
+            set_part(self, "bias", bias)
+        _, slope = as_activation(self.activation)
+        if not isinstance(self.activation, str | None):
+            set_part(self, "activation", ("leaky_relu", slope))
+        if self.x_scale is not None:
+            scale = as_x_scale(self.x_scale, self.weights, self.bias)
+            set_part(self, "x_scale", scale)
+        if self.x_zero_point is not None:
+            if self.x_scale is None:
+                raise ValueError("x_zero_point needs x_scale")
+            zero_point = as_count(self.x_zero_point, "x_zero_point", 0, 255)
+            set_part(self, "x_zero_point", zero_point)
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(out_features, in_features)``."""
+        return self.weights.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of activations and bias."""
+        w = self.weights
+        return w.scale.dtype if isinstance(w, Quantized) else w.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weights and bias."""
+        return self.weights.nbytes + (0 if self.bias is None else self.bias.nbytes)
+
+    @property
+    def size(self) -> int:
+        """Number of weights and biases that are not left out; of low rank, entries of factors."""
+        return sum(_kept(w) for w in self._matrices) + (0 if self.bias is None else self.bias.size)
+
+    def toarray(self) -> NDArray:
+        """Return the weights as an array."""
+        match self.weights:
+            case Half() | Quantized() | Codebook() as w:
+                return w.dequantize()
+            case Sparse() | LowRank() as w:
+                return w.toarray()
+        return self.weights
+
+    @property
+    def _matrices(self) -> tuple[NDArray | Quantized | Sparse, ...]:
+        """What inputs are multiplied by, in order."""
+        w = self.weights
+        return (w.v, w.u) if isinstance(w, LowRank) else (w,)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Dense layers, one after the other; a forward pass is one call into Fortran.
+
+    With means and scales, ``forward(x) = output_scale * layers((x - input_mean) / input_scale) +
+    output_mean``: an emulator takes and returns physical units.
+
+    Networks do not change: training, pruning and quantizing make new ones.
+
+    Parameters
+    ----------
+    layers : sequence of Dense
+        At least one; the outputs of each are the inputs of the next. Softmax is for the last only.
+    input_mean, input_scale : (inputs,) array of the layers' dtype, optional
+        Both or neither; finite, scales not 0.
+    output_mean, output_scale : (outputs,) array of the layers' dtype, optional
+        The same.
+    classes : (outputs,) array, optional
+        Labels that `predict` returns; without them it returns outputs.
+    activation_bits : int or None
+        8: layers of `Quantized` weights of at most 8 bits, and of `Sparse` codes, quantize their
+        inputs as `linear` does; those of `LowRank` weights do not. Layers with `x_scale`, which all
+        have or none, need it, and quantize with that.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If layers do not fit each other, an array has the wrong shape, is not finite or not
+        C-contiguous.
+
+    See Also
+    --------
+    pyfq.train, pyfq.distill, pyfq.load_network
+
+    Examples
+    --------
+    >>> first = Dense(np.array([[1.0, -1.0], [0.5, 0.5]]), activation="relu")
+    >>> network = Network([first, Dense(np.array([[1.0, 2.0]]), np.array([0.5]))])
+    >>> network.sizes, network.multiply_adds
+    ((2, 2, 1), 6)
+    >>> network.forward(np.array([[1.0, 3.0], [3.0, 1.0]]))
+    array([[4.5],
+           [6.5]])
+    """
+
+    layers: tuple[Dense, ...]
+    input_mean: NDArray | None = None
+    input_scale: NDArray | None = None
+    output_mean: NDArray | None = None
+    output_scale: NDArray | None = None
+    classes: NDArray | None = None
+    activation_bits: int | None = None
+    _plans: dict[Any, Plan] = field(default_factory=dict, init=False, repr=False)
+    _ends: tuple[Any, ...] = field(default=(), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no network."""
+        layers = tuple(self.layers) if isinstance(self.layers, Iterable) else ()
+        set_part(self, "layers", layers)
+        if not layers or not all(isinstance(layer, Dense) for layer in layers):
+            raise TypeError("layers must be a sequence of at least one Dense")
+        for i, (before, layer) in enumerate(itertools.pairwise(layers), 1):
+            if layer.shape[1] != before.shape[0]:
+                raise ValueError(
+                    f"layers[{i}] must have {before.shape[0]} inputs, not {layer.shape[1]}"
+                )
+            if layer.dtype != layers[0].dtype:
+                raise TypeError(f"layers[{i}] must be {layers[0].dtype}, not {layer.dtype}")
+            if before.activation == "softmax":
+                raise ValueError(f"layers[{i - 1}] must not be softmax: only the last may")
+        if not is_none_or(self.activation_bits, 8):
+            raise ValueError(f"activation_bits must be None or 8, not {self.activation_bits!r}")
+        static = [layer.x_scale is not None for layer in layers]
+        if any(static) and not all(static):
+            raise ValueError(
+                f"layers must all have x_scale or none, but layers[{static.index(False)}] has none"
+            )
+        if any(static) and self.activation_bits is None:
+            raise ValueError("activation_bits must be 8 for layers with x_scale, not None")
+        for name, n in zip(ENDS, (self.sizes[0],) * 2 + (self.sizes[-1],) * 2, strict=True):
+            self._freeze_end(name, n)
+        ends = (self.dtype.type,), self.dtype, self.sizes[0], self.sizes[-1]
+        set_part(self, "_ends", ends)
+        if self.classes is not None:
+            set_part(self, "classes", _as_classes(self.classes, self.sizes[-1]))
+
+    def _freeze_end(self, name: str, n: int) -> None:
+        end, (side, _, what) = getattr(self, name), name.partition("_")
+        other = f"{side}_{'scale' if what == 'mean' else 'mean'}"
+        if (end is None) != (getattr(self, other) is None):
+            raise ValueError(f"{name} and {other} must both be given, or neither")
+        if end is not None:
+            end = _frozen(end, name, (self.dtype.type,), (n,))
+            if what == "scale" and not end.all():
+                at = np.flatnonzero(end == 0)[0]
+                raise ValueError(f"{name} must not be 0, but {name}[{at}] is")
+            set_part(self, name, end)
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
+
+    @classmethod
+    def create(
+        cls,
+        sizes: Sequence[int],
+        *,
+        activation: Activation = "relu",
+        output_activation: Activation = None,
+        initialization: Initialization | None = None,
+        seed: int = 0,
+        dtype: DTypeLike = np.float32,
+    ) -> "Network":
+        r"""Return a network with random weights, and biases of 0.
+
+        Weights of a layer with k inputs and n outputs have mean 0 and variance 2/k (He) or
+        2/(n + k) (Glorot).
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Inputs, neurons of each hidden layer, outputs; at least 2, each at least 1.
+        activation : str, ("leaky_relu", slope) or None
+            Of the hidden layers.
+        output_activation : str, ("leaky_relu", slope) or None
+            Of the last.
+        initialization : str, optional
+            ``"he_normal"``, ``"he_uniform"``, ``"glorot_normal"`` or ``"glorot_uniform"``; by
+            default Glorot, uniform, for tanh and sigmoid, else He, normal.
+        seed : int
+            Of NumPy's generator PCG64, which is drawn from layer by layer in float64.
+        dtype : dtype
+            float32 or float64.
+
+        Returns
+        -------
+        Network
+            The network.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, or is none of these.
+
+        References
+        ----------
+        He et al. 2015, Delving deep into rectifiers, arXiv 1502.01852; Glorot & Bengio 2010,
+        Understanding the difficulty of training deep feedforward neural networks, AISTATS.
+
+        Examples
+        --------
+        >>> network = Network.create((64, 32, 10), seed=1)
+        >>> network.sizes, network.dtype
+        ((64, 32, 10), dtype('float32'))
+        """
+        sizes = [as_count(n, f"sizes[{i}]", 1) for i, n in enumerate(sizes)]
+        if len(sizes) < 2:
+            raise ValueError(f"sizes must be at least inputs and outputs, not {tuple(sizes)}")
+        dtype = np.dtype(dtype)
+        if dtype.type not in FLOATS:
+            raise TypeError(f"dtype must be float32 or float64, not {dtype}")
+        if initialization is None:
+            glorot = activation in ("tanh", "sigmoid")
+            initialization = "glorot_uniform" if glorot else "he_normal"
+        as_choice(initialization, "initialization", get_args(Initialization))
+        family, shape = initialization.split("_")
+        generator = np.random.default_rng(as_seed(seed))
+        layers = []
+        for i, (k, n) in enumerate(itertools.pairwise(sizes)):
+            deviation = math.sqrt(2 / (k if family == "he" else n + k))
+            if shape == "normal":
+                w = generator.normal(0, deviation, (n, k))
+            else:
+                w = generator.uniform(-1, 1, (n, k)) * (math.sqrt(3) * deviation)
+            last = i == len(sizes) - 2
+            its_activation = output_activation if last else activation
+            layers.append(Dense(w.astype(dtype), np.zeros(n, dtype), its_activation))
+        return cls(tuple(layers))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of inputs and outputs."""
+        return self.layers[0].dtype
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Inputs, outputs of each layer."""
+        return (self.layers[0].shape[1], *(layer.shape[0] for layer in self.layers))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weights and biases, as they are stored."""
+        return sum(layer.nbytes for layer in self.layers)
+
+    @property
+    def size(self) -> int:
+        """Number of weights and biases; of sparse layers, those kept, of low rank, of factors."""
+        return sum(layer.size for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications of a sample; of sparse layers, those that are not left out."""
+        biases = sum(layer.bias.size for layer in self.layers if layer.bias is not None)
+        return self.size - biases
+
+    @property
+    def parameters(self) -> dict[str, NDArray]:
+        """Weights and biases as arrays, ``"layers.0.weight"``, ``"layers.0.bias"``, ..."""
+        named = {}
+        for i, layer in enumerate(self.layers):
+            named[f"layers.{i}.weight"] = layer.toarray()
+            if layer.bias is not None:
+                named[f"layers.{i}.bias"] = layer.bias
+        return named
+
+    def with_parameters(self, parameters: Mapping[str, NDArray]) -> "Network":
+        """Return the network with other weights and biases.
+
+        Parameters
+        ----------
+        parameters : mapping of str to array or another form of weights
+            As `parameters` names them; what is not there stays.
+
+        Returns
+        -------
+        Network
+            The network.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name is unknown, or a value does not fit: weights of a calibrated network stay
+            codes.
+
+        Examples
+        --------
+        >>> network = Network([Dense(np.array([[1.0, 2.0]]))])
+        >>> network = network.with_parameters({"layers.0.weight": np.array([[3.0, 4.0]])})
+        >>> network.forward(np.array([[1.0, 1.0]]))
+        array([[7.]])
+        """
+        left = dict(parameters)
+        layers = []
+        for i, layer in enumerate(self.layers):
+            weights = left.pop(f"layers.{i}.weight", layer.weights)
+            bias = left.pop(f"layers.{i}.bias", layer.bias)
+            layers.append(replace(layer, weights=weights, bias=bias))
+            if layers[-1].shape != layer.shape:
+                raise ValueError(
+                    f"layers.{i}.weight must have shape {layer.shape}, not {layers[-1].shape}"
+                )
+        if left:
+            raise ValueError(f"parameters must be those of the network, not {next(iter(left))!r}")
+        return replace(self, layers=tuple(layers))
+
+    def map_weights(self, function: Callable[[NDArray], Weights]) -> "Network":
+        """Return the network with the weights of each layer put through a function.
+
+        Parameters
+        ----------
+        function : callable
+            Takes the weights of a layer as an array, returns an array or another form of weights.
+
+        Returns
+        -------
+        Network
+            The network.
+
+        Examples
+        --------
+        >>> from pyfq import quantize
+        >>> network = Network.create((64, 32, 10))
+        >>> small = network.map_weights(lambda w: quantize(w, 8))
+        >>> network.nbytes, small.nbytes
+        (9640, 2704)
+        """
+        layers = (replace(layer, weights=function(layer.toarray())) for layer in self.layers)
+        return replace(self, layers=tuple(layers))
+
+    def calibrate(
+        self,
+        x: NDArray | Iterable[NDArray],
+        *,
+        scheme: Signs = "affine",
+        method: Method = "minmax",
+        bins: int = 2048,
+        percentile: float | None = None,
+        momentum: float | None = None,
+    ) -> "Network":
+        r"""Return the network with fixed scales of its activations, found on samples.
+
+        Its forward pass turns inputs into 8-bit codes once. From then on codes are multiplied by
+        codes, and what comes out of a layer becomes the codes of the next at once; only the last
+        layer gives floats. With :math:`s`, :math:`z` the `x_scale` and `x_zero_point` of a layer
+        (:math:`z = 0` if symmetric), c, :math:`\sigma`, :math:`\zeta` the codes, scales and zero
+        points of its weights, and :math:`s', z'` those of the next layer,
+
+        .. math::
+            t_j &= f\Big((s\,\sigma_j) \sum_i (q_i - z)(c_{ji} - \zeta_j) + \beta_j\Big) \\
+            q'_j &= \mathrm{saturate}(\mathrm{round}(t_j / s') + z')
+
+        Sums are exact 32-bit integers, the rest is in the dtype of the network in this order, ties
+        are rounded to even. So outputs are the same bits on every machine, for any number of
+        threads and samples, and those of `pyfq.reference.forward_network`. Codes of inputs are
+        ONNX QuantizeLinear of ``(x - input_mean) / input_scale``.
+
+        Parameters
+        ----------
+        x : (samples, inputs) array of the network's dtype, or iterable of them
+            Inputs like those to come, finite. What is iterated over once, batch by batch, need not
+            fit in memory; ``"ema"`` takes a step a batch.
+        scheme : "affine" or "symmetric"
+            Codes 0 ... 255 with a zero point, or -128 ... 127 without. Both are equally fast; what
+            relu gives has no negative half, which affine codes do not waste.
+        method, bins, percentile, momentum
+            How ranges are found, as in `Observer`.
+
+        Returns
+        -------
+        Network
+            With `activation_bits` 8 and layers that have `x_scale`; calibrated anew if it was.
+
+        Raises
+        ------
+        TypeError
+            If an argument has the wrong type or dtype.
+        ValueError
+            If weights are none that go with `x_scale`, see `Dense`; if `x` has the wrong shape, no
+            samples, or is not finite; if an option is none of these.
+
+        See Also
+        --------
+        pyfq.correct_bias, pyfq.equalize : What makes a quantized network better.
+
+        References
+        ----------
+        Jacob et al. 2018, arXiv 1712.05877; Krishnamoorthi 2018, arXiv 1806.08342, section 3; ONNX,
+        QuantizeLinear, MatMulInteger, DequantizeLinear.
+
+        Examples
+        --------
+        >>> from pyfq import quantize
+        >>> x = np.random.default_rng(0).standard_normal((256, 64), np.float32)
+        >>> network = Network.create((64, 32, 10))
+        >>> small = network.map_weights(lambda w: quantize(w, 8)).calibrate(x)
+        >>> small.activation_bits, small.layers[1].x_zero_point
+        (8, 0)
+        >>> bool(np.abs(small.forward(x) - network.forward(x)).max() < 0.1)
+        True
+        """
+        found = input_codes(self, x, scheme, method, bins, percentile, momentum)
+        layers = (
+            replace(layer, x_scale=scale, x_zero_point=zero_point)
+            for layer, (scale, zero_point) in zip(self.layers, found, strict=True)
+        )
+        return replace(self, layers=tuple(layers), activation_bits=8)
+
+    def forward(self, x: NDArray, *, out: NDArray | None = None) -> NDArray:
+        """Return the outputs for some inputs.
+
+        The outputs of a sample are the same bits for any number of threads; and for any number of
+        samples, except that layers of `Sparse` weights may sum in another order.
+
+        Parameters
+        ----------
+        x : (..., inputs) array of the network's dtype
+            Samples; one axis is one sample.
+        out : (..., outputs) array of the network's dtype, optional
+            Where to write; must not overlap `x`.
+
+        Returns
+        -------
+        (..., outputs) array of the network's dtype
+            What the last layer gives, in the units of `output_scale` if there is one.
+
+        Raises
+        ------
+        TypeError
+            If an argument has the wrong type or dtype.
+        ValueError
+            If an array has the wrong shape or is not C-contiguous; if inputs are quantized and not
+            finite.
+        FqError
+            If inputs of a later layer are quantized and not finite.
+        """
+        dtypes, dtype, k, n = self._ends
+        x = as_input(x, "x", dtypes)
+        shape = x.shape
+        if not shape or shape[-1] != k:
+            raise ValueError(f"x must have shape (..., {k}), not {shape}")
+        if len(shape) == 2 and out is None:  # what almost always comes
+            y = np.empty((shape[0], n), dtype)
+            self._run(x, y)
+            return y
+        y = as_output(out, "out", dtype, (*shape[:-1], n), x)
+        self._run(x.reshape(-1, k), y.reshape(-1, n))
+        return y
+
+    def _run(self, x: NDArray, y: NDArray) -> None:
+        """Write the outputs for (samples, inputs) to (samples, outputs)."""
+        batch = len(x)
+        if not batch:
+            return
+        plan = self._plans.get((bisect_left(_LIMITS, batch), _native.lib)) or self._plan(batch)
+        info = plan.call(x, *plan.arguments, y, get_num_threads())
+        if info == NOT_FINITE:
+            refuse_not_finite({"x": x})
+        if info:
+            raise FqError("forward_network", info)
+
+    def predict(self, x: NDArray) -> NDArray:
+        """Return the most likely class of each sample, or the outputs of a network without classes.
+
+        Parameters
+        ----------
+        x : (..., inputs) array of the network's dtype
+            Samples.
+
+        Returns
+        -------
+        (...,) array of the dtype of `classes`, or (..., outputs) array
+            The class whose output is the largest, the first of equals.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `forward`; if an output that a class is chosen by is NaN.
+
+        Examples
+        --------
+        >>> network = Network([Dense(np.eye(2))], classes=np.array(["cat", "dog"]))
+        >>> network.predict(np.array([[0.1, 0.9], [0.8, 0.2]]))
+        array(['dog', 'cat'], dtype='<U3')
+        """
+        y = self.forward(x)
+        if self.classes is None:
+            return y
+        if np.isnan(y).any():
+            first = int(np.flatnonzero(np.isnan(y).any(axis=-1))[0])
+            raise ValueError(
+                f"outputs must not be NaN to choose a class by, but those of sample {first} are"
+            )
+        return np.asarray(self.classes)[y.argmax(axis=-1)]
+
+    def _plan(self, batch: int) -> Plan:
+        """Make the plan for so many samples; where all weights are arrays, it is that for any."""
+        key = bisect_left(_LIMITS, batch), _native.lib
+        if all(isinstance(w, np.ndarray) for layer in self.layers for w in layer._matrices):
+            keys = [(i, _native.lib) for i in range(len(_LIMITS) + 1)]
+        else:
+            keys = [key]
+        layers = []
+        for layer in self.layers:
+            if layer.x_scale is not None:
+                static = as_static_codes(layer.weights, layer.x_scale, layer.x_zero_point)
+                layers.append((layer.shape, static, layer.bias, layer.activation))
+                continue
+            bits = None if isinstance(layer.weights, LowRank) else self.activation_bits
+            *before, last = ((w.shape, _layout_of(w, bits, batch)) for w in layer._matrices)
+            layers += [(*each, None, None) for each in before]
+            layers.append((*last, layer.bias, layer.activation))
+        ends = [getattr(self, name) for name in ENDS]
+        self._plans.update(dict.fromkeys(keys, plan_layers(layers, ends, self.dtype, batch)))
+        return self._plans[key]
+
+
+def _layout_of(w: NDArray | Quantized | Sparse, bits: int | None, batch: int) -> Layout:
+    """Return weights for so many samples; their inputs become codes only if they are codes."""
+    if isinstance(w, Sparse):
+        return Nonzeros(w, bits if w.scale is not None else None)
+    takes_codes = isinstance(w, Quantized) and w.bits <= 8
+    return prepare(w, activation_bits=bits if takes_codes else None, batch=batch).layout
+
+
+def _kept(w: NDArray | Quantized | Sparse) -> int:
+    return int(np.count_nonzero(w.values)) if isinstance(w, Sparse) else math.prod(w.shape)
+
+
+def _as_classes(classes: Any, outputs: int) -> NDArray:
+    """Return labels that nobody can write to, one for each output."""
+    labels = np.array(classes)
+    if labels.shape != (outputs,):
+        raise ValueError(f"classes must have shape ({outputs},), not {labels.shape}")
+    if labels.dtype.kind not in "biufU":
+        raise TypeError(f"classes must be numbers or strings, not {labels.dtype}")
+    if labels.dtype.kind == "f":
+        refuse_not_finite({"classes": labels})
+    if len(np.unique(labels)) < outputs:
+        raise ValueError(f"classes must differ from each other, not {labels.tolist()}")
+    labels.flags.writeable = False
+    return labels
+
+
+def _frozen(
+    x: Any, name: str, dtypes: Sequence[Any], shape: tuple[int, ...] | None = None
+) -> NDArray:
+    """Return an array that nobody can write to, copied if need be."""
+    x = as_input(x, name, dtypes, shape)
+    refuse_not_finite({name: x})
+    if x.flags.writeable or x.base is not None:  # a view's array may be written to
+        x = x.copy()
+        x.flags.writeable = False
+    return x
+
+
+def _frozen_factors(w: LowRank) -> LowRank:
+    """Return factors that nobody can write to; refuse a residual, which no plan can add."""
+    if w.residual is not None:
+        raise ValueError(
+            "weights must have no residual: layers of a network multiply by one matrix after "
+            "another; pass weights.toarray(), or call linear"
+        )
+    u, v = (
+        part if isinstance(part, Quantized) else _frozen(part, name, FLOATS)
+        for name, part in (("u", w.u), ("v", w.v))
+    )
+    return replace(w, u=u, v=v)

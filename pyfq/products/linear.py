@@ -1,0 +1,330 @@
+"""A layer: ``activation(x @ w.T + bias)``, w in any form (`fortran/products/fq_linear.f90`)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._core.check import FLOATS, as_count, as_input, as_output, is_none_or
+from ..arrays.activation import Activation
+from ..arrays.codebook import Codebook
+from ..arrays.lowrank import LowRank
+from ..arrays.quantize import Quantized
+from ..formats.layouts import (
+    Factors,
+    HalfPanels,
+    Layout,
+    Nonzeros,
+    Panels,
+    Rows,
+    as_code_panels,
+    as_codes,
+    as_half_panels,
+    as_level_panels,
+    as_nibbles,
+    as_panels,
+    nbytes_of,
+    shared_arrays,
+)
+from ..formats.sparse import Sparse
+from .matmul import as_bias, fill
+from .mixed import Accumulation, Half, as_accumulation
+
+# Rows of activations up to which codes of 4 bits, one scale a row, are multiplied faster by lanes
+# than as bytes.
+MOST_LANE_ROWS = 2
+# Rows of weights that are multiplied where they lie: `FEW_DOTS` of fq_matmul.inc.
+MOST_DOTS = 3
+# Steps of k up to which those lanes sum as the specification does: `MAX_STEPS` of fq_gemm_int8.f90.
+MOST_LANE_STEPS = 65536
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Weights in the order in which a kernel reads them; made by `prepare`.
+
+    For `linear` in this process: the order is that of the instruction set in use. They cannot be
+    pickled: send or store the weights, and prepare them where they are used. Copies are
+    refused alike.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(out_features, in_features)``.
+    dtype : dtype
+        Of activations and results, float32 or float64.
+    activation_bits : int or None
+        8 if activations are quantized, as `linear` says.
+    nbytes : int
+        Bytes held.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype
+    activation_bits: int | None
+    layout: Layout
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return nbytes_of(self.layout)
+
+    def __reduce__(self) -> str:
+        """Refuse to travel: another instruction set would read beyond the ends of its arrays."""
+        raise TypeError("Prepared weights cannot be pickled: prepare them where they are used")
+
+
+def prepare(
+    w: NDArray | Half | Quantized | Codebook | LowRank,
+    *,
+    activation_bits: int | None = None,
+    batch: int = 1,
+) -> Prepared:
+    """Put weights in the order in which `linear` reads them, once for many calls.
+
+    Parameters
+    ----------
+    w : (out_features, in_features) float32 or float64 array, Half, Quantized, Codebook or LowRank
+        Weights; they are copied. Those of 2 bytes stay so, codes stay codes, factors stay factors;
+        those of a codebook of more than 16 levels, or of a table a row, become floats.
+    activation_bits : int or None
+        As `linear` takes it, which then needs it no more.
+    batch : int
+        Rows of activations that calls will have, at least 1. The order may be better for so many;
+        any number gives the same bits.
+
+    Returns
+    -------
+    Prepared
+        For `linear`.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If `w` does not have 2 axes or is not C-contiguous; if `activation_bits` is neither None nor
+        8, or is 8 for weights that are not quantized or have more than 8 bits.
+
+    Examples
+    --------
+    >>> w = np.array([[1.0, -2.0, 3.0], [0.0, 1.0, 1.0]])
+    >>> p = prepare(w)
+    >>> p.shape, p.dtype, p.activation_bits
+    ((2, 3), dtype('float64'), None)
+    >>> linear(np.array([[1.0, 1.0, 1.0]]), p)
+    array([[2., 2.]])
+    """
+    activation_bits = as_activation_bits(activation_bits, w)
+    batch = as_count(batch, "batch", 1)
+    if not isinstance(w, Half | Quantized | Codebook | LowRank):
+        w = as_input(w, "w", FLOATS)
+    _as_matrix(w)
+    return Prepared(w.shape, _dtype_of(w), activation_bits, _layout(w, activation_bits, batch))
+
+
+def linear(
+    x: NDArray,
+    w: NDArray | Half | Quantized | Codebook | Sparse | LowRank | Prepared,
+    bias: NDArray | None = None,
+    *,
+    activation: Activation = None,
+    activation_bits: int | None = None,
+    accumulation: Accumulation = None,
+    out: NDArray | None = None,
+) -> NDArray:
+    r"""Apply a layer: ``activation(x @ w.T + bias)``, for weights in any form.
+
+    Arrays and prepared arrays are multiplied as `matmul` does, within its bound. Weights of 2 bytes
+    are the float32 ones they are equal to, quantized weights are, without `activation_bits`, the
+    reals they stand for, and those of a codebook always: the result is that of ``linear(x,
+    w.dequantize(), ...)`` to the bit, and prepared that of it prepared. `LowRank` weights are two
+    layers, ``v`` and then ``u``, and the product by a residual is added before the activation.
+
+    With ``activation_bits=8`` each row of x is quantized, symmetric with its largest magnitude at
+    127, and codes are multiplied. With q and s the codes and the step of a row of x, and c, z,
+    :math:`\sigma` and :math:`\mu` the codes of a row of weights, and zero point, scale and minimum
+    of a group g,
+
+    .. math::
+        y = f\Big(s \sum_g \Big(\sigma_g \sum_{i \in g} q_i (c_i - z_g)
+            + \mu_g \sum_{i \in g} q_i\Big) + \beta\Big)
+
+    The sums over a group are exact integers; the rest is in the dtype of x, in this order. So the
+    bits are the same on every machine, for any number of threads and rows, and those of
+    `pyfq.reference.linear`. Groups of more than 65536 weights are summed in such parts.
+
+    Parameters
+    ----------
+    x : (..., in_features) float32 or float64
+        Activations; one axis is one row.
+    w : (out_features, in_features) array of x's dtype, or another form of weights
+        Half, Quantized, Codebook, Sparse, LowRank or Prepared. Weights of many calls should be
+        prepared: those of 2 bytes, of a codebook, and codes of 1 to 7 bits or in groups, are
+        unpacked in each call if they are not.
+    bias : (out_features,) array of x's dtype, optional
+        Added to each row.
+    activation : str, ("leaky_relu", slope) or None
+        Applied to the sums, as `activate` does, with the same bits.
+    activation_bits : int or None
+        8 quantizes x, for weights of at most 8 bits; None does not. Prepared weights know.
+    accumulation : "float64" or None
+        What products of float32 are summed in, as `matmul` takes it and within its bound; for
+        arrays and `Half`, prepared or not.
+    out : (..., out_features) array of x's dtype, optional
+        Where to write; must not overlap an input.
+
+    Returns
+    -------
+    (..., out_features) array of x's dtype
+        The activations of the next layer.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If arrays do not fit each other, one is not C-contiguous or has the wrong shape, or `out`
+        overlaps an input; if x is quantized and holds NaN or Inf; if `activation_bits` is neither
+        None nor 8, does not go with the weights, or is not what they are prepared for; if there is
+        no such activation, or no such accumulation for the weights.
+
+    See Also
+    --------
+    prepare : Put weights in order once for many calls.
+
+    References
+    ----------
+    Jacob et al. 2017, Quantization and training of neural networks for efficient
+    integer-arithmetic-only inference, arXiv 1712.05877; ONNX Gemm, MatMulInteger.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, -2.0, 3.0, 4.0]])
+    >>> w = np.array([[1.0, 0.5, 0.25, -0.125], [0.5, 0.5, 0.5, 0.5]])
+    >>> linear(x, w)
+    array([[0.25, 3.  ]])
+    >>> linear(x, w, np.array([0.0, -4.0]), activation="relu")
+    array([[0.25, 0.  ]])
+    >>> from pyfq import quantize
+    >>> linear(x, quantize(w, 8), activation_bits=8).round(2)
+    array([[0.24, 2.99]])
+    """
+    wide = as_accumulation(accumulation)
+    if wide:
+        _refuse_codes(w)
+    if not isinstance(w, Prepared):
+        w = _for_one_call(w, activation_bits)
+    elif not is_none_or(activation_bits, w.activation_bits):
+        raise ValueError(
+            f"w is prepared for activation_bits={w.activation_bits}, not {activation_bits!r}"
+        )
+    dtype, (n, k) = w.dtype, w.shape
+    x = as_input(x, "x", (dtype.type,))
+    shape = x.shape
+    if not shape or shape[-1] != k:
+        raise ValueError(f"x must have shape (..., {k}) for w of shape {w.shape}, not {shape}")
+    if bias is not None:
+        bias = as_bias(bias, dtype, n)
+    if out is None:
+        out = np.empty((*shape[:-1], n), dtype)
+    else:
+        inputs = [x, *shared_arrays(w.layout)]
+        inputs += [] if bias is None else [bias]
+        out = as_output(out, "out", dtype, (*shape[:-1], n), *inputs)
+    y = out if len(shape) == 2 else out.reshape(math.prod(shape[:-1]), n)
+    if out.size and k:
+        how = {"wide": True} if wide else {}  # which only layouts of floats know
+        w.layout.apply(x, bias, activation, y, **how)
+    else:
+        fill(y, bias, activation)
+    return out
+
+
+def _refuse_codes(w: Any) -> None:
+    """Refuse weights that sums in float64 are not for."""
+    if isinstance(w, Prepared):
+        what = None if isinstance(w.layout, Rows | Panels | HalfPanels) else "prepared codes"
+    else:
+        coded = isinstance(w, Quantized | Codebook | Sparse | LowRank)
+        what = type(w).__name__ if coded else None
+    if what:
+        raise ValueError(
+            f"accumulation='float64' needs weights that are an array or Half, not {what}: pass the "
+            f"array that they stand for"
+        )
+
+
+def _for_one_call(
+    w: NDArray | Half | Quantized | Codebook | Sparse | LowRank, activation_bits: int | None
+) -> Prepared:
+    """Return weights as they are; the codes of quantized ones, or the reals they stand for."""
+    if not isinstance(w, Half | Quantized | Codebook | Sparse | LowRank):
+        w = as_input(w, "w", FLOATS)
+    bits = as_activation_bits(activation_bits, w)
+    shape, dtype = _as_matrix(w), _dtype_of(w)
+    if isinstance(w, Sparse):
+        return Prepared(shape, dtype, bits, Nonzeros(w, bits))
+    if isinstance(w, LowRank):
+        factors = _factors(w, lambda part: _for_one_call(part, None).layout)
+        return Prepared(shape, dtype, bits, factors)
+    if not isinstance(w, Half | Quantized | Codebook):
+        return Prepared(shape, dtype, bits, Rows(w))
+    if bits and w.size:
+        return Prepared(shape, dtype, bits, as_codes(w, copied=False))
+    return Prepared(shape, dtype, bits, Rows(w.dequantize()))
+
+
+def _factors(w: LowRank, layout_of: Callable[[NDArray | Quantized], Layout]) -> Factors:
+    residual = None if w.residual is None else layout_of(w.residual)
+    return Factors(w.rank, layout_of(w.v), layout_of(w.u), residual)
+
+
+def _layout(
+    w: NDArray | Half | Quantized | Codebook | LowRank, activation_bits: int | None, batch: int
+) -> Layout:
+    if isinstance(w, LowRank):
+        return _factors(w, lambda part: _layout(part, None, batch))
+    if not activation_bits and w.shape[0] <= MOST_DOTS:
+        return Rows(w.dequantize() if isinstance(w, Half | Quantized | Codebook) else w)
+    if isinstance(w, Codebook):
+        return as_level_panels(w) if w.size else as_panels(w.dequantize())
+    if isinstance(w, Half):
+        return as_half_panels(w) if w.size else as_panels(w.dequantize())
+    if not isinstance(w, Quantized):
+        return as_panels(w)
+    if not activation_bits:
+        return as_code_panels(w) if w.size else as_panels(w.dequantize())
+    groups = w.scale.size > w.shape[0]
+    lanes = w.bits <= 4 and w.size and w.shape[1] <= MOST_LANE_STEPS
+    if lanes and (groups or batch <= MOST_LANE_ROWS):
+        return as_nibbles(w)
+    return as_codes(w, copied=True)
+
+
+def _dtype_of(w: NDArray | Half | Quantized | Codebook | Sparse | LowRank) -> np.dtype:
+    return w.scale.dtype if isinstance(w, Quantized) else w.dtype
+
+
+def _as_matrix(w: Any) -> tuple[int, int]:
+    if len(w.shape) != 2:
+        raise ValueError(f"w must have 2 axes, (out_features, in_features), not shape {w.shape}")
+    return w.shape
+
+
+def as_activation_bits(
+    bits: int | None, w: NDArray | Half | Quantized | Codebook | Sparse | LowRank
+) -> int | None:
+    """Return `bits`, 8 or None, as they go with the weights."""
+    if not is_none_or(bits, 8):
+        raise ValueError(f"activation_bits must be None or 8, not {bits!r}")
+    if bits is None:
+        return None
+    if not isinstance(w, Quantized) and not (isinstance(w, Sparse) and w.scale is not None):
+        raise ValueError(f"activation_bits=8 needs quantized weights, not {type(w).__name__}")
+    if isinstance(w, Quantized) and w.bits > 8:
+        raise ValueError(f"activation_bits=8 needs weights of at most 8 bits, not {w.bits}")
+    return 8

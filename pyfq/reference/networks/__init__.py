@@ -1,0 +1,1 @@
+"""Reference of `pyfq.networks`."""
