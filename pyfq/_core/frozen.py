@@ -22,8 +22,9 @@ def read_only(x: NDArray) -> NDArray:
 def fixed(x: NDArray) -> NDArray:
     """Return an array with the entries that `x` has now, which nothing can change any more.
 
-    For indices, which kernels trust to be in range: they are copied into `bytes`, whose memory
-    NumPy lets nobody write to, not even by its flags. What is such a copy already is not copied.
+    They are copied into `bytes`, whose memory NumPy lets nobody write to, not even by its flags.
+    What is such a copy already is not copied. An array that refuses writes is not: who made it may
+    allow them again, or hold a view from before.
     """
     if _is_fixed(x):
         return x

@@ -378,7 +378,10 @@ def as_half_panels(w: Half) -> HalfPanels | Panels:
 
 
 def as_codes(w: Quantized, *, copied: bool) -> Codes:
-    """Return the codes of quantized weights by rows; copied where that multiplies faster."""
+    """Return the codes of quantized weights by rows; `copied` also where they need no padding.
+
+    Copies multiply faster, and share no memory with the weights.
+    """
     n, k = w.shape
     scale, zero_point, minimum, group_size = parameters_by_row(w)
     codes, zero_point = _signed_codes(w, zero_point)
@@ -392,6 +395,8 @@ def as_codes(w: Quantized, *, copied: bool) -> Codes:
             part = codes[:, g * group_size : (g + 1) * group_size]
             padded[:, g * stride : g * stride + part.shape[1]] = part
         codes = padded
+    if copied:
+        scale, zero_point, minimum = scale.copy(), zero_point.copy(), minimum.copy()
     return Codes(codes, group_size, stride, scale, zero_point, minimum)
 
 

@@ -21,7 +21,7 @@ from .._core.check import (
     is_none_or,
     refuse_not_finite,
 )
-from .._core.frozen import reduce_to_parts, restore_parts, set_part
+from .._core.frozen import fixed, reduce_to_parts, restore_parts, set_part
 from .._core.threads import get_num_threads
 from ..arrays.activation import Activation, as_activation
 from ..arrays.codebook import Codebook
@@ -648,12 +648,12 @@ def _as_classes(classes: Any, outputs: int) -> NDArray:
 def _frozen(
     x: Any, name: str, dtypes: Sequence[Any], shape: tuple[int, ...] | None = None
 ) -> NDArray:
-    """Return an array that nobody can write to, copied if need be."""
-    x = as_input(x, name, dtypes, shape)
+    """Return an array that nobody can write to: a copy, unless it is such an array already.
+
+    That an array refuses writes is not enough: views from before may still write to its memory.
+    """
+    x = fixed(as_input(x, name, dtypes, shape))
     refuse_not_finite({name: x})
-    if x.flags.writeable or x.base is not None:  # a view's array may be written to
-        x = x.copy()
-        x.flags.writeable = False
     return x
 
 

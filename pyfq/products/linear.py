@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core.check import FLOATS, as_count, as_input, as_output, is_none_or
+from .._core.frozen import fixed
 from ..arrays.activation import Activation
 from ..arrays.codebook import Codebook
 from ..arrays.lowrank import LowRank
@@ -47,8 +48,8 @@ class Prepared:
     """Weights in the order in which a kernel reads them; made by `prepare`.
 
     For `linear` in this process: the order is that of the instruction set in use. They cannot be
-    pickled: send or store the weights, and prepare them where they are used. Copies are
-    refused alike.
+    pickled: send or store the weights, and prepare them where they are used. As nothing changes
+    them, `copy` gives them back as they are.
 
     Attributes
     ----------
@@ -71,6 +72,14 @@ class Prepared:
     def nbytes(self) -> int:
         """Bytes held."""
         return nbytes_of(self.layout)
+
+    def __copy__(self) -> "Prepared":
+        """Return these weights, which nothing changes."""
+        return self
+
+    def __deepcopy__(self, memo: dict) -> "Prepared":
+        """Return these weights, which nothing changes."""
+        return self
 
     def __reduce__(self) -> str:
         """Refuse to travel: another instruction set would read beyond the ends of its arrays."""
@@ -289,7 +298,7 @@ def _layout(
     if isinstance(w, LowRank):
         return _factors(w, lambda part: _layout(part, None, batch))
     if not activation_bits and w.shape[0] <= MOST_DOTS:
-        return Rows(w.dequantize() if isinstance(w, Half | Quantized | Codebook) else w)
+        return Rows(w.dequantize() if isinstance(w, Half | Quantized | Codebook) else fixed(w))
     if isinstance(w, Codebook):
         return as_level_panels(w) if w.size else as_panels(w.dequantize())
     if isinstance(w, Half):

@@ -238,6 +238,38 @@ def test_networks_do_not_change_with_what_they_were_made_of():
         made.layers[0].weights[0, 0] = 1
 
 
+@pytest.mark.parametrize("how", ["view from before", "flag"])
+def test_networks_do_not_change_with_read_only_arrays(how):
+    """Who made an array read-only may hold a view from before, or allow writes again."""
+    parts = {
+        "weights": np.eye(3), "bias": np.ones(3), "input_mean": np.ones(3),
+        "input_scale": np.ones(3), "u": np.ones((3, 2)), "v": np.ones((2, 3)),
+    }  # fmt: skip
+    views = {name: x[:] for name, x in parts.items()}
+    for x in parts.values():
+        x.flags.writeable = False
+    low_rank = Dense(pyfq.LowRank(parts["u"], parts["v"]), parts["bias"])
+    ends = {name: parts[name] for name in ("input_mean", "input_scale")}
+    made = Network([Dense(parts["weights"], parts["bias"]), low_rank], **ends)
+    listed = pyfq.from_arrays([parts["weights"], parts["bias"]])
+    for name, x in parts.items():
+        if how == "flag":
+            x.flags.writeable = True
+        (x if how == "flag" else views[name])[...] = np.nan
+    x = np.ones((1, 3))
+    same(made.forward(x), np.full((1, 3), 7.0), how)  # (0 + 1) summed over 3, twice, and 1
+    same(listed.forward(x), np.full((1, 3), 2.0), how)
+
+
+def test_arrays_of_layers_can_never_be_written_to_and_are_not_copied_again():
+    layer = Dense(np.eye(3), np.ones(3))
+    for x in (layer.weights, layer.bias):
+        with pytest.raises(ValueError, match="cannot set WRITEABLE flag"):
+            x.flags.writeable = True
+    again = replace(layer, activation="relu")
+    assert again.weights is layer.weights and again.bias is layer.bias
+
+
 W = np.ones((2, 3), np.float32)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import pickle
 import subprocess
 import sys
@@ -494,11 +495,53 @@ def test_linear_refuses_unknown_activations(rows):
             pyfq.linear(ONES, form, activation=("leaky_relu", "1"), activation_bits=bits)
 
 
-@pytest.mark.parametrize("f", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda f: f.__name__)
-def test_prepared_stays_where_it_is(f):
+def test_prepared_stays_where_it_is():
     """Another instruction set would read other vectors."""
-    with pytest.raises(TypeError, match="Prepared weights cannot be pickled"):
-        f(pyfq.prepare(WEIGHTS))
+    prepared = pyfq.prepare(WEIGHTS)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match="Prepared weights cannot be pickled"):
+            pickle.dumps(prepared, protocol)
+
+
+def test_copies_of_what_is_prepared_are_it():
+    prepared = pyfq.prepare(WEIGHTS)
+    found = pyfq.Fastest("prepared", prepared, "", {"prepared": 1.0})
+    for f in (copy.copy, copy.deepcopy):
+        assert f(prepared) is prepared
+        assert f(found).weights is prepared
+        assert f([prepared])[0] is prepared
+
+
+def changeable(x):
+    """Return a form of weights, made of arrays that can be written to, and these arrays."""
+    if isinstance(x, np.ndarray):
+        x = x.copy()
+        return x, [x]
+    parts, arrays = {}, []
+    for f in dataclasses.fields(x):
+        part = getattr(x, f.name)
+        holds_arrays = isinstance(part, np.ndarray | pyfq.Quantized)
+        parts[f.name], own = changeable(part) if holds_arrays else (part, [])
+        arrays += own
+    return type(x)(**parts), arrays
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 40])
+def test_prepared_weights_are_copies(rows):
+    w, x = random(np.float32, rows, 32), random(np.float32, 2, 32)
+    forms = [(form, None) for form in (w, pyfq.to_half(w), pyfq.quantize_codebook(w))]
+    forms.append((pyfq.svd_lowrank(w, 1), None))
+    for bits, granularity in itertools.product((2, 4, 8), (PerTensor(), PerRow(), PerGroup(8))):
+        q = pyfq.quantize(w, bits, scheme="minmax", granularity=granularity)
+        forms += [(q, None), (q, 8)]
+    for form, bits in forms:
+        for batch in (1, 1000):
+            given, arrays = changeable(form)
+            prepared = pyfq.prepare(given, activation_bits=bits, batch=batch)
+            before = pyfq.linear(x, prepared)
+            for array in arrays:
+                array[...] = 1
+            same(pyfq.linear(x, prepared), before, f"{type(form).__name__}, {bits} bits")
 
 
 GUARDED = """
