@@ -175,8 +175,14 @@ def _spread(operation: Affine, features: int) -> NDArray:
             f"{operation.where}: expected one constant or {features}, not {operation.operand.size}"
         )
     constant = np.broadcast_to(operation.operand.reshape(-1), (features,)).copy()
-    if operation.kind != "add" and not constant.all():
-        raise ValueError(f"{operation.where}: a constant must not be 0")
+    if operation.kind == "divide" and not constant.all():
+        raise ValueError(f"{operation.where}: a divisor must not be 0")
+    if operation.kind == "multiply" and not constant.all():
+        raise ValueError(
+            f"{operation.where}: a factor of 0 behind the last activation would be an output_scale "
+            "of 0, which targets can't be divided by: leave the outputs out that are always 0, or "
+            "multiply by a diagonal matrix of the factors, which is a layer"
+        )
     return constant
 
 

@@ -122,6 +122,9 @@ TABLE = [
     ("Mean", [X[0], Y], {}),
     ("Not", [TRUTH], {}),
     ("QuantizeLinear", [X * 50, np.float32(0.5), CODES[0, 3]], {}),
+    ("QuantizeLinear", [X * 9e8, np.float32([1, 2, 1e9, 3]), CODES[0]], {"axis": -1}),
+    ("QuantizeLinear", [X * 9e8, np.float32([1, 2e8, 4]), CODES[0, :3]], {"axis": 0}),
+    ("QuantizeLinear", [np.float32([3e9, -3e9, 1]), np.float32(1), np.int8(-3)], {}),
     ("Range", [whole(9)[0], whole(-1)[0], whole(-3)[0]], {}),
     ("Reshape", [CUBE, whole(0, -1)], {}),
     ("Shape", [CUBE], {}),
@@ -165,3 +168,44 @@ def test_a_mask_of_dropout_is_right_or_refused(opset):
     assert (got is None) == (opset < 12)
     if got is not None:
         np.testing.assert_array_equal(got, want, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("scale", "attributes", "place"),
+    [
+        (1, {}, (0, 0)),
+        ([1], {}, (1, 2)),
+        ([1e9, 1, 1e9], {"axis": 1}, (0, 1)),
+        ([1, 1e9], {"axis": -2}, (0, 2)),
+        ([[1e9, 1, 1e9]] * 2, {"block_size": 1}, (1, 1)),
+        ([[1e9, 1]] * 2, {"block_size": 2}, (1, 2)),
+        ([[1], [1e9]], {"block_size": 3}, (0, 1)),
+    ],
+)
+@pytest.mark.parametrize("value", [2.0**31, -(2.0**31), np.inf, np.nan])
+def test_a_quotient_beyond_int32_is_refused_where_it_is(scale, attributes, place, value):
+    """ONNX saturates, with the sign of the quotient; onnx.reference wraps."""
+    node = onnx.helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"], "q", **attributes)
+    scale = np.array(scale, np.float32)
+    constants = {"x": np.zeros((2, 3), np.float32), "s": scale, "z": scale.astype(np.int8) * 0}
+    constants["x"][place] = value
+    with pytest.raises(ValueError, match=r"'q' \(QuantizeLinear\) of constants: x / y_scale"):
+        fold(Model(onnx, 21), [node], constants, "input", Type(1, (None, 4)))
+    constants["x"][place] = 2.0**29
+    fold(Model(onnx, 21), [node], constants, "input", Type(1, (None, 4)))
+    want = np.zeros((2, 3), np.int8)
+    want[place] = 127
+    np.testing.assert_array_equal(constants["y"], want, strict=True)
+
+
+@pytest.mark.parametrize("operator", ["Cast", "CastLike"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 128.0, -129.0, 1e30])
+def test_a_cast_of_what_integers_do_not_hold_is_refused(operator, value):
+    operands, attributes = (["x"], {"to": 3}) if operator == "Cast" else (["x", "like"], {})
+    node = onnx.helper.make_node(operator, operands, ["y"], "c", **attributes)
+    constants = {"x": np.array([0.0, value]), "like": np.int8(0)}
+    with pytest.raises(ValueError, match=rf"'c' \({operator}\) of constants: .* that int8 holds"):
+        fold(Model(onnx, 19), [node], constants, "input", Type(1, (None, 4)))
+    constants["x"] = np.array([-128.9, 127.9])
+    fold(Model(onnx, 19), [node], constants, "input", Type(1, (None, 4)))
+    np.testing.assert_array_equal(constants["y"], np.array([-128, 127], np.int8), strict=True)

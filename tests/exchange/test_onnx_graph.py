@@ -130,6 +130,7 @@ V = random(np.float32, 4, 5)
 B = random(np.float32, 5)
 C = random(np.float32, 4)
 HALF = np.float32(0.5)
+DIAGONAL = np.diag(np.float32([1, 0, 2, -1, 0]))
 GEMM = ("Gemm", "_", "V")
 
 
@@ -151,6 +152,9 @@ GEMM = ("Gemm", "_", "V")
         ],
         [("Identity",), ("Dropout",), ("Flatten",), ("MatMul", "_", "V"), ("Softmax",)],
         [("MatMul", "_", "V"), ("Sigmoid",), ("Mul", "v0", "_"), ("Identity",)],
+        [("Neg",), GEMM, ("Neg",), ("Tanh",), ("Neg",)],
+        [GEMM, ("Relu",), ("Neg",), ("Gemm", "_", "W"), ("Neg",), ("Neg",)],
+        [GEMM, ("Sub", "B", "_"), ("Relu",), ("Gemm", "_", "diagonal")],
         [GEMM, ("Sigmoid",), ("Mul", "_", "v0"), ("Gemm", "_", "W")],
         [GEMM, ("LeakyRelu", {"alpha": 0.3}), ("Gemm", "_", "W"), ("LeakyRelu",)],
         [GEMM, ("Gelu", {"approximate": "tanh"}), ("Gemm", "_", "W"), ("Gelu",)],
@@ -159,7 +163,7 @@ GEMM = ("Gemm", "_", "V")
     ids=lambda nodes: "-".join(node[0] for node in nodes),
 )
 def test_chains_of_operators_are_networks(nodes):
-    model = model_of(*nodes, W=W, V=V, B=B, C=C, HALF=HALF, row=B.reshape(1, -1))
+    model = model_of(*nodes, W=W, V=V, B=B, C=C, HALF=HALF, row=B.reshape(1, -1), diagonal=DIAGONAL)
     onnx.checker.check_model(model, full_check=True)
     x = random(np.float32, 6, 4)
     close(pyfq.from_onnx(model).forward(x), run(model, x))
@@ -218,6 +222,16 @@ REFUSED = [
         r"node 'n2' \(Mul\): each feature .* but node 'n3'",
     ),
     ([GEMM, ("Relu",), ("Tanh",)], r"node 'n2' \(Tanh\): a layer has one activation"),
+    (
+        [GEMM, ("Relu",), ("Mul", "_", "diagonal")],
+        r"node 'n2' \(Mul\): the constant must be the same for each sample",
+    ),
+    (
+        [GEMM, ("Relu",), ("Mul", "_", "zeros")],
+        r"node 'n2' \(Mul\): a factor of 0 behind the last activation would be an output_scale of "
+        "0, .*: leave the outputs out that are always 0, or multiply by a diagonal matrix",
+    ),
+    ([GEMM, ("Div", "_", "zeros")], r"node 'n1' \(Div\): a divisor must not be 0"),
     ([("Relu",), GEMM], r"node 'n0' \(Relu\): an activation needs a layer"),
     (
         [("Gemm", "_", "V", {"transA": 1})],
@@ -243,7 +257,7 @@ REFUSED = [
 def test_what_is_no_chain_of_layers_is_refused(nodes, match):
     model = model_of(
         *nodes, W=W, V=V, B=B, C=C, HALF=HALF, many=np.ones((6, 1), np.float32),
-        yes=np.array(True), nan=V * np.float32(np.nan),
+        yes=np.array(True), nan=V * np.float32(np.nan), zeros=np.diag(DIAGONAL), diagonal=DIAGONAL,
     )  # fmt: skip
     with pytest.raises(ValueError, match=match):
         pyfq.from_onnx(model)

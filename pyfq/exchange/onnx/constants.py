@@ -6,7 +6,7 @@ together may take `_ROOM` bytes and `_TIMES` as many as the constants in the fil
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ _EVALUATED = (
     "Sigmoid", "Sign", "Size", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub",
     "Sum", "Tanh", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where",
 )  # fmt: skip
+
+# Quotients of QuantizeLinear that int32 holds together with any zero point.
+_MOST_QUOTIENT = 2.0**30
 
 # What NumPy code raises for operands that it does not expect.
 _FAULTS = (
@@ -196,8 +199,8 @@ def _results_of(
         raise ValueError(
             f"{where(node)} of constants can't be evaluated: fold it before the export"
         )
-    _refuse_other_meanings(model, node, constants)
     types = result_types(model, node, {}, constants)
+    _refuse_other_meanings(model, node, constants)
     nbytes = 0
     for name, type_ in types.items():
         if None in type_.dims:
@@ -221,6 +224,8 @@ def _refuse_other_meanings(model: Model, node: Any, constants: dict[str, NDArray
     It has Softmax as it is since opset 13, over one axis; before, all axes from one on were one,
     which is the same for the last. It divides by a sum of values, not of absolute ones, if
     LpNormalization has p of 1. Before opset 12 the mask of Dropout has no values in inference.
+    Floats beyond an integer type wrap in a Cast, which ONNX leaves undefined, and in
+    QuantizeLinear, which must saturate.
     """
     attributes = attributes_of(model, node)
     match node.op_type:
@@ -238,6 +243,56 @@ def _refuse_other_meanings(model: Model, node: Any, constants: dict[str, NDArray
                 )
         case "LpNormalization" if attributes.get("p", 2) != 2:
             raise ValueError(f"{where(node)} of constants: p must be 2, not {attributes['p']}")
+        case "Cast":
+            target = model.onnx.helper.tensor_dtype_to_np_dtype(attributes["to"])
+            _refuse_beyond(node, constants[node.input[0]], target)
+        case "CastLike":
+            _refuse_beyond(node, constants[node.input[0]], constants[node.input[1]].dtype)
+        case "QuantizeLinear":
+            _refuse_wrapped(node, constants, attributes)
+
+
+def _refuse_beyond(node: Any, x: NDArray, dtype: np.dtype) -> None:
+    """Raise ValueError if a Cast is to make integers of floats that they do not hold."""
+    if dtype.kind not in "iu" or x.dtype.kind in "biu":
+        return
+    limits = np.iinfo(dtype)
+    whole = np.trunc(x.astype(np.float64))
+    if not ((whole >= limits.min) & (whole < float(limits.max) + 1)).all():
+        raise ValueError(f"{where(node)} of constants: expected numbers that {dtype} holds")
+
+
+def _refuse_wrapped(
+    node: Any, constants: Mapping[str, NDArray], attributes: Mapping[str, Any]
+) -> None:
+    """Raise ValueError if a quotient and a zero point do not fit the int32 that they are added in.
+
+    Scales are one number, one for each index of an axis, or one for each block of it.
+    """
+    x, scale = (np.asarray(constants[name], np.float64) for name in node.input[:2])
+    axis = attributes.get("axis", 1)
+    if scale.size == 1:
+        scale = scale.reshape(())
+    elif -x.ndim <= axis < x.ndim:
+        if scale.ndim == 1:
+            scale = np.expand_dims(scale, tuple({*range(x.ndim)} - {axis % x.ndim}))
+        elif attributes.get("block_size", 0) > 0:
+            block = np.arange(x.shape[axis]) // attributes["block_size"]
+            scale = scale.take(block, axis, mode="clip")
+    if not _is_spread(scale.shape, x.shape):
+        raise ValueError(f"{where(node)} of constants: y_scale does not fit x of shape {x.shape}")
+    with np.errstate(all="ignore"):
+        fits = np.abs(x / scale) < _MOST_QUOTIENT
+    if not fits.all():
+        raise ValueError(
+            f"{where(node)} of constants: x / y_scale must be numbers of at most 2**30 in magnitude"
+        )
+
+
+def _is_spread(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Tell whether a broadcast makes an array of one shape one of the other."""
+    pairs = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(n in (1, m) for n, m in pairs)
 
 
 def _itemsize(model: Model, type_: Type, node: Any) -> int:

@@ -17,7 +17,8 @@ _SHAPE_SIZE = 1024
 ACCEPTED = (
     "a chain of Gemm, or MatMul and Add; BatchNormalization; one activation (Relu, LeakyRelu, "
     "Tanh, Sigmoid, Gelu, Softplus, Swish, or nodes that compute one of them) behind each; Softmax "
-    "as the last; Add, Sub, Mul, Div of constants; Identity, Dropout, Flatten, Reshape in front"
+    "as the last; Add, Sub, Mul, Div of constants; Neg; Identity, Dropout, Flatten, Reshape in "
+    "front"
 )
 
 

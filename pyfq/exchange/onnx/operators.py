@@ -96,7 +96,9 @@ def operations_of(
             )
         case "Add" | "Sub" | "Mul" | "Div":
             _refuse_mixed(model, node, value, operands)
-            return _affines_of(node, value, operands), replace(following, is_input=False)
+            return _affines_of(model, node, value, operands), replace(following, is_input=False)
+        case "Neg":
+            return [_negative(model, at, value)], replace(following, is_input=False)
         case "BatchNormalization":
             affines = _normalization_of(node, value, operands, attributes)
             return affines, replace(following, is_input=False)
@@ -119,8 +121,8 @@ def operations_of(
 
 
 _OPERATORS = (
-    "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "BatchNormalization", "Softmax", "Transpose",
-    "Flatten", "Reshape", "Cast", "Dropout", "Identity",
+    "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "Softmax",
+    "Transpose", "Flatten", "Reshape", "Cast", "Dropout", "Identity",
 )  # fmt: skip
 
 
@@ -198,7 +200,9 @@ def _per_feature(at: str, word: str, operand: NDArray, axes: int, by_columns: bo
     return operand.reshape(-1)
 
 
-def _affines_of(node: Any, value: Value, operands: list[NDArray | None]) -> list[Operation]:
+def _affines_of(
+    model: Model, node: Any, value: Value, operands: list[NDArray | None]
+) -> list[Operation]:
     """Return the sum, difference, product or quotient of a value and a constant."""
     at = where(node)
     place = list(node.input).index(value.name)
@@ -214,11 +218,16 @@ def _affines_of(node: Any, value: Value, operands: list[NDArray | None]) -> list
         case "Sub" if place == 0:
             return [Affine(at, "add", -operand)]
         case "Sub":
-            negative = np.array(-1, operand.dtype)
-            return [Affine(at, "multiply", negative), Affine(at, "add", operand)]
+            return [_negative(model, at, value), Affine(at, "add", operand)]
         case "Div" if place == 0:
             return [Affine(at, "divide", operand)]
     raise ValueError(f"{at}: expected a constant on the right")
+
+
+def _negative(model: Model, at: str, value: Value) -> Affine:
+    """Return the product of a value and -1."""
+    dtype = model.onnx.helper.tensor_dtype_to_np_dtype(value.type_.element)
+    return Affine(at, "multiply", np.array(-1).astype(dtype))
 
 
 def _normalization_of(

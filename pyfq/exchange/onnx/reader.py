@@ -38,8 +38,8 @@ def from_onnx(model: "str | os.PathLike[str] | ModelProto") -> Network:
         A file or a model, of opset 7 or later, with one input and one output, ``(batch,
         features)``. Operators are Gemm or MatMul with Add; Relu, LeakyRelu, Tanh, Sigmoid, Gelu,
         Softplus, Swish, or nodes that compute one of them; Softmax over the last axis;
-        BatchNormalization; Add, Sub, Mul, Div of constants; Identity, Dropout, and Flatten, Reshape
-        and Cast before the layers.
+        BatchNormalization; Add, Sub, Mul, Div of constants; Neg; Identity, Dropout, and Flatten,
+        Reshape and Cast before the layers.
 
     Returns
     -------
