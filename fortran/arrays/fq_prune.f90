@@ -79,7 +79,7 @@ contains
       out(i) = merge(w(i), 0.0_wp, keep)
       mask(i) = merge(1_i8, 0_i8, keep)
       keeps = keeps + merge(1, 0, keep)
-      finite = finite + merge(1, 0, max(abs(w(i)), abs(scores(i))) <= huge(1.0_wp))
+      finite = finite + merge(1, 0, are_finite(w(i), scores(i)))
     end do
     kept = kept + keeps
     if (finite /= size(w)) info = max(info, FQ_NOT_FINITE)
@@ -152,7 +152,7 @@ contains
     finite = 0
     do i = 1, length
       s(i) = merge(abs(scores(i)), scores(i), magnitude)
-      finite = finite + merge(1, 0, max(abs(w(i)), abs(scores(i))) <= huge(1.0_wp))
+      finite = finite + merge(1, 0, are_finite(w(i), scores(i)))
     end do
     if (finite /= length) info = max(info, FQ_NOT_FINITE)
     beaten(1:length) = 0
@@ -251,6 +251,14 @@ contains
       lanes = max(lanes, abs(real(x, dp)*unit))
     end select
   end subroutine add_lanes
+
+  !> Whether both are finite.  Each is compared: `max` of NaN and a number may be the number.
+  pure elemental function are_finite(x, y) result(finite)
+    real(wp), intent(in) :: x, y
+    logical :: finite
+
+    finite = abs(x) <= huge(x) .and. abs(y) <= huge(y)
+  end function are_finite
 
   include 'fq_finite.inc'
   include 'fq_lanes.inc'
