@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ._core.check import shown
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.backend_bases import RendererBase
@@ -251,7 +253,7 @@ def training_curves(trainings: Mapping[str, "Training"], *, title: str = "") -> 
         raise ValueError("trainings must not be empty")
     for name, training in trainings.items():
         if not training.epochs:
-            raise ValueError(f"trainings[{name!r}] must have at least one epoch")
+            raise ValueError(f"trainings[{shown(name)}] must have at least one epoch")
     figure = _new_figure(7.5, 4.6)
     axes = figure.add_subplot()
     for (name, training), color in zip(trainings.items(), itertools.cycle(_LINES), strict=False):

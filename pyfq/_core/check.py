@@ -6,6 +6,7 @@ that would convert it, so that a copy is always the caller's decision.
 
 import math
 import operator
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,65 @@ from numpy.typing import NDArray
 FLOATS = (np.float32, np.float64)
 # What an extent or a count of Fortran holds.
 MOST = 2**63 - 1
+# Characters of a value that a message carries: a tensor's name fits, a list of a million does not.
+MOST_SHOWN = 160
+
+
+class _Brief(reprlib.Repr):
+    """Texts of values, of any number of them; Python refuses to print ints of 4300 digits."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return an int, or how long it is."""
+        return repr(x) if x.bit_length() <= 128 else f"a number of {x.bit_length()} bits"
+
+    def repr_ndarray(self, x: NDArray, level: int) -> str:
+        """Return the shape of an array, or the one number that it is."""
+        return f"an array of shape {x.shape}" if x.ndim else self.repr_instance(x, level)
+
+
+_brief = _Brief()
+_brief.maxlevel = 3
+_brief.maxstring = _brief.maxother = MOST_SHOWN
+_brief.maxlist = _brief.maxtuple = _brief.maxset = _brief.maxfrozenset = _brief.maxdict = 20
+
+
+def shown(value: Any) -> str:
+    r"""Return a value as a message can carry it: quoted, on one line, of bounded length.
+
+    Every value that an error shows goes through here, as it may be anything. Of an array it is the
+    shape, as nobody looks for the wrong argument among its entries.
+
+    Examples
+    --------
+    >>> shown("relu"), shown([1.5, None]), shown("a\n")
+    ("'relu'", '[1.5, None]', "'a\\n'")
+    >>> shown(np.ones((8, 8)))
+    'an array of shape (8, 8)'
+    >>> len(shown(list(range(10**6)))), len(shown("x" * 10**6))
+    (75, 160)
+    """
+    if isinstance(value, np.ndarray):
+        value = np.asarray(value)
+    text = " ".join(line.strip() for line in _brief.repr(value).splitlines())
+    if len(text) <= MOST_SHOWN:
+        return text
+    return f"{text[: MOST_SHOWN * 2 // 3 - 3]}...{text[-(MOST_SHOWN // 3) :]}"
+
+
+def shown_dtype(dtype: np.dtype) -> str:
+    """Return the name of a dtype, which has no bound if it has fields."""
+    return shown(dtype) if dtype.names else str(dtype)
+
+
+def as_float_dtype(dtype: Any, name: str = "dtype") -> np.dtype:
+    """Return what NumPy takes for float32 or float64, in the byte order of the machine."""
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError) as e:
+        raise TypeError(f"{name} must be float32 or float64, not {shown(dtype)}") from e
+    if found.type not in FLOATS or not found.isnative or found.ndim:
+        raise TypeError(f"{name} must be float32 or float64, not {shown_dtype(found)}")
+    return found
 
 
 def as_input(
@@ -32,7 +92,7 @@ def as_input(
         raise TypeError(f"{name} must be a NumPy array, not {type(x).__name__}")
     if x.dtype not in [np.dtype(t) for t in dtypes]:
         wanted = " or ".join(np.dtype(t).name for t in dtypes)
-        raise TypeError(f"{name} must be {wanted}, not {x.dtype}")
+        raise TypeError(f"{name} must be {wanted}, not {shown_dtype(x.dtype)}")
     if shape is not None and x.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, not {x.shape}")
     if not (x.flags.c_contiguous and x.flags.aligned):
@@ -61,7 +121,7 @@ def as_count(n: Any, name: str, least: int, most: int = MOST) -> int:
         wanted = f"{least} ... {most}"
         if most == MOST:
             wanted = f"at least {least}" if count < least else f"less than 2**63, {most} at most"
-        raise ValueError(f"{name} must be {wanted}, not {_shown(count)}")
+        raise ValueError(f"{name} must be {wanted}, not {shown(count)}")
     return count
 
 
@@ -69,7 +129,7 @@ def as_seed(seed: Any) -> int:
     """Return a seed of NumPy's generators, an int from 0 on, as large as it may be."""
     count = _as_int(seed, "seed")
     if count < 0:
-        raise ValueError(f"seed must be at least 0, not {_shown(count)}")
+        raise ValueError(f"seed must be at least 0, not {shown(count)}")
     return count
 
 
@@ -83,9 +143,13 @@ def _as_int(n: Any, name: str) -> int:
     return count
 
 
-def _shown(count: int) -> str:
-    """Return an int as a message can carry it."""
-    return str(count) if count.bit_length() <= 128 else f"a number of {count.bit_length()} bits"
+def as_sequence(x: Any, name: str, what: str) -> Sequence[Any] | NDArray:
+    """Return a sequence of `what`; text and bytes are none."""
+    if isinstance(x, str | bytes | bytearray) or not isinstance(x, Sequence | np.ndarray):
+        raise TypeError(f"{name} must be a sequence of {what}, not {type(x).__name__}")
+    if isinstance(x, np.ndarray) and x.ndim != 1:
+        raise ValueError(f"{name} must be a sequence of {what}, not {shown(x)}")
+    return x
 
 
 def as_shape(shape: Any, name: str = "shape") -> tuple[int, ...]:
@@ -106,8 +170,8 @@ def as_number(x: Any, name: str, least: float, most: float) -> float:
     except OverflowError:
         number = math.inf if x > 0 else -math.inf
     if not least <= number <= most:
-        shown = _shown(int(x)) if isinstance(x, int | np.integer) else number
-        raise ValueError(f"{name} must be {least:g} ... {most:g}, not {shown}")
+        given = shown(int(x)) if isinstance(x, int | np.integer) else number
+        raise ValueError(f"{name} must be {least:g} ... {most:g}, not {given}")
     if math.isinf(number):
         raise ValueError(f"{name} must be finite")
     return number
@@ -116,14 +180,16 @@ def as_number(x: Any, name: str, least: float, most: float) -> float:
 def as_flag(flag: Any, name: str) -> bool:
     """Return `flag`, True or False."""
     if not isinstance(flag, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, not {flag!r}")
+        raise TypeError(f"{name} must be True or False, not {shown(flag)}")
     return bool(flag)
 
 
 def as_choice(word: Any, name: str, choices: Sequence[str]) -> int:
     """Return the position of `word` among `choices`."""
     if not isinstance(word, str) or word not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {word!r}")
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, choices))}, not {shown(word)}"
+        )
     return choices.index(word)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .check import as_count
+from .check import as_count, shown
 from .frozen import reduce_to_parts, restore_parts, set_part
 
 
@@ -129,5 +129,5 @@ def grid_of(shape: tuple[int, ...], granularity: Granularity) -> Grid:
             size = min(size, max(cols, 1))
             return Grid(rows, cols, size, (*shape[:-1], max(-(-cols // size), 1)))
     raise TypeError(
-        f"granularity must be PerTensor(), PerRow() or PerGroup(size), not {granularity!r}"
+        f"granularity must be PerTensor(), PerRow() or PerGroup(size), not {shown(granularity)}"
     )

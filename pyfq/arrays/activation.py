@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from .._core.check import FLOATS, as_input, as_number, as_output
+from .._core.check import FLOATS, as_input, as_number, as_output, shown
 from .._core.threads import get_num_threads
 
 # In the order of their codes from 1 (`fortran/base/fq_activation_kind.f90`); 0 is none.
@@ -140,5 +140,5 @@ def as_activation(activation: Any, name: str = "activation") -> tuple[int, float
             return ACTIVATIONS.index(activation) + 1, slope
     words = ", ".join(map(repr, ACTIVATIONS))
     raise ValueError(
-        f"{name} must be None, one of {words}, or ('leaky_relu', slope), not {activation!r}"
+        f"{name} must be None, one of {words}, or ('leaky_relu', slope), not {shown(activation)}"
     )

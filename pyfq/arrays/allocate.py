@@ -8,7 +8,16 @@ from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
-from .._core.check import FLOATS, as_choice, as_count, as_input, as_number, refuse_not_finite
+from .._core.check import (
+    FLOATS,
+    as_choice,
+    as_count,
+    as_input,
+    as_number,
+    as_sequence,
+    refuse_not_finite,
+    shown,
+)
 from .._core.grid import Granularity, PerGroup
 from ..learning.evaluate import aligned
 from .distortion import distortion
@@ -151,7 +160,7 @@ def allocate_bits(
     budget = as_number(budget_bits_per_weight, "budget_bits_per_weight", 0, 1e6)
     widths = _as_widths(choices)
     pins = _of_tensors({} if pinned is None else pinned, "pinned", tensors)
-    pins = {name: as_count(bits, f"pinned[{name!r}]", 1, 16) for name, bits in pins.items()}
+    pins = {name: as_count(bits, f"pinned[{shown(name)}]", 1, 16) for name, bits in pins.items()}
     measure = _as_measure(sensitivity, tensors)
     code = _as_quantizer(quantizer, scheme, granularity)
     trials = {
@@ -243,7 +252,9 @@ def _try(
             "quantizer must return something with nbytes and dequantize, such as Quantized, not "
             f"{type(coded).__name__}"
         )
-    error = _as_error(measure(name, w, coded.dequantize()), f"error of {name!r} at {bits} bits")
+    error = _as_error(
+        measure(name, w, coded.dequantize()), f"error of {shown(name)} at {bits} bits"
+    )
     return Trial(bits, as_count(coded.nbytes, "nbytes of what quantizer returns", 0), error)
 
 
@@ -263,8 +274,8 @@ def _as_measure(
     given = _of_tensors(sensitivity, "sensitivity", tensors)
     for name in tensors:
         if name not in given:
-            raise ValueError(f"sensitivity must have a number for {name!r}")
-        weights[name] = _as_error(given[name], f"sensitivity[{name!r}]")
+            raise ValueError(f"sensitivity must have a number for {shown(name)}")
+        weights[name] = _as_error(given[name], f"sensitivity[{shown(name)}]")
     return lambda name, w, w_hat: weights[name] * _squared_error(name, w, w_hat)
 
 
@@ -293,11 +304,10 @@ def _as_quantizer(
 
 
 def _as_widths(choices: Any) -> tuple[int, ...]:
-    if not isinstance(choices, Sequence) or isinstance(choices, str):
-        raise TypeError(f"choices must be a sequence of widths, not {type(choices).__name__}")
+    choices = as_sequence(choices, "choices", "widths")
     widths = tuple(as_count(bits, f"choices[{i}]", 1, 16) for i, bits in enumerate(choices))
     if not widths or len(set(widths)) < len(widths):
-        raise ValueError(f"choices must be widths, each once, not {choices!r}")
+        raise ValueError(f"choices must be widths, each once, not {shown(choices)}")
     return widths
 
 
@@ -306,7 +316,7 @@ def _of_tensors(given: Any, what: str, tensors: Mapping[str, NDArray]) -> Mappin
         raise TypeError(f"{what} must be a mapping from names, not {type(given).__name__}")
     for name in given:
         if name not in tensors:
-            raise ValueError(f"{what} names {name!r}, which is not one of tensors")
+            raise ValueError(f"{what} names {shown(name)}, which is not one of tensors")
     return given
 
 
@@ -318,7 +328,7 @@ def _refuse_tensors(tensors: Any) -> None:
     for name, w in tensors.items():
         if not isinstance(name, str):
             raise TypeError(f"names of tensors must be str, not {type(name).__name__}")
-        what = f"tensors[{name!r}]"
+        what = f"tensors[{shown(name)}]"
         if not as_input(w, what, FLOATS).size:
             raise ValueError(f"{what} must not be empty, but its shape is {w.shape}")
         refuse_not_finite({what: w})

@@ -18,6 +18,7 @@ from .._core.check import (
     as_seed,
     as_shape,
     refuse_not_finite,
+    shown,
 )
 from .._core.frozen import freeze, reduce_to_parts, restore_parts, set_part
 from .._core.grid import Granularity, Grid, PerGroup, PerRow, PerTensor, grid_of
@@ -352,7 +353,7 @@ def quantize_codebook(
     bits, levels = _as_levels(codebook, bits, w.dtype)
     fits = isinstance(codebook, str) and codebook == "lloyd"
     if weights is not None and not fits:
-        raise ValueError(f"weights is of codebook 'lloyd', not {codebook!r}")
+        raise ValueError(f"weights is of codebook 'lloyd', not {shown(codebook)}")
     as_choice(initialization, "initialization", ("kmeans++", "linear", "quantile"))
     seed, iterations = as_seed(seed), as_count(iterations, "iterations", 1)
     searches = as_choice(calibration, "calibration", CALIBRATIONS) == 1
@@ -441,7 +442,8 @@ def _as_levels(codebook: Any, bits: Any, dtype: np.dtype) -> tuple[int, NDArray]
         refuse_not_finite({"codebook": levels})
         if levels.ndim != 1 or not 2 <= len(levels) <= 256 or not (np.diff(levels) > 0).all():
             raise ValueError(
-                f"codebook must be 2 ... 256 levels that ascend, not {np.array2string(levels)}"
+                f"codebook must be 2 ... 256 levels that ascend, not "
+                f"{shown(levels.tolist() if levels.ndim == 1 else levels)}"
             )
         width = (len(levels) - 1).bit_length()
         if bits is not None and as_count(bits, "bits", 1, 8) != width:
@@ -451,7 +453,7 @@ def _as_levels(codebook: Any, bits: Any, dtype: np.dtype) -> tuple[int, NDArray]
         return width, levels.reshape(1, -1).copy()
     as_choice(codebook, "codebook", ("nf4", "fp4", "log2", "lloyd"))
     least, most = {"nf4": (4, 4), "fp4": (4, 4), "log2": (2, 8), "lloyd": (1, 8)}[codebook]
-    bits = as_count(4 if bits is None else bits, f"bits of codebook {codebook!r}", least, most)
+    bits = as_count(4 if bits is None else bits, f"bits of codebook {shown(codebook)}", least, most)
     match codebook:
         case "nf4":
             table = NF4

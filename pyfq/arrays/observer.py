@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from .._core.check import FLOATS, as_choice, as_count, as_input, as_number
+from .._core.check import FLOATS, as_choice, as_count, as_input, as_number, shown
 from .._core.grid import PerColumn, PerRow, PerTensor, grid_of
 from .._core.threads import get_num_threads
 from .quantize import code_rule
@@ -114,7 +114,8 @@ class Observer:
         as_choice(method, "method", METHODS)
         if not isinstance(granularity, Channels):
             raise TypeError(
-                f"granularity must be PerTensor(), PerRow() or PerColumn(), not {granularity!r}"
+                "granularity must be PerTensor(), PerRow() or PerColumn(), not "
+                f"{shown(granularity)}"
             )
         self.method: Method = method
         self.granularity = granularity
@@ -144,7 +145,7 @@ class Observer:
 
     def __repr__(self) -> str:
         """Return the method, and what was seen."""
-        what = f"{self.method} {self.granularity!r}"
+        what = f"{self.method} {shown(self.granularity)}"
         if self._seen is None:
             return f"<Observer {what}: nothing seen>"
         low, high = self._seen.low.min(), self._seen.high.max()
@@ -380,7 +381,7 @@ class Observer:
         (array([1, 2]), array([0., 1.]))
         """
         if self.method not in WITH_BINS:
-            raise ValueError(f"method {self.method!r} has no histogram")
+            raise ValueError(f"method {shown(self.method)} has no histogram")
         seen = self._something_seen()
         bins = np.arange(self.bins + 1.0)
         with np.errstate(over="ignore"):  # beyond the largest number is inf
@@ -655,20 +656,20 @@ def _option(
     if method == owner:
         return as_number(default if given is None else given, name, 0, most)
     if given is not None:
-        raise ValueError(f"{name} is of method {owner!r}, not {method!r}")
+        raise ValueError(f"{name} is of method {shown(owner)}, not {shown(method)}")
     return None
 
 
 def _loaded(cls: type[Observer], fields: dict[str, Any], arrays: Mapping[str, NDArray]) -> Observer:
     """Return the observer that a file describes; ValueError or TypeError if none is like that."""
     if fields.get("version") != VERSION:
-        raise ValueError(f"expected version {VERSION}, not {fields.get('version')!r}")
+        raise ValueError(f"expected version {VERSION}, not {shown(fields.get('version'))}")
     wanted = {"version", *SETTINGS} | ({"dtype", "shape", "count"} if arrays else set())
     if set(fields) != wanted:
         raise ValueError(f"expected the fields {sorted(wanted)}, not {sorted(fields)}")
     word = fields["granularity"]
     if word not in CHANNELS:
-        raise ValueError(f"granularity must be one of {', '.join(CHANNELS)}, not {word!r}")
+        raise ValueError(f"granularity must be one of {', '.join(CHANNELS)}, not {shown(word)}")
     settings = {name: fields[name] for name in ("method", "bins", "percentile", "momentum")}
     observer = cls(granularity=CHANNELS[word], **settings)
     if arrays:
@@ -680,9 +681,9 @@ def _checked(observer: Observer, fields: dict[str, Any], arrays: Mapping[str, ND
     """Return what a file says was seen, if an observer can have come to it."""
     dtype = np.dtype({str(np.dtype(t)): t for t in FLOATS}.get(fields["dtype"], np.void))
     if dtype not in _native.KIND:
-        raise ValueError(f"dtype must be float32 or float64, not {fields['dtype']!r}")
+        raise ValueError(f"dtype must be float32 or float64, not {shown(fields['dtype'])}")
     if not isinstance(fields["shape"], list):
-        raise TypeError(f"shape must be a list, not {fields['shape']!r}")
+        raise TypeError(f"shape must be a list, not {shown(fields['shape'])}")
     shape = tuple(as_count(n, "shape", 1) for n in fields["shape"])
     channels = math.prod(shape)
     places = 2 * observer.bins + 1 if observer.method in WITH_BINS else 0

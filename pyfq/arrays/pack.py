@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from .._core.check import as_count, as_flag, as_input
+from .._core.check import as_count, as_flag, as_input, shown, shown_dtype
 from .._core.threads import get_num_threads
 
 
@@ -151,8 +151,8 @@ def unpack_rows(packed: NDArray, bits: int, cols: int, signed: bool) -> NDArray:
 def _as_word(dtype: Any) -> np.dtype:
     try:
         word = np.dtype(dtype)
-    except ValueError as e:  # what looks like a structure, and is none
-        raise TypeError(f"dtype must be uint8 or int32, not {dtype!r}") from e
+    except (TypeError, ValueError) as e:
+        raise TypeError(f"dtype must be uint8 or int32, not {shown(dtype)}") from e
     if word not in (np.dtype(np.uint8), np.dtype(np.int32)):
-        raise TypeError(f"dtype must be uint8 or int32, not {word}")
+        raise TypeError(f"dtype must be uint8 or int32, not {shown_dtype(word)}")
     return word

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _native
-from .._core.check import FLOATS, as_count, as_input, as_number, as_output, refuse_not_finite
+from .._core.check import FLOATS, as_count, as_input, as_number, as_output, refuse_not_finite, shown
 from .._core.frozen import freeze
 from .._core.grid import Granularity, Grid, PerRow, PerTensor, grid_of
 from .._core.threads import get_num_threads
@@ -396,7 +396,7 @@ def prune_rows(
     ratio = as_number(ratio, "ratio", 0, 1)
     round_to = as_count(round_to, "round_to", 1)
     if isinstance(norm, bool) or not isinstance(norm, int | float) or norm not in _NORMS:
-        raise ValueError(f"norm must be 1, 2 or inf, not {norm!r}")
+        raise ValueError(f"norm must be 1, 2 or inf, not {shown(norm)}")
     rows = w.shape[0]
     kept = min(-(-(rows - round(ratio * rows)) // round_to) * round_to, rows)
     shape = (rows, w.size // max(rows, 1))
@@ -474,7 +474,9 @@ def prune_global(
         if not all(isinstance(name, str) for name in mapping):
             raise TypeError(f"names of {what} must be str")
         if set(mapping) != set(tensors):
-            raise ValueError(f"{what} must have the names {sorted(tensors)}, not {sorted(mapping)}")
+            raise ValueError(
+                f"{what} must have the names {shown(sorted(tensors))}, not {shown(sorted(mapping))}"
+            )
     inputs = (*tensors.values(), *(scores or {}).values())
     parts = {}
     for name, w in tensors.items():
@@ -485,6 +487,7 @@ def prune_global(
             None if out is None else out[name],
             *inputs,
             *others,
+            name=name,
         )
     dtypes = {w.dtype for w, *_ in parts.values()}
     if len(dtypes) > 1:
@@ -492,7 +495,8 @@ def prune_global(
     count = round(ratio * sum(w.size for w, *_ in parts.values()))
     limit, left, magnitude = -np.inf, 0, scores is None
     if count:
-        ranked = {name: s for name, (_, s, _, _) in parts.items()}
+        what = "tensors" if magnitude else "scores"
+        ranked = {_named_in(what, name): s for name, (_, s, _, _) in parts.items()}
         limit, below, _ = kth_of_tensors(ranked, count - 1, magnitude)
         left = count - below
     pruned = {}
@@ -500,22 +504,29 @@ def prune_global(
         grid = grid_of(w.shape, PerTensor())
         ties = _first_ties(s, limit, magnitude, left) if left and w.size else None
         left -= 0 if ties is None else int(ties.sum())
-        its = _cut(w, s, magnitude, grid, np.array(limit, w.dtype), ties, its_out)
+        its = _cut(w, s, magnitude, grid, np.array(limit, w.dtype), ties, its_out, name)
         pruned[name] = _kept(its, out)
     return pruned
 
 
 def _arrays(
-    w: NDArray, scores: NDArray | None, out: NDArray | None, *others: NDArray
+    w: NDArray,
+    scores: NDArray | None,
+    out: NDArray | None,
+    *others: NDArray,
+    name: str | None = None,
 ) -> tuple[NDArray, NDArray, bool, NDArray]:
     """Return weights, scores, whether scores rank by magnitude, and the output.
 
-    The output may overlap neither of them nor the `others`.
+    The output may overlap neither of them nor the `others`. The `name` is that in mappings.
     """
-    w = as_input(w, "w", FLOATS)
+    w = as_input(w, "w" if name is None else _named_in("tensors", name), FLOATS)
     magnitude = scores is None
-    scores = w if magnitude else as_input(scores, "scores", (w.dtype,), w.shape)
-    return w, scores, magnitude, as_output(out, "out", w.dtype, w.shape, w, scores, *others)
+    if not magnitude:
+        scores = as_input(scores, _named_in("scores", name), (w.dtype,), w.shape)
+    scores = w if magnitude else scores
+    out = as_output(out, _named_in("out", name), w.dtype, w.shape, w, scores, *others)
+    return w, scores, magnitude, out
 
 
 def _as_threshold(threshold: ArrayLike, dtype: np.dtype, grid: Grid) -> NDArray:
@@ -578,10 +589,12 @@ def _cut(
     limit: NDArray,
     ties: NDArray[np.int64] | None,
     out: NDArray,
+    name: str | None = None,
 ) -> Pruned:
     """Zero what scores below `limit` and the first `ties` that equal it, in each group.
 
-    The ties of a whole tensor are those of its parts (`Grid.in_parts`).
+    The ties of a whole tensor are those of its parts (`Grid.in_parts`). The `name` is that in
+    mappings.
     """
     mask = np.empty(w.shape, np.bool_)
     if w.size:
@@ -604,7 +617,7 @@ def _cut(
             mask.view(np.int8).reshape(shape),
             kept,
             get_num_threads(),
-            inputs=_named(w, scores),
+            inputs=_named(w, scores, name),
         )
         return Pruned(out, mask, limit, 1 - int(kept.sum()) / w.size)
     return _result(out, mask, limit)
@@ -617,8 +630,14 @@ def _kept(pruned: Pruned, out: Any) -> Pruned:
     return pruned
 
 
-def _named(w: NDArray, scores: NDArray) -> dict[str, NDArray]:
-    return {"w": w} if scores is w else {"w": w, "scores": scores}
+def _named(w: NDArray, scores: NDArray, name: str | None = None) -> dict[str, NDArray]:
+    """Return weights and scores by what an error calls them."""
+    named = {"w" if name is None else _named_in("tensors", name): w}
+    return named if scores is w else named | {_named_in("scores", name): scores}
+
+
+def _named_in(mapping: str, name: str | None) -> str:
+    return mapping if name is None else f"{mapping}[{shown(name)}]"
 
 
 def _result(out: NDArray, mask: NDArray, threshold: NDArray | None) -> Pruned:

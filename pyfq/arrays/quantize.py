@@ -13,11 +13,13 @@ from .._core.check import (
     as_choice,
     as_count,
     as_flag,
+    as_float_dtype,
     as_input,
     as_number,
     as_output,
     as_shape,
     refuse_not_finite,
+    shown,
 )
 from .._core.frozen import freeze, reduce_to_parts, restore_parts, set_part
 from .._core.grid import Granularity, Grid, PerRow, PerTensor, grid_of
@@ -160,9 +162,7 @@ class Quantized:
         >>> quantize(np.array([[1.0, -0.5]]), 2).dequantize()
         array([[1., 0.]])
         """
-        dtype = np.dtype(self.scale.dtype if dtype is None else dtype)
-        if dtype not in _native.KIND:
-            raise TypeError(f"dtype must be float32 or float64, not {dtype}")
+        dtype = as_float_dtype(self.scale.dtype if dtype is None else dtype)
         parts = (self.packed, self.scale, self.zero_point, self.minimum)
         out = as_output(
             out, "out", dtype, self.shape, *(part for part in parts if part is not None)
@@ -341,7 +341,7 @@ def quantize(
     if convention is not None:
         as_choice(convention, "scale", SCALES)
     if convention is not None and not symmetric:
-        raise ValueError(f"scale={scale!r} is of scheme 'symmetric', not {scheme!r}")
+        raise ValueError(f"scale={shown(scale)} is of scheme 'symmetric', not {shown(scheme)}")
     given = scale is not None and convention is None
     if given and scheme == "minmax":
         raise ValueError("scale cannot be given with scheme 'minmax': it follows from the minimum")
@@ -350,7 +350,7 @@ def quantize(
     as_choice(calibration, "calibration", CALIBRATIONS)
     if calibration != "minmax" and (given or convention not in (None, "absmax")):
         what = "given" if isinstance(scale, np.ndarray) else repr(scale)
-        raise ValueError(f"calibration={calibration!r} finds the scale, but scale is {what}")
+        raise ValueError(f"calibration={shown(calibration)} finds the scale, but scale is {what}")
     if calibration == "hqq" and symmetric:
         raise ValueError(
             "calibration='hqq' finds the zero point, which scheme 'symmetric' does not have: use "
@@ -564,7 +564,7 @@ def _rule(
     if stochastic and seed is None:
         raise ValueError("seed must be given for stochastic rounding")
     if seed is not None and not stochastic:
-        raise ValueError(f"seed is of rounding 'stochastic', not {rounding!r}")
+        raise ValueError(f"seed is of rounding 'stochastic', not {shown(rounding)}")
     start = as_count(0 if seed is None else seed, "seed", 0, 2**64 - 1)
     return np.array(
         [
@@ -734,7 +734,7 @@ def _or_zero(
 
 def _as_percentile(percentile: float | None, calibration: str) -> float:
     if percentile is not None and calibration != "percentile":
-        raise ValueError(f"percentile is of calibration 'percentile', not {calibration!r}")
+        raise ValueError(f"percentile is of calibration 'percentile', not {shown(calibration)}")
     part = as_number(99.9 if percentile is None else percentile, "percentile", 0, 100)
     if not part:
         raise ValueError("percentile must be more than 0")

@@ -20,10 +20,9 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import DTypeLike, NDArray
 
 import pyfq
-from pyfq._core.check import refuse_not_finite
+from pyfq._core.check import refuse_not_finite, shown
 from pyfq.cli import UsageError
 from pyfq.io import FormatError, open_checkpoint
-from pyfq.io.errors import shown
 from pyfq.io.regular import open_regular
 
 #: What the epilog of every command that reads samples says of them.

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pyfq._core.check import shown
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.dtypes import nbytes_of
-from pyfq.io.errors import shown
 from pyfq.io.links import followed
 from pyfq.recipes.compress import TensorPlan
 from pyfq.recipes.manifest import KEY, read_manifest

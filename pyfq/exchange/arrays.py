@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .._core.check import FLOATS, as_input
-from ..arrays.activation import Activation
+from ..arrays.activation import Activation, as_activation
 from ..networks.memory_plan import ENDS
 from ..networks.network import Network
 from ..networks.operations import Linear, Nonlinear, Operation, network_of
@@ -65,12 +65,14 @@ def from_arrays(
     array([[9.]])
     """
     named = isinstance(arrays, Mapping)
-    if not named and (isinstance(arrays, str) or not isinstance(arrays, Sequence)):
+    if not named and (isinstance(arrays, str | bytes) or not isinstance(arrays, Sequence)):
         is_module = hasattr(arrays, "state_dict")
         raise TypeError(
             f"arrays must be a mapping or a sequence of arrays, not {type(arrays).__name__}"
             + (": from_torch takes a module" if is_module else "")
         )
+    as_activation(activation)
+    as_activation(output_activation, "output_activation")
     items = dict(arrays) if named else {f"arrays[{i}]": x for i, x in enumerate(arrays)}
     _refuse_tensors(items)
     ends = {name: items.pop(name) for name in ENDS if name in items}

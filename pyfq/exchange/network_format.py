@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._core.check import shown
 from .._core.grid import Granularity, PerGroup, PerRow, PerTensor
 from .._native import _build
 from ..arrays.codebook import CODEBOOK_PARTS, Codebook, codebook_of, codebook_parts
@@ -16,7 +17,6 @@ from ..arrays.quantize import Quantized
 from ..formats.sparse import Sparse
 from ..io import Checkpoint
 from ..io.dtypes import word_of
-from ..io.errors import shown
 from ..io.strict_json import parse_object
 from ..networks.memory_plan import ENDS
 from ..networks.network import Dense, Network, Weights
@@ -266,9 +266,9 @@ class _Stored:
         elif name in self.checkpoint:
             array = self._read([name])[name]
         else:
-            raise ValueError(f"tensor {name!r} is missing")
+            raise ValueError(f"tensor {shown(name)} is missing")
         if shape is not None and array.shape != shape:
-            raise ValueError(f"tensor {name!r} must have shape {shape}, not {array.shape}")
+            raise ValueError(f"tensor {shown(name)} must have shape {shape}, not {array.shape}")
         return array
 
     def weights(self, name: str, shape: tuple[int, int]) -> Weights:
@@ -277,7 +277,7 @@ class _Stored:
         if plan is None or plan.format == CAST:
             return self._half(name, shape, plan) or self.array(name, shape)
         if plan.shape != shape:
-            raise ValueError(f"tensor {name!r} must have shape {shape}, not {plan.shape}")
+            raise ValueError(f"tensor {shown(name)} must have shape {shape}, not {plan.shape}")
         return restore_tensor(plan, self._read(plan.parts))
 
     def _half(self, name: str, shape: tuple[int, int], plan: TensorPlan | None) -> Half | None:
@@ -288,7 +288,7 @@ class _Stored:
             return None
         array = self._read([name])[name]
         if array.shape != shape:
-            raise ValueError(f"tensor {name!r} must have shape {shape}, not {array.shape}")
+            raise ValueError(f"tensor {shown(name)} must have shape {shape}, not {array.shape}")
         return Half(array.view(np.uint16), formats[0])
 
     def _compressed(self, name: str) -> TensorPlan | None:

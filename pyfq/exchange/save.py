@@ -2,6 +2,7 @@
 
 import os
 
+from .._core.check import shown
 from ..networks.network import Network
 
 # Importing pyfq loads nothing that only programs with files need: these functions do.
@@ -58,7 +59,7 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
         raise TypeError(f"network must be a Network, not {type(network).__name__}")
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise ValueError(f"path must end in .safetensors, not {path.name!r}")
+        raise ValueError(f"path must end in .safetensors, not {shown(path.name)}")
     tensors, metadata, words = tensors_of(network)
     write_safetensors(path, tensors, metadata, dtypes=words)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .._core.check import FLOATS
+from .._core.check import FLOATS, as_float_dtype, shown
 from ..networks.network import Network
 from ..networks.operations import Linear, Nonlinear, Operation, network_of
 from .overrides import overrides
@@ -79,9 +79,8 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
     """
     (mlp, where), of_input, of_output = _parts_of(estimator, "estimator")
     weights, biases = _layers_of(mlp, where)
-    dtype = _dtype_of([*weights, *biases], where) if dtype is None else np.dtype(dtype)
-    if dtype.type not in FLOATS:
-        raise TypeError(f"dtype must be float32 or float64, not {dtype}")
+    given = _dtype_of([*weights, *biases], where) if dtype is None else dtype
+    dtype = as_float_dtype(given)
     classes = _classes_of(mlp, where, len(biases[-1])) if _is_classifier(mlp) else None
     output_activation = mlp.out_activation_
     if classes is not None and output_activation == "logistic":
@@ -140,7 +139,7 @@ def _parts_of(estimator: Any, where: str) -> tuple[_Named, _Named | None, _Named
 
 
 def _parts_of_pipeline(pipeline: Any, where: str) -> tuple[_Named, _Named | None, _Named | None]:
-    steps = [(f"{where}[{name!r}]", step) for name, step in pipeline.steps]
+    steps = [(f"{where}[{shown(name)}]", step) for name, step in pipeline.steps]
     if not steps:
         raise TypeError(f"{where} must end in an MLP, but has no step")
     scaler = None
@@ -193,7 +192,17 @@ def _layers_of(mlp: Any, where: str) -> tuple[list[NDArray], list[NDArray]]:
     _refuse_missing(mlp, where)
     _refuse_functions(mlp, where)
     weights = _arrays_of(mlp, "coefs_", 2, where)
+    _refuse_features(mlp, where, "coefs_[0]", len(weights[0]))
     return [w.T for w in weights], _arrays_of(mlp, "intercepts_", 1, where)
+
+
+def _refuse_features(fitted: Any, where: str, name: str, features: int) -> None:
+    """Refuse what checks its inputs for another number of features than its arrays have."""
+    checked = getattr(fitted, "n_features_in_", features)
+    if checked != features:
+        raise ValueError(
+            f"{where}.n_features_in_ must be {features}, as {name} has, not {shown(checked)}"
+        )
 
 
 def _refuse_missing(mlp: Any, where: str) -> None:
@@ -213,7 +222,9 @@ def _refuse_functions(mlp: Any, where: str) -> None:
         ("activation", mlp.activation, _HIDDEN), ("out_activation_", mlp.out_activation_, _OUTPUT),
     ):  # fmt: skip
         if not isinstance(given, str) or given not in known:
-            raise ValueError(f"{where}.{name} must be one of {', '.join(known)}, not {given!r}")
+            raise ValueError(
+                f"{where}.{name} must be one of {', '.join(known)}, not {shown(given)}"
+            )
         if not _is_of_sklearn(ACTIVATIONS[given]):
             raise ValueError(f"{where}.{name}: the function {given} is not that of scikit-learn")
 
@@ -228,7 +239,7 @@ def _arrays_of(mlp: Any, name: str, axes: int, where: str) -> list[NDArray]:
         )
     for i, x in enumerate(arrays):
         if not _is_numbers(x):
-            what = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+            what = x.dtype if type(x) is np.ndarray else type(x).__name__
             raise TypeError(f"{where}.{name}[{i}] must be an array of floats, not {what}")
         if x.ndim != axes:
             raise ValueError(f"{where}.{name}[{i}] must have {axes} axes, not shape {x.shape}")
@@ -241,7 +252,7 @@ def _dtype_of(arrays: list[NDArray], where: str) -> np.dtype:
         raise TypeError(
             f"{where}.coefs_ must be float32 or float64, not {dtype}: pass dtype=np.float32"
         )
-    return dtype
+    return dtype.newbyteorder("=")
 
 
 def _is_numbers(x: Any) -> bool:
@@ -263,6 +274,7 @@ def _classes_of(mlp: Any, where: str, outputs: int) -> NDArray:
     binarizer = mlp._label_binarizer  # which predict asks; classes_ is for the reader
     if type(binarizer) is not LabelBinarizer:
         raise ValueError(f"{where}._label_binarizer must not be a {type(binarizer).__name__}")
+    _refuse_overrides(binarizer, f"{where}._label_binarizer", LabelBinarizer)
     if binarizer.y_type_.startswith("multilabel"):
         raise ValueError(
             f"{where} ({type(mlp).__name__}) must give each sample one label, not several"
@@ -273,7 +285,9 @@ def _classes_of(mlp: Any, where: str, outputs: int) -> NDArray:
             f"{where} ({type(mlp).__name__}) must know at least two classes, not {len(classes)}"
         )
     if not np.array_equal(classes, np.asarray(mlp.classes_)):
-        raise ValueError(f"{where}.classes_ must be the labels that predict gives, {classes}")
+        raise ValueError(
+            f"{where}.classes_ must be the labels that predict gives, {shown(classes.tolist())}"
+        )
     wanted = ("logistic", 1) if len(classes) == 2 else ("softmax", len(classes))
     if (mlp.out_activation_, mlp.n_outputs_) != wanted or outputs != mlp.n_outputs_:
         raise ValueError(
@@ -299,6 +313,7 @@ def _ends_of(side: str, named: _Named | None, features: int, dtype: np.dtype) ->
         if not _is_numbers(x) or x.shape != (features,):
             given = x.shape if isinstance(x, np.ndarray) else x
             raise ValueError(f"{where}.{what}_ must be an array of {features} numbers, not {given}")
+        _refuse_features(scaler, where, f"{what}_", features)
         ends[f"{side}_{what}"] = _cast(x, dtype, f"{where}.{what}_")
     return ends
 

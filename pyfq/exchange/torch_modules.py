@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .._core.check import shown
 from ..networks.operations import Linear, Nonlinear, Operation
 from .overrides import overrides
 from .torch_tensors import refuse_hook, weights_and_bias
@@ -186,7 +187,9 @@ def _operations_of_leaf(leaf: Any, kind: type, where: str, is_first: bool) -> li
         case "GELU" if leaf.approximate in ("none", "tanh"):
             return [Nonlinear(where, "gelu" if leaf.approximate == "none" else "gelu_tanh")]
         case "GELU":
-            raise ValueError(f"{where}: approximate must be none or tanh, not {leaf.approximate!r}")
+            raise ValueError(
+                f"{where}: approximate must be none or tanh, not {shown(leaf.approximate)}"
+            )
         case "Softplus" if leaf.beta == 1 and leaf.threshold >= _LEAST_THRESHOLD:
             return [Nonlinear(where, "softplus")]
         case "Softplus":

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from .._core.check import FLOATS, as_choice, as_count, as_input, as_shape, refuse_not_finite
+from .._core.check import FLOATS, as_choice, as_count, as_input, as_shape, refuse_not_finite, shown
 from .._core.frozen import fixed, freeze, reduce_to_parts, restore_parts, set_part
 from .._core.grid import PerGroup
 from .._core.memory import aligned_empty
@@ -101,18 +101,19 @@ class Sparse:
             raise ValueError(f"shape must be (out_features, in_features), not {self.shape}")
         for name in _ABSENT[self.format]:
             if getattr(self, name) is not None:
-                raise ValueError(f"{name} must be None for format {self.format!r}")
+                raise ValueError(f"{name} must be None for format {shown(self.format)}")
         for name, dtype in _PLACES.items():
             if getattr(self, name) is not None:
                 set_part(self, name, fixed(as_input(getattr(self, name), name, (dtype,))))
+        if self.scale is not None:
+            rows = self.shape[0] if self.format != "rows" else np.size(self.rows)
+            shape = getattr(self.scale, "shape", ())
+            as_input(self.scale, "scale", FLOATS, (rows, 1) if shape else ())
         dtypes = FLOATS if self.scale is None else (np.int8,)
         {"csr": _check_csr, "nm": _check_nm, "rows": _check_rows}[self.format](self, dtypes)
         if self.scale is None:
             refuse_not_finite({"values": self.values})
         else:
-            shape = getattr(self.scale, "shape", ())
-            rows = self.shape[0] if self.format != "rows" else len(self.rows)
-            as_input(self.scale, "scale", FLOATS, (rows, 1) if shape else ())
             refuse_not_finite({"scale": self.scale})
             with np.errstate(over="ignore"):
                 refuse_not_finite({"values times scale": _reals(self)})

@@ -11,8 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from pyfq._core.check import shown
 from pyfq.io.directory import find_checkpoint
-from pyfq.io.errors import FormatError, shown
+from pyfq.io.errors import FormatError
 from pyfq.io.magic import HEAD, kind_of
 from pyfq.io.npz import NpzFile, open_npz
 from pyfq.io.regular import open_regular

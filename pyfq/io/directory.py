@@ -5,7 +5,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from pyfq.io.errors import FormatError, shown
+from pyfq._core.check import shown
+from pyfq.io.errors import FormatError
 from pyfq.io.sharded import is_index, read_index
 
 #: Names of weights by convention, the first that is there is taken, each before its own index:

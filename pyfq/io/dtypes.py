@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pyfq.io.errors import shown
+from pyfq._core.check import shown
 
 MAX_RANK = 64  # NumPy's own limit.
 

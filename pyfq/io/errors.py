@@ -1,10 +1,6 @@
-"""The one exception of `pyfq.io`, and how its messages show what stands in a file."""
+"""The one exception of `pyfq.io`, and how a terminal shows what stands in a file."""
 
 import os
-import reprlib
-
-_brief = reprlib.Repr()
-_brief.maxstring = 160  # A tensor's name fits; a name of 50 MB in a broken header does not.
 
 
 class FormatError(ValueError):
@@ -35,11 +31,6 @@ class FormatError(ValueError):
     def __str__(self) -> str:
         """Return ``path: reason``."""
         return f"{os.fspath(self.path)}: {self.reason}"
-
-
-def shown(value: object) -> str:
-    """Return a value found in a file as a message can carry it: quoted, and of bounded length."""
-    return _brief.repr(value)
 
 
 def printable(text: str, most: int = 160) -> str:

@@ -19,8 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from pyfq._core.check import shown
 from pyfq.io.dtypes import DTYPES, nbytes_of
-from pyfq.io.errors import FormatError, shown
+from pyfq.io.errors import FormatError
 from pyfq.io.magic import HEAD, kind_of
 from pyfq.io.strict_json import parse_object
 
@@ -103,7 +104,7 @@ def lay_out(declaration: Mapping[str, tuple[str, Sequence[int]]]) -> dict[str, E
         try:
             end = begin + nbytes_of(dtype, shape)
         except ValueError as error:
-            raise ValueError(f"tensor {name!r}: {error}") from None
+            raise ValueError(f"tensor {shown(name)}: {error}") from None
         tensors[name] = Entry(dtype, tuple(shape), begin, end)
         begin = end
     return tensors
@@ -125,7 +126,9 @@ def encode_header(tensors: Mapping[str, Entry], metadata: Mapping[str, str] | No
     if metadata is not None:
         for key, value in metadata.items():
             if not isinstance(key, str) or not isinstance(value, str):
-                raise TypeError(f"metadata: expected str to str, got {key!r} to {value!r}")
+                raise TypeError(
+                    f"metadata: expected str to str, got {shown(key)} to {shown(value)}"
+                )
         fields[METADATA] = dict(metadata)
     for name, entry in tensors.items():
         offsets = [entry.begin, entry.end]
@@ -145,7 +148,7 @@ def _not_a_header(head: bytes, length: int, size: int) -> str | None:
     if length > MAX_HEADER:
         return f"header: expected at most {MAX_HEADER} bytes, got {length}"
     if head[8:9] != b"{" and (size > 8 or length == 0):
-        return f"header: expected '{{' as its first byte, got {head[8:9]!r}"
+        return f"header: expected '{{' as its first byte, got {shown(head[8:9])}"
     return None
 
 
@@ -188,7 +191,7 @@ def _checked_entry(fields: object) -> Entry:
     if not isinstance(fields, dict):
         raise ValueError(f"expected an object, got {shown(fields)}")
     if missing := [field for field in FIELDS if field not in fields]:
-        raise ValueError(f"missing field {missing[0]!r}")
+        raise ValueError(f"missing field {shown(missing[0])}")
     if len(fields) > len(FIELDS):
         unknown = next(field for field in fields if field not in FIELDS)
         raise ValueError(f"unknown field {shown(unknown)}")

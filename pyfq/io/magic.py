@@ -6,6 +6,8 @@ https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md, for pickles PEP 3154.
 
 import re
 
+from pyfq._core.check import shown
+
 #: As many first bytes as `kind_of` looks at.
 HEAD = 512
 
@@ -88,4 +90,4 @@ def _kind_of_text(head: bytes) -> str | None:
     if len(line) < 9 or not line.isprintable():
         return None
     kind = "JSON" if re.match(r'[{\[]\s*["{\[]', line) else "text"
-    return f"{kind} that begins with {line!r}, as a failed download leaves it: {_AGAIN}"
+    return f"{kind} that begins with {shown(line)}, as a failed download leaves it: {_AGAIN}"

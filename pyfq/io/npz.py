@@ -19,9 +19,10 @@ from typing import IO, BinaryIO, Self
 
 import numpy as np
 
+from pyfq._core.check import shown
 from pyfq.io.atomic import replacing
 from pyfq.io.dtypes import WORDS, nbytes_of, word_of
-from pyfq.io.errors import FormatError, shown
+from pyfq.io.errors import FormatError
 from pyfq.io.magic import HEAD, TORCH_ARCHIVE, kind_of
 from pyfq.io.regular import open_regular
 
@@ -301,7 +302,7 @@ def _read_npy_header(stream: IO[bytes]) -> tuple[dict[str, object], int]:
     magic = stream.read(8)
     version = tuple(magic[6:])
     if not magic.startswith(_MAGIC) or version not in _VERSIONS:
-        raise ValueError(f"expected .npy of version 1.0, 2.0 or 3.0, got {magic!r}")
+        raise ValueError(f"expected .npy of version 1.0, 2.0 or 3.0, got {shown(magic)}")
     length_format, encoding = _VERSIONS[version]
     width = struct.calcsize(length_format)
     (length,) = struct.unpack(length_format, stream.read(width))

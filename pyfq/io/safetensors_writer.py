@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from pyfq._core.check import shown
 from pyfq.io import atomic, disk, staging
 from pyfq.io.atomic import DiskFile
 from pyfq.io.dtypes import DTYPES, carrier_shape, word_of
@@ -106,12 +107,12 @@ class TensorStream:
         is_last = self.completed == len(self._tensors)
         expected, entry = (None, None) if is_last else self._tensors[self.completed]
         if entry is None or name != expected:
-            raise ValueError(f"name: expected {expected and repr(expected)}, got {name!r}")
+            raise ValueError(f"name: expected {expected and repr(expected)}, got {shown(name)}")
         carrier = DTYPES[entry.dtype].carrier
         shape = carrier_shape(entry.dtype, entry.shape)
         if array.dtype.newbyteorder("<") != carrier or array.shape != shape:
             raise ValueError(
-                f"array: {name!r} is declared {entry.dtype} {list(entry.shape)}, expected "
+                f"array: {shown(name)} is declared {entry.dtype} {list(entry.shape)}, expected "
                 f"{carrier.name} {list(shape)}, got {array.dtype} {list(array.shape)}"
             )
         # Again from its beginning, if an earlier attempt failed.

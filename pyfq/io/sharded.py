@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from pyfq._core.check import shown
 from pyfq.io.atomic import replacing
-from pyfq.io.errors import FormatError, shown
+from pyfq.io.errors import FormatError
 from pyfq.io.magic import HEAD, kind_of
 from pyfq.io.regular import read_regular
 from pyfq.io.strict_json import parse_object
@@ -163,9 +164,11 @@ def index_content(
     """Return the bytes of an index; see `write_index`."""
     for name, file in weight_map.items():
         if not isinstance(name, str) or not isinstance(file, str):
-            raise TypeError(f"weight_map: expected str to str, got {name!r} to {file!r}")
+            raise TypeError(f"weight_map: expected str to str, got {shown(name)} to {shown(file)}")
         if _escapes(file):
-            raise ValueError(f"weight_map: {name!r}: {file!r} is outside the index's directory")
+            raise ValueError(
+                f"weight_map: {shown(name)}: {shown(file)} is outside the index's directory"
+            )
     if total_size < 0:
         raise ValueError(f"total_size: expected at least 0, got {total_size}")
     if metadata is not None and "total_size" in metadata:

@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pyfq._core.check import shown
 from pyfq.io import disk, lock
 from pyfq.io.atomic import DiskFile
 from pyfq.io.links import followed
@@ -333,7 +334,7 @@ def _refuse_foreign(directory: Path) -> None:
         if name not in _NAMES and not lock.is_lock(name):
             raise OSError(
                 errno.EEXIST,
-                f"{directory} holds {name!r}, not of pyfq: move it away",
+                f"{directory} holds {shown(name)}, not of pyfq: move it away",
                 str(directory),
             )
     for name in sorted(_NAMES):

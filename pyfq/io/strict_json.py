@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from pyfq.io.errors import FormatError, shown
+from pyfq._core.check import shown
+from pyfq.io.errors import FormatError
 
 # Half a character as an escape; two halves together are a character.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -7,7 +7,15 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import as_choice, as_count, as_input, as_number, refuse_not_finite
+from .._core.check import (
+    as_choice,
+    as_count,
+    as_input,
+    as_number,
+    as_sequence,
+    refuse_not_finite,
+    shown,
+)
 from ..networks.network import Network
 from .losses import Loss, as_temperature
 from .train import (
@@ -146,14 +154,17 @@ def distill(
     >>> bool(agreed.mean() > 0.9)
     True
     """
-    if not isinstance(hints, Sequence):
-        what = "one" if isinstance(hints, Hint) else type(hints).__name__
-        raise TypeError(f"hints must be a sequence of Hint, not {what}")
+    if isinstance(hints, Hint):
+        raise TypeError("hints must be a sequence of Hint, not one")
+    as_sequence(hints, "hints", "Hint")
     options = Options(
         optimizer, epochs, batch_size, seed, schedule, clip, keep_zeros, fake_quantize, patience,
         callback,
     )  # fmt: skip
+    if not isinstance(student, Network):
+        raise TypeError(f"student must be a Network, not {type(student).__name__}")
     x = as_samples(student, x, "x")
+    alpha = as_number(alpha, "alpha", 0, 1)
     if y is None:
         data, labels, targets = "none", None, None
         if data_loss is not None:
@@ -175,7 +186,7 @@ def distill(
         scale_inputs(student, x), weights, data, labels, targets,
         as_number(delta, "delta", SMALLEST, LARGEST), loss,
         scale_outputs(student, outputs_of(teacher, student, x)),
-        1.0 if y is None else as_number(alpha, "alpha", 0, 1), as_temperature(temperature),
+        1.0 if y is None else alpha, as_temperature(temperature),
         [_resolved(hint, i, teacher, student, x) for i, hint in enumerate(hints)],
     )  # fmt: skip
     if y is None and validation is not None:
@@ -212,7 +223,7 @@ def outputs_of(teacher: Teacher, student: Network, x: NDArray) -> NDArray:
         if named and not np.array_equal(teacher.classes, student.classes):
             raise ValueError(
                 f"teacher must have the classes of the student in their order, "
-                f"{student.classes.tolist()}, not {teacher.classes.tolist()}"
+                f"{shown(student.classes.tolist())}, not {shown(teacher.classes.tolist())}"
             )
         scaled = _in_chunks(logits_of(teacher).forward, scale_inputs(teacher, x))
         outputs = scaled

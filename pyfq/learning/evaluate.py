@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import as_count, as_input, refuse_not_finite
+from .._core.check import as_count, as_input, as_sequence, refuse_not_finite
 from .._core.frozen import freeze, reduce_to_parts, restore_parts
 from ..arrays.activation import activate
 from ..networks.network import Network
@@ -248,8 +248,7 @@ def evaluate(
     if y.ndim and len(y) != len(x):
         raise ValueError(f"y must have {len(x)} samples, as x has, not {len(y)}")
     batch_size = as_count(batch_size, "batch_size", 1)
-    if not isinstance(top_k, Sequence | np.ndarray):
-        raise TypeError(f"top_k must be a sequence of int, not {type(top_k).__name__}")
+    top_k = as_sequence(top_k, "top_k", "int")
     top_k = [as_count(k, f"top_k[{i}]", 1) for i, k in enumerate(top_k)]
     _refuse_teacher(teacher, network, x)
     with np.errstate(over="ignore", invalid="ignore"):

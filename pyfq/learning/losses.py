@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import FLOATS, as_input, as_number, refuse_not_finite
+from .._core.check import FLOATS, as_input, as_number, refuse_not_finite, shown
 from ..arrays.activation import activate
 
 Loss = Literal["cross_entropy", "mse", "huber"]
@@ -105,7 +105,8 @@ def as_labels(y: Any, outputs: int, classes: NDArray | None, name: str = "y") ->
     bad = np.flatnonzero(np.asarray(classes)[at] != y)
     if bad.size:
         raise ValueError(
-            f"{name} must be labels of the network's classes, but {name}[{bad[0]}] is {y[bad[0]]!r}"
+            f"{name} must be labels of the network's classes, but {name}[{bad[0]}] is "
+            f"{shown(y[bad[0]])}"
         )
     return at.astype(np.int64)
 

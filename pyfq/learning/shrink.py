@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import as_choice, as_count, as_number
+from .._core.check import as_choice, as_count, as_number, as_sequence, shown
 from .._core.frozen import read_only, reduce_to_parts, restore_parts, set_part
 from ..arrays.activation import activate
 from ..networks.network import Dense, Network
@@ -84,7 +84,7 @@ class Shrunk:
             if not isinstance(arrays, tuple | list) or not all(
                 isinstance(x, np.ndarray) for x in arrays
             ):
-                raise TypeError(f"{name} must be a tuple of NumPy arrays, not {arrays!r}")
+                raise TypeError(f"{name} must be a tuple of NumPy arrays, not {shown(arrays)}")
         set_part(self, "kept", tuple(map(read_only, self.kept)))
         set_part(self, "scores", tuple(map(read_only, self.scores)))
 
@@ -214,7 +214,7 @@ def prune_neurons(
     as_choice(criterion, "criterion", get_args(Criterion))
     round_to = as_count(round_to, "round_to", 1)
     if x is None and criterion != "l2":
-        raise ValueError(f"criterion {criterion!r} needs x")
+        raise ValueError(f"criterion {shown(criterion)} needs x")
     if (y is None) == (criterion == "taylor"):
         raise ValueError("criterion 'taylor' needs y, and no other does")
     if loss is not None and y is None:
@@ -357,6 +357,7 @@ def _refuse_unfit(network: Any) -> None:
 def _as_ratios(ratio: Any, hidden: int) -> list[float]:
     if not isinstance(ratio, Sequence | np.ndarray):
         return [as_number(ratio, "ratio", 0, 1)] * hidden
+    ratio = as_sequence(ratio, "ratio", "numbers")
     if len(ratio) != hidden:
         raise ValueError(
             f"ratio must be a number or {hidden}, one for each hidden layer, not {len(ratio)}"

@@ -18,6 +18,7 @@ from .._core.check import (
     as_number,
     as_seed,
     refuse_not_finite,
+    shown,
 )
 from .._core.frozen import freeze, reduce_to_parts, restore_parts, set_part
 from .._core.grid import Granularity, PerGroup, PerRow, grid_of
@@ -292,7 +293,7 @@ class FakeQuantize:
         code_rule(self.bits, self.scheme)
         if not isinstance(self.granularity, PerRow | PerGroup):
             raise TypeError(
-                f"granularity must be PerRow() or PerGroup(n), not {self.granularity!r}"
+                f"granularity must be PerRow() or PerGroup(n), not {shown(self.granularity)}"
             )
 
     __reduce__ = reduce_to_parts
@@ -467,11 +468,13 @@ class Options:
     def __post_init__(self) -> None:
         """Refuse what training can't do."""
         if not isinstance(self.optimizer, SGD | Adam):
-            raise TypeError(f"optimizer must be SGD or Adam, not {self.optimizer!r}")
+            raise TypeError(f"optimizer must be SGD or Adam, not {shown(self.optimizer)}")
         if not isinstance(self.schedule, Schedule):
-            raise TypeError(f"schedule must be a Schedule, not {self.schedule!r}")
+            raise TypeError(f"schedule must be a Schedule, not {shown(self.schedule)}")
         if self.fake_quantize is not None and not isinstance(self.fake_quantize, FakeQuantize):
-            raise TypeError(f"fake_quantize must be a FakeQuantize, not {self.fake_quantize!r}")
+            raise TypeError(
+                f"fake_quantize must be a FakeQuantize, not {shown(self.fake_quantize)}"
+            )
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable, not {type(self.callback).__name__}")
         as_flag(self.keep_zeros, "keep_zeros")

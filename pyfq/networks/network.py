@@ -15,11 +15,14 @@ from .._core.check import (
     FLOATS,
     as_choice,
     as_count,
+    as_float_dtype,
     as_input,
     as_output,
     as_seed,
+    as_sequence,
     is_none_or,
     refuse_not_finite,
+    shown,
 )
 from .._core.frozen import fixed, reduce_to_parts, restore_parts, set_part
 from .._core.threads import get_num_threads
@@ -210,7 +213,8 @@ class Network:
 
     def __post_init__(self) -> None:
         """Refuse what is no network."""
-        layers = tuple(self.layers) if isinstance(self.layers, Iterable) else ()
+        are_many = isinstance(self.layers, Iterable) and not isinstance(self.layers, np.ndarray)
+        layers = tuple(self.layers) if are_many else ()
         set_part(self, "layers", layers)
         if not layers or not all(isinstance(layer, Dense) for layer in layers):
             raise TypeError("layers must be a sequence of at least one Dense")
@@ -224,7 +228,9 @@ class Network:
             if before.activation == "softmax":
                 raise ValueError(f"layers[{i - 1}] must not be softmax: only the last may")
         if not is_none_or(self.activation_bits, 8):
-            raise ValueError(f"activation_bits must be None or 8, not {self.activation_bits!r}")
+            raise ValueError(
+                f"activation_bits must be None or 8, not {shown(self.activation_bits)}"
+            )
         static = [layer.x_scale is not None for layer in layers]
         if any(static) and not all(static):
             raise ValueError(
@@ -307,12 +313,13 @@ class Network:
         >>> network.sizes, network.dtype
         ((64, 32, 10), dtype('float32'))
         """
+        sizes = as_sequence(sizes, "sizes", "int")
         sizes = [as_count(n, f"sizes[{i}]", 1) for i, n in enumerate(sizes)]
         if len(sizes) < 2:
             raise ValueError(f"sizes must be at least inputs and outputs, not {tuple(sizes)}")
-        dtype = np.dtype(dtype)
-        if dtype.type not in FLOATS:
-            raise TypeError(f"dtype must be float32 or float64, not {dtype}")
+        as_activation(activation)
+        as_activation(output_activation, "output_activation")
+        dtype = as_float_dtype(dtype)
         if initialization is None:
             glorot = activation in ("tanh", "sigmoid")
             initialization = "glorot_uniform" if glorot else "he_normal"
@@ -393,6 +400,11 @@ class Network:
         >>> network.forward(np.array([[1.0, 1.0]]))
         array([[7.]])
         """
+        if not isinstance(parameters, Mapping):
+            raise TypeError(
+                "parameters must be a mapping from names to arrays, such as "
+                f"{{'layers.0.weight': w}}, not {type(parameters).__name__}"
+            )
         left = dict(parameters)
         layers = []
         for i, layer in enumerate(self.layers):
@@ -404,7 +416,9 @@ class Network:
                     f"layers.{i}.weight must have shape {layer.shape}, not {layers[-1].shape}"
                 )
         if left:
-            raise ValueError(f"parameters must be those of the network, not {next(iter(left))!r}")
+            raise ValueError(
+                f"parameters must be those of the network, not {shown(next(iter(left)))}"
+            )
         return replace(self, layers=tuple(layers))
 
     def map_weights(self, function: Callable[[NDArray], Weights]) -> "Network":
@@ -428,6 +442,8 @@ class Network:
         >>> network.nbytes, small.nbytes
         (9640, 2704)
         """
+        if not callable(function):
+            raise TypeError(f"function must be a callable, not {type(function).__name__}")
         layers = (replace(layer, weights=function(layer.toarray())) for layer in self.layers)
         return replace(self, layers=tuple(layers))
 
@@ -640,7 +656,7 @@ def _as_classes(classes: Any, outputs: int) -> NDArray:
     if labels.dtype.kind == "f":
         refuse_not_finite({"classes": labels})
     if len(np.unique(labels)) < outputs:
-        raise ValueError(f"classes must differ from each other, not {labels.tolist()}")
+        raise ValueError(f"classes must differ from each other, not {shown(labels.tolist())}")
     labels.flags.writeable = False
     return labels
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import FLOATS, as_count, as_input, as_output, is_none_or
+from .._core.check import FLOATS, as_count, as_input, as_output, is_none_or, shown
 from .._core.frozen import fixed
 from ..arrays.activation import Activation
 from ..arrays.codebook import Codebook
@@ -229,7 +229,7 @@ def linear(
         w = _for_one_call(w, activation_bits)
     elif not is_none_or(activation_bits, w.activation_bits):
         raise ValueError(
-            f"w is prepared for activation_bits={w.activation_bits}, not {activation_bits!r}"
+            f"w is prepared for activation_bits={w.activation_bits}, not {shown(activation_bits)}"
         )
     dtype, (n, k) = w.dtype, w.shape
     x = as_input(x, "x", (dtype.type,))
@@ -329,7 +329,7 @@ def as_activation_bits(
 ) -> int | None:
     """Return `bits`, 8 or None, as they go with the weights."""
     if not is_none_or(bits, 8):
-        raise ValueError(f"activation_bits must be None or 8, not {bits!r}")
+        raise ValueError(f"activation_bits must be None or 8, not {shown(bits)}")
     if bits is None:
         return None
     if not isinstance(w, Quantized) and not (isinstance(w, Sparse) and w.scale is not None):

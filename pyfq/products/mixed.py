@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import as_choice, as_input, refuse_not_finite
+from .._core.check import as_choice, as_input, refuse_not_finite, shown
 from .._core.frozen import freeze, reduce_to_parts, restore_parts
 from ..arrays.convert import cast_from, cast_to
 from ..arrays.distortion import Distortion, distortion
@@ -210,5 +210,5 @@ def as_accumulation(accumulation: Any) -> bool:
     if accumulation is not None and not (
         isinstance(accumulation, str) and accumulation == "float64"
     ):
-        raise ValueError(f"accumulation must be None or 'float64', not {accumulation!r}")
+        raise ValueError(f"accumulation must be None or 'float64', not {shown(accumulation)}")
     return accumulation is not None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pyfq._core.check import shown
 from pyfq.arrays.distortion import distortion
 from pyfq.io.dtypes import carrier_shape, nbytes_of, word_of
 from pyfq.recipes import forms, layout
@@ -140,7 +141,10 @@ def plan(
             tensor = _plan_one(name, word, shape, rule, dense=dense)
         for part in tensor.parts:
             if part in owners:
-                raise ValueError(f"tensors {owners[part]!r} and {name!r} would both write {part!r}")
+                raise ValueError(
+                    f"tensors {shown(owners[part])} and {shown(name)} would both write "
+                    f"{shown(part)}"
+                )
             owners[part] = name
         plans.append(tensor)
     return plans
@@ -313,5 +317,5 @@ def decompress_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> NDArr
 def _word_of(name: str, array: NDArray) -> str:
     word = word_of(array.dtype)
     if word is None or carrier_shape(word, array.shape) != array.shape:
-        raise ValueError(f"tensor {name!r}: safetensors has no word for dtype {array.dtype}")
+        raise ValueError(f"tensor {shown(name)}: safetensors has no word for dtype {array.dtype}")
     return word

@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from pyfq._core.check import shown
 from pyfq.arrays.allocate import Trial, choose_trials, refuse_small
 from pyfq.arrays.distortion import distortion
 from pyfq.io.dtypes import nbytes_of
@@ -171,7 +172,7 @@ def decide(
     """
     open_ones = undecided(words, shapes, recipe)
     if missing := [name for name in open_ones if name not in findings]:
-        raise ValueError(f"findings must have what `examine` found of {missing[0]!r}")
+        raise ValueError(f"findings must have what `examine` found of {shown(missing[0])}")
     decided = {
         name: rule.with_rank(findings[name].rank)
         for name, rule in open_ones.items()
@@ -196,7 +197,7 @@ def decide(
 
 def naming(name: str) -> AbstractContextManager[None]:
     """Let a refusal say which tensor it is about."""
-    return placed(f"tensor {name!r} cannot be compressed as asked")
+    return placed(f"tensor {shown(name)} cannot be compressed as asked")
 
 
 def _nbytes(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> int:

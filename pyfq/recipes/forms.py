@@ -30,7 +30,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq._core.check import FLOATS, as_input, refuse_not_finite
+from pyfq._core.check import FLOATS, as_input, refuse_not_finite, shown
 from pyfq._core.grid import PerGroup, PerRow, grid_of
 from pyfq.arrays.codebook import CODEBOOK_PARTS, SCALE_BLOCK, Codebook, codebook_of, codebook_parts
 from pyfq.arrays.lowrank import LowRank, break_even_rank
@@ -297,10 +297,10 @@ def _decode_lowrank(
 def _refuse_other(name: str, declared: Declaration, parts: Mapping[str, NDArray]) -> None:
     for part, (word, shape) in declared.items():
         if part not in parts:
-            raise ValueError(f"tensor {part!r} of {name!r} is missing")
+            raise ValueError(f"tensor {shown(part)} of {shown(name)} is missing")
         found = parts[part]
         if found.shape != shape or found.dtype != DTYPES[word].carrier:
             raise ValueError(
-                f"tensor {part!r}: expected {word} {list(shape)}, "
+                f"tensor {shown(part)}: expected {word} {list(shape)}, "
                 f"not {found.dtype} {list(found.shape)}"
             )

@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyfq._core.check import shown
 from pyfq._core.grid import PerGroup, PerRow, PerTensor, grid_of
 from pyfq.arrays.pack import pack, unpack
 from pyfq.arrays.quantize import Quantized
@@ -135,24 +136,24 @@ def decode(
     parameter_shape = grid_of(matrix, quantize.granularity).parameter_shape
     for part, (word, its_shape) in declare(name, "F32", shape, quantize, rows).items():
         if part not in parts:
-            raise ValueError(f"tensor {part!r} of {name!r} is missing")
+            raise ValueError(f"tensor {shown(part)} of {shown(name)} is missing")
         found = parts[part]
         kinds = (np.dtype("f4"), np.dtype("f8")) if word == "F32" else (DTYPES[word].carrier,)
         if found.shape != its_shape or found.dtype not in kinds:
             raise ValueError(
-                f"tensor {part!r}: expected {word} {list(its_shape)}, "
+                f"tensor {shown(part)}: expected {word} {list(its_shape)}, "
                 f"not {found.dtype} {list(found.shape)}"
             )
     scale = parts[f"{name}_scale"].reshape(parameter_shape)
     if not (np.isfinite(scale).all() and scale.all()):
-        raise ValueError(f"tensor {name + '_scale'!r}: expected finite numbers other than 0")
+        raise ValueError(f"tensor {shown(name + '_scale')}: expected finite numbers other than 0")
     as_codes = format_of(name, shape, quantize) == INT
     if as_codes:
         codes = parts[name] if signed else _unsigned(parts[name], bits)
     else:
         told = tuple(parts[f"{name}_shape"].tolist())
         if told != shape:
-            raise ValueError(f"tensor {name + '_shape'!r}: expected {shape}, not {told}")
+            raise ValueError(f"tensor {shown(name + '_shape')}: expected {shape}, not {told}")
         cols = matrix[-1] if matrix else 1
         codes = unpack(parts[f"{name}_packed"], bits, cols, signed=signed).reshape(matrix)
     zero_point = minimum = None
@@ -167,7 +168,7 @@ def decode(
     if quantize.scheme == "minmax":
         minimum = parts[f"{name}_minimum"].reshape(parameter_shape)
         if not np.isfinite(minimum).all():
-            raise ValueError(f"tensor {name + '_minimum'!r}: expected finite numbers")
+            raise ValueError(f"tensor {shown(name + '_minimum')}: expected finite numbers")
     packed = pack(np.atleast_1d(codes), bits).reshape(*matrix[:-1], -1)
     return Quantized(packed, matrix, bits, signed, quantize.granularity, scale, zero_point, minimum)
 

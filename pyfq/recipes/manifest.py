@@ -17,8 +17,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from pyfq._core.check import shown
 from pyfq.io.dtypes import nbytes_of
-from pyfq.io.errors import shown
 from pyfq.recipes import forms, layout
 from pyfq.recipes.compress import TensorPlan
 from pyfq.recipes.parse import parse_methods
@@ -87,5 +87,7 @@ def _read_tensor(name: str, entry: Any, where: str) -> TensorPlan:
         kind = forms.format_of(name, word, shape, rule)
         parts = forms.declare(name, word, shape, rule)
     if entry.get("format") != kind:
-        raise ValueError(f"{where}: expected format {kind!r}, not {entry.get('format')!r}")
+        raise ValueError(
+            f"{where}: expected format {shown(kind)}, not {shown(entry.get('format'))}"
+        )
     return TensorPlan(name, word, shape, rule, kind, parts)

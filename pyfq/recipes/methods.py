@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq._core.check import as_choice, as_count
+from pyfq._core.check import as_choice, as_count, shown
 from pyfq._core.grid import Granularity, PerGroup, PerRow, PerTensor
 from pyfq.arrays.calibrate import Calibration
 from pyfq.arrays.codebook import Codebook, Initialization, quantize_codebook
@@ -75,7 +75,7 @@ class Prune:
     def __post_init__(self) -> None:
         """Refuse what the function would refuse."""
         if self.method not in (*PRUNERS, "nm"):
-            raise ValueError(f"method must be one of {[*PRUNERS, 'nm']}, not {self.method!r}")
+            raise ValueError(f"method must be one of {[*PRUNERS, 'nm']}, not {shown(self.method)}")
         as_choice(self.along, "along", ("row", "channels"))
         if self.along != "row" and self.method != "nm":
             raise ValueError(f"along is of nm, not of {self.method}")
@@ -142,7 +142,7 @@ class Quantize:
     def __post_init__(self) -> None:
         """Refuse what the function would refuse."""
         if self.scale is not None and not isinstance(self.scale, str):
-            raise TypeError(f"scale must be the name of a convention, not {self.scale!r}")
+            raise TypeError(f"scale must be the name of a convention, not {shown(self.scale)}")
         (replace(self, bits=8) if self.bits == BUDGET else self).apply(_SAMPLE)
 
     def apply(self, w: NDArray) -> Quantized:
@@ -220,14 +220,18 @@ class QuantizeCodebook:
     def __post_init__(self) -> None:
         """Refuse what the function would refuse."""
         if not isinstance(self.levels, str | tuple):
-            raise TypeError(f"levels must be a name or a tuple of numbers, not {self.levels!r}")
+            raise TypeError(
+                f"levels must be a name or a tuple of numbers, not {shown(self.levels)}"
+            )
         if isinstance(self.levels, tuple):
             if not all(type(x) in (int, float) for x in self.levels):
-                raise TypeError(f"levels must be numbers, not {self.levels!r}")
+                raise TypeError(f"levels must be numbers, not {shown(self.levels)}")
             if self.bits is not None:
                 raise ValueError("bits must not be given with levels: they need so many as they do")
         if self.bits == BUDGET and self.levels not in ("log2", "lloyd"):
-            raise ValueError(f"bits must not be {BUDGET!r} for levels {self.levels!r}, which has 4")
+            raise ValueError(
+                f"bits must not be {BUDGET!r} for levels {shown(self.levels)}, which has 4"
+            )
         as_count(self.seed, "seed", 0)
         as_count(self.iterations, "iterations", 1)
         (replace(self, bits=4) if self.bits == BUDGET else self).apply(_SAMPLE)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pyfq._core.check import shown
 from pyfq.io.dtypes import word_of
 from pyfq.networks.network import Network
 from pyfq.products.mixed import FORMATS, Half
@@ -100,6 +101,8 @@ def _refuse_rank(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> No
 
 def _refuse_precision(rule: Rule) -> None:
     if rule.precision not in FORMATS:
-        raise ValueError(f"precision {rule.precision!r} is of files: a network has one dtype")
+        raise ValueError(f"precision {shown(rule.precision)} is of files: a network has one dtype")
     if rule.lowrank is not None:
-        raise ValueError(f"precision {rule.precision!r} of lowrank is of files, not of networks")
+        raise ValueError(
+            f"precision {shown(rule.precision)} of lowrank is of files, not of networks"
+        )

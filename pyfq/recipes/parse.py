@@ -42,6 +42,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pyfq._core.check import shown
 from pyfq._core.grid import Granularity, PerGroup, PerTensor
 from pyfq.io.regular import open_regular
 from pyfq.recipes.methods import (
@@ -156,13 +157,13 @@ def parse_nm(text: str) -> tuple[int, int]:
     """Return the n and m of ``"n:m"``."""
     n, colon, m = text.partition(":")
     if not (colon and n.isdecimal() and m.isdecimal()):
-        raise ValueError(f"nm must be like '2:4', not {text!r}")
+        raise ValueError(f"nm must be like '2:4', not {shown(text)}")
     return int(n), int(m)
 
 
 def _parse_rule(table: Any, where: str) -> Rule:
     if not isinstance(table, dict):
-        raise ValueError(f"{where}: expected a table, not {table!r}")
+        raise ValueError(f"{where}: expected a table, not {shown(table)}")
     match = table.get("match")
     globs = [match] if isinstance(match, str) else match
     if isinstance(globs, list) and globs and all(isinstance(glob, str) for glob in globs):
@@ -170,11 +171,11 @@ def _parse_rule(table: Any, where: str) -> Rule:
     with placed(where):
         _refuse_unknown(table, _RULE_KEYS)
         if not where.endswith(")"):
-            raise ValueError(f"match must be a glob or a list of globs, not {match!r}")
+            raise ValueError(f"match must be a glob or a list of globs, not {shown(match)}")
         for key in _LIMITS:
             value = table.get(key, 0)
             if type(value) is not int or value < 0:
-                raise ValueError(f"{key} must be an integer of at least 0, not {value!r}")
+                raise ValueError(f"{key} must be an integer of at least 0, not {shown(value)}")
     limits = {key: table[key] for key in _LIMITS if key in table}
     return replace(parse_methods(table, where, tuple(globs)), **limits)
 
@@ -186,7 +187,7 @@ def _parse_budget(table: Any, where: str) -> Budget:
             raise ValueError("bits_per_weight is missing")
         sensitivity = table.get("sensitivity", {})
         if not isinstance(sensitivity, Mapping):
-            raise ValueError(f"sensitivity must be a table of globs, not {sensitivity!r}")
+            raise ValueError(f"sensitivity must be a table of globs, not {shown(sensitivity)}")
         settings = {"sensitivity": tuple(sensitivity.items())}
         if "error" in table:
             settings["error"] = table["error"]
@@ -246,19 +247,19 @@ def _parse_granularity(table: Mapping[str, Any], default: Granularity) -> Granul
     if "per" not in table:
         return default
     if not isinstance(table["per"], str) or table["per"] not in GRANULARITIES:
-        raise ValueError(f"per must be 'tensor' or 'row', not {table['per']!r}")
+        raise ValueError(f"per must be 'tensor' or 'row', not {shown(table['per'])}")
     return GRANULARITIES[table["per"]]
 
 
 def _refuse_unknown(table: Any, allowed: Iterable[str]) -> None:
     if not isinstance(table, Mapping):
-        raise ValueError(f"expected a table, not {table!r}")
+        raise ValueError(f"expected a table, not {shown(table)}")
     allowed = list(allowed)
     for key in table:
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(allowed)}"
-            raise ValueError(f"unknown key {key!r}, {hint}")
+            hint = f"did you mean {shown(near[0])}?" if near else f"expected {', '.join(allowed)}"
+            raise ValueError(f"unknown key {shown(key)}, {hint}")
 
 
 @contextmanager

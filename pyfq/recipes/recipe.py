@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pyfq._core.check import as_choice, as_count, as_number
+from pyfq._core.check import as_choice, as_count, as_number, shown
 from pyfq.recipes.globs import fnmatchcase
 from pyfq.recipes.methods import (
     BUDGET,
@@ -103,7 +103,7 @@ class Rule:
     def __post_init__(self) -> None:
         """Refuse a bare string, whose characters would each be a glob, and methods that clash."""
         if not isinstance(self.match, tuple) or not all(isinstance(g, str) for g in self.match):
-            raise TypeError(f"match must be a tuple of globs, not {self.match!r}")
+            raise TypeError(f"match must be a tuple of globs, not {shown(self.match)}")
         if self.precision is not None:
             check_precision(self.precision)
         if self.rows is not None:
@@ -250,16 +250,16 @@ class Budget:
         """Refuse numbers out of range."""
         as_number(self.bits_per_weight, "bits_per_weight", 0, 1e6)
         if not isinstance(self.choices, tuple):
-            raise TypeError(f"choices must be a tuple of widths, not {self.choices!r}")
+            raise TypeError(f"choices must be a tuple of widths, not {shown(self.choices)}")
         for i, bits in enumerate(self.choices):
             as_count(bits, f"choices[{i}]", 1, 16)
         if not self.choices or len(set(self.choices)) < len(self.choices):
-            raise ValueError(f"choices must be widths, each once, not {self.choices!r}")
+            raise ValueError(f"choices must be widths, each once, not {shown(self.choices)}")
         as_choice(self.error, "error", ("relative", "absolute"))
         if not isinstance(self.sensitivity, tuple):
-            raise TypeError(f"sensitivity must be a tuple of pairs, not {self.sensitivity!r}")
+            raise TypeError(f"sensitivity must be a tuple of pairs, not {shown(self.sensitivity)}")
         for glob, factor in self.sensitivity:
-            as_number(factor, f"sensitivity of {glob!r}", 0, 1e300)
+            as_number(factor, f"sensitivity of {shown(glob)}", 0, 1e300)
 
     def sensitivity_of(self, name: str) -> float:
         """Return what the error of a tensor counts."""

@@ -234,3 +234,11 @@ def test_tensors_and_modules_are_refused_with_what_takes_them():
     ):
         with pytest.raises(TypeError, match=match):
             pyfq.from_arrays(arrays)
+
+
+def test_activations_are_refused_by_name_also_where_no_layer_has_them():
+    for arrays in ([np.eye(2)], [np.eye(2), np.eye(2)]):
+        with pytest.raises(ValueError, match=r"^activation must be None, .*'rleu'$"):
+            pyfq.from_arrays(arrays, activation="rleu")
+        with pytest.raises(ValueError, match=r"^output_activation must be None, .*'rleu'$"):
+            pyfq.from_arrays(arrays, output_activation="rleu")

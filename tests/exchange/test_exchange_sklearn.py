@@ -237,6 +237,11 @@ def scaler_with(**attributes):
     return pipeline
 
 
+def with_labels(estimator, **attributes):
+    edited(estimator._label_binarizer, **attributes)
+    return estimator
+
+
 @pytest.mark.parametrize(
     ("make", "error", "match"),
     [
@@ -291,6 +296,26 @@ def scaler_with(**attributes):
             lambda: edited(regressor(), coefs_=[np.ones((5, 8)).tolist(), np.ones((8, 1))]),
             TypeError,
             r"coefs_\[0\] must be an array of floats, not list",
+        ),
+        (
+            lambda: edited(regressor(), coefs_=[np.ma.ones((5, 8)), np.ones((8, 1))]),
+            TypeError,
+            r"coefs_\[0\] must be an array of floats, not MaskedArray",
+        ),
+        (
+            lambda: edited(regressor(), n_features_in_=3),
+            ValueError,
+            r"estimator\.n_features_in_ must be 5, as coefs_\[0\] has, not 3",
+        ),
+        (
+            lambda: scaler_with(n_features_in_=4),
+            ValueError,
+            r"\['standardscaler'\]\.n_features_in_ must be 5, as mean_ has, not 4",
+        ),
+        (
+            lambda: with_labels(classifier(), inverse_transform=lambda y: y),
+            ValueError,
+            r"estimator\._label_binarizer \(LabelBinarizer\) has inverse_transform of its own",
         ),
         (
             lambda: edited(regressor(), coefs_=[np.ones((5, 8)) + 0j, np.ones((8, 1))]),
@@ -373,3 +398,17 @@ def test_activations_that_were_changed_are_refused(monkeypatch):
     monkeypatch.setitem(ACTIVATIONS, "relu", lambda x: np.abs(x, out=x))
     with pytest.raises(ValueError, match=r"activation: the function relu is not that of scikit"):
         pyfq.from_sklearn(mlp)
+
+
+@pytest.mark.parametrize("dtype", ["x", ">f8", np.float16, int])
+def test_a_dtype_that_networks_do_not_have_is_refused_by_name(dtype):
+    with pytest.raises(TypeError, match=r"^dtype must be float32 or float64, not "):
+        pyfq.from_sklearn(regressor(), dtype=dtype)
+
+
+def test_weights_in_another_byte_order_are_taken():
+    fitted = regressor()
+    want = pyfq.from_sklearn(fitted).forward(X)
+    fitted.coefs_ = [w.astype(">f8") for w in fitted.coefs_]
+    fitted.intercepts_ = [b.astype(">f8") for b in fitted.intercepts_]
+    np.testing.assert_array_equal(pyfq.from_sklearn(fitted).forward(X), want, strict=True)

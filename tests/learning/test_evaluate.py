@@ -245,6 +245,8 @@ def test_evaluate_refuses_outputs_that_are_not_finite():
         ({"y": np.full((4, 7), np.inf)}, ValueError, "y must be finite"),
         ({"top_k": (1, 0)}, ValueError, r"top_k\[1\] must be at least 1, not 0"),
         ({"top_k": (1.5,)}, TypeError, r"top_k\[0\] must be an integer"),
+        ({"top_k": b"\x01"}, TypeError, "top_k must be a sequence of int, not bytes"),
+        ({"top_k": "1"}, TypeError, "top_k must be a sequence of int, not str"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ({"teacher": 3}, TypeError, "teacher must be a Network, a callable or an array, not int"),
         ({"teacher": np.ones((3, 7))}, ValueError, r"teacher must have shape \(4, 7\)"),

@@ -291,6 +291,7 @@ W = np.ones((2, 3), np.float32)
         (ValueError, "activation must be None", lambda: Dense(W, activation="swish")),
         (TypeError, "layers must be", lambda: Network([])),
         (TypeError, "layers must be", lambda: Network([W])),
+        (TypeError, "layers must be", lambda: Network(np.array(1.0))),
         (
             ValueError,
             r"layers\[1\] must have 2 inputs, not 3",
@@ -422,3 +423,30 @@ def test_integers_beyond_64_bits_are_refused(n):
             call()
     generator = Network.create((2, 3), seed=n)  # which takes any
     assert generator.sizes == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "options"),
+    [
+        (TypeError, "sizes must be a sequence of int, not int", {"sizes": 5}),
+        (TypeError, "sizes must be a sequence of int, not bytes", {"sizes": b"43"}),
+        (ValueError, "activation must be None, .*'rleu'$", {"activation": "rleu"}),
+        (ValueError, "activation must be None, .*an array of", {"activation": W}),
+        (ValueError, "output_activation must be .*'rleu'$", {"output_activation": "rleu"}),
+        (TypeError, "dtype must be float32 or float64, not 'x'$", {"dtype": "x"}),
+        (TypeError, "dtype must be float32 or float64, not >f4$", {"dtype": ">f4"}),
+    ],
+)
+@pytest.mark.parametrize("sizes", [(4, 3), (4, 3, 2)])
+def test_create_names_the_argument_that_is_wrong(error, match, options, sizes):
+    """Also an activation that no layer has, as there is one only."""
+    with pytest.raises(error, match=r"^" + match):
+        Network.create(**{"sizes": sizes, **options})
+
+
+def test_what_is_no_function_and_no_mapping_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"^function must be a callable, not str$"):
+        network(np.float32).map_weights("x")
+    for wrong in (None, [W], "layers.0.weight"):
+        with pytest.raises(TypeError, match=r"^parameters must be a mapping from names to arrays"):
+            network(np.float32).with_parameters(wrong)

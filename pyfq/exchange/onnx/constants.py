@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...io.errors import shown
+from ..._core.check import shown
 from .file import external_bytes
 from .nodes import Model, Type, attributes_of, refuse_foreign, result_types, where
 

@@ -84,8 +84,8 @@ def external_bytes(tensor: Any, directory: Path, nbytes: int) -> bytes:
     OSError
         If the file cannot be read.
     """
+    from ..._core.check import shown
     from ...io import FormatError
-    from ...io.errors import shown
     from ...io.links import followed
     from ...io.regular import open_regular
 

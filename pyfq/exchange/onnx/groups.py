@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...io.errors import shown
+from ..._core.check import shown
 from .functions import (
     ELEMENTWISE,
     MOST_NODES,

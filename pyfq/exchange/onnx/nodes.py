@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...io.errors import shown
+from ..._core.check import shown
 
 # Shapes and slices; larger constants say nothing about the shape of a result.
 _SHAPE_SIZE = 1024

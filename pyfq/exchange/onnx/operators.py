@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...io.errors import shown
+from ..._core.check import shown
 from ...networks.operations import Affine, Linear, Nonlinear, Operation
 from .constants import BATCH, EXTENTS
 from .functions import Scaled

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ...io.errors import shown
+from ..._core.check import shown
 from ...networks.network import Network
 from ...networks.operations import Operation, network_of
 from .constants import fold, initializers_of
