@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .._core.grid import Granularity, PerGroup, PerRow, PerTensor
 from .._native import _build
 from ..arrays.codebook import CODEBOOK_PARTS, Codebook, codebook_of, codebook_parts
+from ..arrays.half import Half
 from ..arrays.lowrank import LowRank
 from ..arrays.quantize import Quantized
 from ..formats.sparse import Sparse
@@ -20,7 +21,6 @@ from ..io.errors import shown
 from ..io.strict_json import parse_object
 from ..networks.memory_plan import ENDS
 from ..networks.network import Dense, Network, Weights
-from ..products.mixed import Half
 from ..recipes import Quantize, Rule, TensorPlan, decompress_tensor, layout, restore_tensor
 from ..recipes.forms import CAST
 from ..recipes.manifest import KEY as MANIFEST

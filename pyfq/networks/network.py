@@ -25,15 +25,18 @@ from .._core.frozen import reduce_to_parts, restore_parts, set_part
 from .._core.threads import get_num_threads
 from ..arrays.activation import Activation, as_activation
 from ..arrays.codebook import Codebook
+from ..arrays.half import Half
 from ..arrays.lowrank import LowRank
 from ..arrays.observer import Method
 from ..arrays.quantize import Quantized
 from ..arrays.ranges import Signs
 from ..errors import NOT_FINITE, FqError
-from ..formats.layouts import Layout, Nonzeros, as_static_codes, as_x_scale
-from ..formats.sparse import FEW_DENSE, FEW_SAMPLES, Sparse
+from ..formats.layout import Layout
+from ..formats.nm24 import FEW_SAMPLES
+from ..formats.nonzeros import FEW_DENSE, layout_of
+from ..formats.sparse import Sparse
+from ..formats.static import as_static_codes, as_x_scale
 from ..products.linear import MOST_LANE_ROWS, prepare
-from ..products.mixed import Half
 from .memory_plan import ENDS, Plan, plan_layers
 from .static_ranges import input_codes
 
@@ -614,14 +617,14 @@ class Network:
             layers += [(*each, None, None) for each in before]
             layers.append((*last, layer.bias, layer.activation))
         ends = [getattr(self, name) for name in ENDS]
-        self._plans.update(dict.fromkeys(keys, plan_layers(layers, ends, self.dtype, batch)))
+        self._plans.update(dict.fromkeys(keys, plan_layers(layers, ends, self.dtype)))
         return self._plans[key]
 
 
 def _layout_of(w: NDArray | Quantized | Sparse, bits: int | None, batch: int) -> Layout:
     """Return weights for so many samples; their inputs become codes only if they are codes."""
     if isinstance(w, Sparse):
-        return Nonzeros(w, bits if w.scale is not None else None)
+        return layout_of(w, bits if w.scale is not None else None, batch)
     takes_codes = isinstance(w, Quantized) and w.bits <= 8
     return prepare(w, activation_bits=bits if takes_codes else None, batch=batch).layout
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .._core.check import as_choice, as_input, refuse_not_finite
 from ..arrays.observer import Method, Observer
 from ..arrays.ranges import Signs
-from ..formats.layouts import as_x_scale
+from ..formats.static import as_x_scale
 from ..products.linear import linear, prepare
 
 if TYPE_CHECKING:

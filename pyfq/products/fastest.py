@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from .. import _native
 from .._core.check import FLOATS, as_count, as_input
 from .._core.threads import get_num_threads
+from ..arrays.half import Half
 from ..arrays.prune import Pruned
 from ..arrays.quantize import Quantized
 from ..formats.sparse import Sparse, to_sparse
 from .linear import Prepared, as_activation_bits, linear, prepare
-from .mixed import Half
 
 # Seconds that the measurement of a layer may take, and rounds that are enough.
 PATIENCE = 0.8
