@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .._core.check import FLOATS, as_choice, as_count, as_input, as_number, refuse_not_finite
 from .._core.grid import Granularity, PerGroup
-from ..learning.evaluate import aligned
+from .._core.table import text_table
 from .distortion import distortion
 from .knapsack import choose
 from .quantize import Quantized, Scheme, quantize
@@ -57,7 +57,7 @@ class Allocation:
             rows.append((name, str(bits), str(nbytes), f"{error:.4g}"))
         nbytes = sum(self.nbytes[name][bits] for name, bits in self.bits.items())
         rows.append(("all", f"{self.bits_per_weight:.4g}", str(nbytes), f"{self.total_error:.4g}"))
-        return aligned(rows)
+        return text_table(rows)
 
 
 class Trial(NamedTuple):

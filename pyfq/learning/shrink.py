@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from .._core.check import as_choice, as_count, as_number
 from .._core.frozen import read_only, reduce_to_parts, restore_parts, set_part
+from .._core.table import text_table
 from ..arrays.activation import activate
 from ..networks.network import Dense, Network
 from ..products.linear import linear
 from ..products.matmul import matmul
 from ..reference.learning.train import cross_entropy, derivative, huber, squared_error
-from .evaluate import aligned
 from .losses import Loss, loss_of
 from .train import LARGEST, as_data, as_samples, logits_of, refuse_compressed, scale_inputs
 
@@ -102,14 +102,14 @@ class Shrunk:
             ("bytes", [network.nbytes for network in pair]),
         ):
             rows.append((word, *map(str, counts), f"{counts[1] / counts[0]:.3f}"))
-        text = aligned(rows)
+        text = text_table(rows)
         if self.loss is None:
             return text
         rows = [("without layer", "loss", ""), ("-", f"{self.loss:.6g}", "")]
         for trial in self.trials:
             word = "removed" if trial.removed else "refused"
             rows.append((str(trial.layer), f"{trial.loss:.6g}", word))
-        return f"{text}\n\n{aligned(rows)}"
+        return f"{text}\n\n{text_table(rows)}"
 
 
 def prune_neurons(
