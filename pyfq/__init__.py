@@ -36,7 +36,8 @@ from .learning.shrink import LayerTrial, Shrunk, prune_layers, prune_neurons
 from .learning.train import SGD, Adam, AdamW, Epoch, FakeQuantize, Hint, Schedule, Training, train
 from .networks.correct_bias import correct_bias
 from .networks.equalize import equalize
-from .networks.network import Dense, Network
+from .networks.layer import Dense
+from .networks.network import Network
 from .products.fastest import Fastest, fastest
 from .products.integer import matmul_integer, quantized_matmul
 from .products.linear import Prepared, linear, prepare

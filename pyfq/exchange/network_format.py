@@ -18,8 +18,9 @@ from ..io import Checkpoint
 from ..io.dtypes import word_of
 from ..io.errors import shown
 from ..io.strict_json import parse_object
+from ..networks.layer import Dense, Weights
 from ..networks.memory_plan import ENDS
-from ..networks.network import Dense, Network, Weights
+from ..networks.network import Network
 from ..products.mixed import Half
 from ..recipes import Quantize, Rule, TensorPlan, decompress_tensor, layout, restore_tensor
 from ..recipes.forms import CAST

@@ -13,7 +13,8 @@ from .._core.check import as_choice, as_count, as_number
 from .._core.frozen import read_only, reduce_to_parts, restore_parts, set_part
 from .._core.table import text_table
 from ..arrays.activation import activate
-from ..networks.network import Dense, Network
+from ..networks.layer import Dense
+from ..networks.network import Network
 from ..products.linear import linear
 from ..products.matmul import matmul
 from ..reference.learning.train import cross_entropy, derivative, huber, squared_error

@@ -25,7 +25,8 @@ from .._core.threads import get_num_threads
 from ..arrays.activation import as_activation
 from ..arrays.quantize import Quantized, Scheme, code_rule, quantize
 from ..errors import NOT_FINITE, FqError
-from ..networks.network import Dense, Network
+from ..networks.layer import Dense
+from ..networks.network import Network
 from .losses import Loss, as_labels, loss_of
 
 # From 0, in the order of the constants of `fortran/learning/fq_training.f90`.

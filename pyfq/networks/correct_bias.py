@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from ..arrays.activation import activate
 from ..learning.train import as_samples, scale_inputs
-from .network import Dense, Network
+from .layer import Dense
+from .network import Network
 
 
 def correct_bias(network: Network, original: Network, x: NDArray) -> Network:
