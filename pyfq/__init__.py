@@ -29,11 +29,13 @@ from .exchange import from_arrays, from_sklearn, from_torch, to_npz
 from .exchange.onnx import from_onnx, to_onnx
 from .exchange.save import load_network, save_network
 from .formats.sparse import Sparse, to_sparse
-from .learning.distill import distill
+from .learning.distill import Hint, distill
 from .learning.evaluate import Evaluation, evaluate
+from .learning.fake_quantize import FakeQuantize
 from .learning.losses import soften
+from .learning.optimizers import SGD, Adam, AdamW, Schedule
 from .learning.shrink import LayerTrial, Shrunk, prune_layers, prune_neurons
-from .learning.train import SGD, Adam, AdamW, Epoch, FakeQuantize, Hint, Schedule, Training, train
+from .learning.train import Epoch, Training, train
 from .networks.correct_bias import correct_bias
 from .networks.equalize import equalize
 from .networks.layer import Dense

@@ -13,9 +13,10 @@ from .._core.frozen import freeze, reduce_to_parts, restore_parts
 from .._core.table import text_table
 from ..arrays.activation import activate
 from ..networks.network import Network
-from .distill import Teacher, outputs_of
-from .losses import as_labels, loss_of
-from .train import as_samples, refuse_activation
+from ..networks.samples import as_samples
+from .data import as_labels, refuse_activation
+from .losses import loss_of
+from .teacher import Teacher, outputs_of
 
 # Classes or outputs that the text has a line for.
 MOST_LINES = 20

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from .._core.check import as_count, as_number
 from ..arrays.activation import Activation
-from ..learning.train import refuse_compressed
 from .network import Network
+from .samples import refuse_compressed
 
 
 def equalize(

@@ -397,9 +397,8 @@ class Network:
         new_observer = partial(
             Observer, method, bins=bins, percentile=percentile, momentum=momentum
         )
-        found = input_codes(
-            self.layers, (self.input_mean, self.input_scale), x, scheme, new_observer
-        )
+        ends = self.input_mean, self.input_scale
+        found = input_codes(self.layers, ends, x, scheme, new_observer)
         layers = (
             replace(layer, x_scale=scale, x_zero_point=zero_point)
             for layer, (scale, zero_point) in zip(self.layers, found, strict=True)
