@@ -6,6 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
 
@@ -108,9 +113,7 @@ def _free_in_system() -> Iterator[int]:
 
 
 def _limit(name: str) -> int | None:
-    try:
-        import resource
-    except ImportError:  # Windows
+    if resource is None:
         return None
     most = resource.getrlimit(getattr(resource, name))[0]
     return None if most == resource.RLIM_INFINITY else most

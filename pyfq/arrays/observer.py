@@ -14,6 +14,8 @@ from .. import _native
 from .._core.check import FLOATS, as_choice, as_count, as_input, as_number
 from .._core.grid import PerColumn, PerRow, PerTensor, grid_of
 from .._core.threads import get_num_threads
+from ..io import FormatError, open_npz, write_npz
+from ..io.strict_json import parse_object
 from .quantize import code_rule
 from .ranges import Histogram, Signs, aciq_range, entropy_range, mse_range, percentile_range
 
@@ -412,8 +414,6 @@ class Observer:
         ...     Observer.load(path)
         <Observer mse PerTensor(): 2 entries, -1 ... 0.5>
         """
-        from ..io import write_npz  # here, so that `import pyfq` needs no archives
-
         fields, tensors = self._parts()
         text = np.frombuffer(json.dumps(fields).encode(), np.uint8)
         write_npz(path, {"observer": text} | tensors)
@@ -439,9 +439,6 @@ class Observer:
         OSError
             If it cannot be opened.
         """
-        from ..io import FormatError, open_npz
-        from ..io.strict_json import parse_object
-
         with open_npz(path) as file:
             if file.dtypes.get("observer") != "U8":
                 raise FormatError(path, "expected a file of Observer.save")

@@ -32,6 +32,7 @@ class FakeQuantize:
 
     Examples
     --------
+    >>> import numpy as np
     >>> FakeQuantize(4).apply(np.array([[0.7, -0.2]])).codes
     array([[ 7, -2]], dtype=int8)
     """
