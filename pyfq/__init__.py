@@ -10,7 +10,6 @@ from .arrays.allocate import Allocation, allocate_bits
 from .arrays.codebook import Codebook, quantize_codebook
 from .arrays.convert import cast_from, cast_to
 from .arrays.distortion import Distortion, distortion
-from .arrays.lowrank import LowRank, break_even_rank, svd_lowrank
 from .arrays.observer import Observer
 from .arrays.pack import pack, unpack
 from .arrays.prune import (
@@ -43,6 +42,7 @@ from .networks.network import Network
 from .products.fastest import Fastest, fastest
 from .products.integer import matmul_integer, quantized_matmul
 from .products.linear import Prepared, linear, prepare
+from .products.lowrank import LowRank, break_even_rank, svd_lowrank
 from .products.matmul import matmul
 from .products.mixed import Half, to_half
 

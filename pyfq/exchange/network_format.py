@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from .._core.grid import Granularity, PerGroup, PerRow, PerTensor
 from .._native import _build
 from ..arrays.codebook import CODEBOOK_PARTS, Codebook, codebook_of, codebook_parts
-from ..arrays.lowrank import LowRank
 from ..arrays.quantize import Quantized
 from ..formats.sparse import Sparse
 from ..io import Checkpoint
@@ -21,6 +20,7 @@ from ..io.strict_json import parse_object
 from ..networks.layer import Dense, Weights
 from ..networks.memory_plan import ENDS
 from ..networks.network import Network
+from ..products.lowrank import LowRank
 from ..products.mixed import Half
 from ..recipes import Quantize, Rule, TensorPlan, decompress_tensor, layout, restore_tensor
 from ..recipes.forms import CAST

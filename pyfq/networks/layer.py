@@ -12,10 +12,10 @@ from .._core.check import FLOATS, as_count, as_input, refuse_not_finite
 from .._core.frozen import reduce_to_parts, restore_parts, set_part
 from ..arrays.activation import Activation, as_activation
 from ..arrays.codebook import Codebook
-from ..arrays.lowrank import LowRank
 from ..arrays.quantize import Quantized
 from ..formats.layouts import as_x_scale
 from ..formats.sparse import Sparse
+from ..products.lowrank import LowRank
 from ..products.mixed import Half
 
 Weights = NDArray | Half | Quantized | Codebook | Sparse | LowRank

@@ -25,7 +25,6 @@ from .._core.check import (
 from .._core.frozen import reduce_to_parts, restore_parts, set_part
 from .._core.threads import get_num_threads
 from ..arrays.activation import Activation
-from ..arrays.lowrank import LowRank
 from ..arrays.observer import Method, Observer
 from ..arrays.quantize import Quantized
 from ..arrays.ranges import Signs
@@ -33,6 +32,7 @@ from ..errors import NOT_FINITE, FqError
 from ..formats.layouts import Layout, Nonzeros, as_static_codes
 from ..formats.sparse import FEW_DENSE, FEW_SAMPLES, Sparse
 from ..products.linear import MOST_LANE_ROWS, prepare
+from ..products.lowrank import LowRank
 from .layer import Dense, Weights, as_frozen, matrices_of
 from .memory_plan import ENDS, Plan, plan_layers
 from .static_ranges import input_codes

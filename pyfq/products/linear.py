@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from .._core.check import FLOATS, as_count, as_input, as_output, is_none_or
 from ..arrays.activation import Activation
 from ..arrays.codebook import Codebook
-from ..arrays.lowrank import LowRank
 from ..arrays.quantize import Quantized
 from ..formats.layouts import (
     Factors,
@@ -30,6 +29,7 @@ from ..formats.layouts import (
     shared_arrays,
 )
 from ..formats.sparse import Sparse
+from .lowrank import LowRank
 from .matmul import as_bias, fill
 from .mixed import Accumulation, Half, as_accumulation
 
