@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,6 +162,45 @@ def _stops(answer: Any) -> bool:
     return bool(answer)
 
 
+class TrainedLayer(NamedTuple):
+    """What the kernel must know of a layer, or of what projects one for a hint: `trained_layer`."""
+
+    n: int
+    k: int
+    activation: int
+    weights: int
+    bias: int
+    source: int
+    target: int
+    group_size: int
+
+
+class TrainingIntegers(NamedTuple):
+    """What the kernel minimises, and how: the components of `training`."""
+
+    loss: int
+    labeled: int
+    imitation: int
+    optimizer: int
+    nesterov: int
+    masked: int
+    batch_size: int
+    done: int
+
+
+class TrainingReals(NamedTuple):
+    """The numbers of losses and optimizers: the components of `training_reals`."""
+
+    alpha: float
+    temperature: float
+    delta: float
+    momentum: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    clip: float
+
+
 class Parameters:
     """The parameters of a network in one array, and what the kernel must know of each layer."""
 
@@ -182,7 +221,8 @@ class Parameters:
             group = 0
             if spec and not source:
                 group = min(grid_of((n, k), spec.granularity).group_size, k)
-            table.append((n, k, code, used, bias, source, target_at if source else 0, group))
+            target = target_at if source else 0
+            table.append(TrainedLayer(n, k, code, used, bias, source, target, group))
             rules.append(code_rule(spec.bits, spec.scheme) if group else np.zeros(9, np.int64))
             used += n * k + (n if has_bias else 0)
             target_at += n if source else 0
@@ -195,31 +235,32 @@ class Parameters:
         self.hint_weights = np.zeros(len(table), dtype)
         self.hint_weights[len(network.layers) :] = [weight for *_, weight in problem.hints]
         self.values = np.zeros(used, dtype)
-        for (n, k, _, at, bias, *_), layer in zip(table, network.layers, strict=False):
-            self.values[at : at + n * k] = layer.weights.reshape(-1)
-            if bias >= 0:
-                self.values[bias : bias + n] = layer.bias
+        self._trained = table[: len(network.layers)]
+        for its, layer in zip(self._trained, network.layers, strict=True):
+            self._weights_of(its)[:] = layer.weights
+            if its.bias >= 0:
+                self.values[its.bias : its.bias + its.n] = layer.bias
         generator = np.random.default_rng((options.seed, 1))  # not that of the batches
-        for n, k, _, at, *_ in table[len(network.layers) :]:
-            self.values[at : at + n * k] = generator.normal(0, k**-0.5, n * k)
+        for its in table[len(network.layers) :]:
+            self._weights_of(its)[:] = generator.normal(0, its.k**-0.5, (its.n, its.k))
         self.mask = np.ones(used if options.keep_zeros else 1, np.int8)
         if options.keep_zeros:
-            for n, k, _, at, *_ in table[: len(network.layers)]:
-                self.mask[at : at + n * k] = self.values[at : at + n * k] != 0
+            for its in self._trained:
+                end = its.weights + its.n * its.k
+                self.mask[its.weights : end] = self.values[its.weights : end] != 0
+
+    def _weights_of(self, its: TrainedLayer, values: NDArray | None = None) -> NDArray:
+        """Return a view of the weights of a layer."""
+        values = self.values if values is None else values
+        return values[its.weights : its.weights + its.n * its.k].reshape(its.n, its.k)
 
     def network(self, values: NDArray | None = None) -> Network:
         """Return the network with these parameters, or with those of an earlier moment."""
         values = self.values if values is None else values
         layers = []
-        for (n, k, _, at, bias, *_), layer in zip(
-            self.layers.tolist(), self._network.layers, strict=False
-        ):
-            weights = values[at : at + n * k].reshape(n, k).copy()
-            layers.append(
-                Dense(
-                    weights, None if bias < 0 else values[bias : bias + n].copy(), layer.activation
-                )
-            )
+        for its, layer in zip(self._trained, self._network.layers, strict=True):
+            bias = None if its.bias < 0 else values[its.bias : its.bias + its.n].copy()
+            layers.append(Dense(self._weights_of(its, values).copy(), bias, layer.activation))
         return replace(self._network, layers=tuple(layers))
 
 
@@ -448,7 +489,7 @@ class _Epochs:
                 "train_epoch", _native.KIND[p.x.dtype], p.x,
                 self._generator.permutation(len(p.x)), *self._data, parameters.layers,
                 parameters.slopes, parameters.hint_weights, parameters.rules,
-                self._choices((number - 1) * self._steps), self._reals(), rates, parameters.mask,
+                self._integers((number - 1) * self._steps), self._reals(), rates, parameters.mask,
                 parameters.values, self._first, self._second, losses, get_num_threads(),
             )  # fmt: skip
         except FqError as e:
@@ -467,25 +508,23 @@ class _Epochs:
             )
         return float(losses.mean()), float(rates[-1])
 
-    def _choices(self, done: int) -> NDArray[np.int64]:
-        """Return the components of `training`."""
+    def _integers(self, done: int) -> NDArray[np.int64]:
+        """Return the components of `training` after so many steps."""
         p, options, optimizer = self._problem, self._options, self._options.optimizer
         word = "sgd"
         if isinstance(optimizer, Adam):
             word = "adamw" if optimizer.decoupled else "adam"
-        return np.array(
-            [
-                LOSSES.index(p.loss),
-                p.labels is not None,
-                IMITATIONS.index(p.imitation),
-                OPTIMIZERS.index(word),
-                isinstance(optimizer, SGD) and optimizer.nesterov,
-                options.keep_zeros,
-                min(options.batch_size, len(p.x)),
-                done,
-            ],
-            np.int64,
+        integers = TrainingIntegers(
+            loss=LOSSES.index(p.loss),
+            labeled=p.labels is not None,
+            imitation=IMITATIONS.index(p.imitation),
+            optimizer=OPTIMIZERS.index(word),
+            nesterov=isinstance(optimizer, SGD) and optimizer.nesterov,
+            masked=options.keep_zeros,
+            batch_size=min(options.batch_size, len(p.x)),
+            done=done,
         )
+        return np.array(integers, np.int64)
 
     def _reals(self) -> NDArray[np.float64]:
         """Return the components of `training_reals`."""
@@ -494,12 +533,11 @@ class _Epochs:
             moments = (optimizer.momentum, 0.0, 0.0)
         else:
             moments = (optimizer.beta1, optimizer.beta2, optimizer.epsilon)
-        return np.array(
-            [
-                p.alpha, p.temperature, p.delta, *moments, optimizer.weight_decay,
-                self._options.clip or 0.0,
-            ]
-        )  # fmt: skip
+        clip = self._options.clip or 0.0
+        reals = TrainingReals(
+            p.alpha, p.temperature, p.delta, *moments, optimizer.weight_decay, clip
+        )
+        return np.array(reals)
 
 
 def _remedy(options: Options) -> str:
