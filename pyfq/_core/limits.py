@@ -16,7 +16,7 @@ PROC = Path("/proc")
 
 # Either lifts the limit on the processes of a user.
 CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 21, 24
-# Of a thread, where the system sets none.
+# Bytes of the stack of a thread, where the system sets no limit.
 STACK = 2**23
 UNITS = {"B": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 

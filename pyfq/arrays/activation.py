@@ -21,7 +21,7 @@ ACTIVATIONS = (
     "softplus",
     "softmax",
 )
-# Of "leaky_relu" without a slope, as in PyTorch and ONNX.
+# The slope of "leaky_relu" if none is given, as in PyTorch and ONNX.
 SLOPE = 0.01
 
 # What a function takes for an activation.

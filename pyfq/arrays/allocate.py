@@ -38,9 +38,9 @@ class Allocation:
     total_error : float
         Sum of the errors at these widths.
     errors : dict of str to dict of int to float
-        Of each tensor its error at each width that was tried.
+        The error of each tensor at each width that was tried.
     nbytes : dict of str to dict of int to int
-        Of each tensor the bytes of codes, scales and zero points at each of these widths.
+        The bytes of codes, scales and zero points of each tensor at each of these widths.
     """
 
     bits: dict[str, int]

@@ -26,7 +26,7 @@ METHODS = ("minmax", "ema", "percentile", "entropy", "mse", "aciq")
 WITH_BINS = METHODS[2:]
 CHANNELS = {str(each): each for each in (PerTensor(), PerRow(), PerColumn())}
 SETTINGS = ("method", "granularity", "bins", "percentile", "momentum")
-# Of a file: raised when what is in it changes.
+# The version of files; it grows when their content changes.
 VERSION = 1
 
 

@@ -417,8 +417,8 @@ def fit(
     run = _Epochs(parameters, problem, options)
     start, history = time.perf_counter(), []
     best, best_loss, best_epoch, stopped = parameters.values.copy(), math.inf, 0, "done"
-    # Of the last whole epoch its number, the best parameters up to it, and the number of their
-    # epoch: set at once, so that an interrupt at any moment finds what belongs together.
+    # The number of the last whole epoch, the best parameters so far, and the epoch that gave them.
+    # All three are set at once: an interrupt at any moment finds what belongs together.
     whole = 0, best, 0
     try:
         for number in range(1, options.epochs + 1):
