@@ -14,8 +14,6 @@ from .. import _native
 from .._core.check import FLOATS, as_choice, as_count, as_input, as_number
 from .._core.grid import PerColumn, PerRow, PerTensor, grid_of
 from .._core.threads import get_num_threads
-from ..io import FormatError, open_npz, write_npz
-from ..io.strict_json import parse_object
 from .quantize import code_rule
 from .ranges import Histogram, Signs, aciq_range, entropy_range, mse_range, percentile_range
 
@@ -414,6 +412,9 @@ class Observer:
         ...     Observer.load(path)
         <Observer mse PerTensor(): 2 entries, -1 ... 0.5>
         """
+        # Here, as in `load`: programs without files need not wait 16 ms for `pyfq.io`.
+        from ..io import write_npz
+
         fields, tensors = self._parts()
         text = np.frombuffer(json.dumps(fields).encode(), np.uint8)
         write_npz(path, {"observer": text} | tensors)
@@ -439,6 +440,9 @@ class Observer:
         OSError
             If it cannot be opened.
         """
+        from ..io import FormatError, open_npz
+        from ..io.strict_json import parse_object
+
         with open_npz(path) as file:
             if file.dtypes.get("observer") != "U8":
                 raise FormatError(path, "expected a file of Observer.save")
