@@ -12,7 +12,6 @@ from .._core.check import FLOATS, as_count, as_input, as_output, is_none_or
 from ..arrays.activation import Activation
 from ..arrays.codebook import Codebook
 from ..arrays.half import Half
-from ..arrays.lowrank import LowRank
 from ..arrays.quantize import Quantized
 from ..formats.code_panels import as_code_panels
 from ..formats.codes import as_codes
@@ -25,6 +24,7 @@ from ..formats.level_panels import as_level_panels
 from ..formats.nibbles import as_nibbles
 from ..formats.nonzeros import Nonzeros
 from ..formats.sparse import Sparse
+from .lowrank import LowRank
 from .mixed import Accumulation, as_accumulation
 
 # Rows of activations up to which codes of 4 bits, one scale a row, are multiplied faster by lanes
