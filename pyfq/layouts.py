@@ -25,7 +25,7 @@ TILE_STEP = 12
 MOST_INPUTS = 33025
 # Rows of a panel of `fortran/formats/fq_nibbles.f90`, and words of a step.
 PANEL_ROWS, WORDS = 128, 32
-# Bits of 128 in float16: from there on `fortran/products/fq_mixed.f90` does not take it.
+# Bits of 128 in float16: from there on `fortran/formats/fq_half.f90` does not take it.
 MOST_FLOAT16 = np.uint16(0x5800)
 
 

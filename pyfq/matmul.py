@@ -10,7 +10,7 @@ from .activation import Activation, activate, as_activation
 from .mixed import Accumulation, as_accumulation
 from .threads import get_num_threads
 
-# How the right matrix is given: the numbers of `fortran/products/fq_matmul.f90`.
+# How the right matrix is given: the numbers of `fortran/products/fq_factors.f90`.
 PLAIN, TRANSPOSED, PACKED = range(3)
 
 

@@ -260,8 +260,10 @@ def test_networks_of_float64_have_no_weights_of_two_bytes(library):
 
 PROGRAM = """
 program call_kernels
+  use fq_epilogue_real32, only: epilogue
+  use fq_factors, only: B_PLAIN, factors
   use fq_kinds, only: i8, i32, i64, sp
-  use fq_matmul_real32, only: B_PLAIN, matmul_blocked
+  use fq_matmul_real32, only: matmul_blocked
   use fq_network_real32, only: forward_network
   use fq_plan, only: planned_ends
   use fq_stored_layer, only: stored_layer
@@ -276,14 +278,14 @@ program call_kernels
   bias = 7
   c = -1
   memory = 0
-  call matmul_blocked(0_i64, 5_i64, 4_i64, 4_i64, a, .false., 5_i64, b, B_PLAIN, .true., bias, &
-    0_i32, 0.0_sp, c, 1_i32, info(1))
-  call matmul_blocked(3_i64, 0_i64, 4_i64, 4_i64, a, .false., 5_i64, b, B_PLAIN, .true., bias, &
-    0_i32, 0.0_sp, c, 1_i32, info(2))
-  call matmul_blocked(3_i64, 5_i64, 4_i64, 4_i64, a, .false., 5_i64, b, 7_i32, .true., bias, &
-    0_i32, 0.0_sp, c, 1_i32, info(3))
-  call matmul_blocked(3_i64, 5_i64, 0_i64, 4_i64, a, .false., 5_i64, b, B_PLAIN, .true., bias, &
-    0_i32, 0.0_sp, c, 1_i32, info(4))
+  call matmul_blocked(factors(0, 5, 4, 4, .false., 5, B_PLAIN), a, b, bias, epilogue(.true.), c, &
+    1_i32, info(1))
+  call matmul_blocked(factors(3, 0, 4, 4, .false., 5, B_PLAIN), a, b, bias, epilogue(.true.), c, &
+    1_i32, info(2))
+  call matmul_blocked(factors(3, 5, 4, 4, .false., 5, 7), a, b, bias, epilogue(.true.), c, 1_i32, &
+    info(3))
+  call matmul_blocked(factors(3, 5, 0, 4, .false., 5, B_PLAIN), a, b, bias, epilogue(.true.), c, &
+    1_i32, info(4))
   layers = stored_layer(1, 5, 4, 0, 5, -1, -1, 5, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, &
     -1, -1, -1, -1, -1, -1, -1, -1, -1)
   call forward_network(0_i64, 4_i64, a, layers, [0.0_sp], memory, planned_ends(-1, -1, -1, -1), &

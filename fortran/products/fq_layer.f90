@@ -2,11 +2,12 @@
 module fq_layer_real32
   use fq_activation_kind, only: ACT_NONE
   use fq_epilogue_real32, only: epilogue
-  use fq_gemm_real32, only: LANES
+  use fq_code_panels_real32, only: multiply_code_panels_layer
+  use fq_half, only: half_epilogue => epilogue, multiply_half_layer
   use fq_kinds, only: i8, i16, i32, i64, sp, wp => sp
+  use fq_level_panels_real32, only: multiply_level_panels_layer
   use fq_linear_real32, only: linear_codes, linear_nibbles, quantize_int8
-  use fq_matmul_real32, only: B_PACKED, B_TRANSPOSED, matmul_blocked, matmul_codes, matmul_levels
-  use fq_mixed, only: HALF_LANES, multiply_half
+  use fq_matmul_real32, only: multiply_dense_layer
   use fq_nibbles_real32, only: PANEL_ROWS
   use fq_sparse_real32, only: sparse_codes, sparse_pairs, sparse_row, sparse_scatter, sparse_stream
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_KNOWN, FQ_OK
@@ -60,10 +61,8 @@ contains
     integer(i32), intent(out) :: info
 
     select case (layer%format)
-    case (FORMAT_DENSE)
+    case (FORMAT_DENSE, FORMAT_PANELS)
       call multiply_dense_layer(layer, memory, x, bias, after, y, threads, info)
-    case (FORMAT_PANELS)
-      call multiply_panels_layer(layer, memory, x, bias, after, y, threads, info)
     case (FORMAT_CODES)
       call multiply_codes_layer(layer, memory, x, bias, after, y, threads, info)
     case (FORMAT_NIBBLES)
@@ -80,46 +79,13 @@ contains
       call multiply_nm24_int8_layer(layer, memory, x, bias, after, y, threads, info)
     case (FORMAT_HALF)
       info = FQ_NOT_KNOWN  ! of float64, which has no weights of 2 bytes
-      if (wp == sp) call multiply_half_layer(layer, memory, x, bias, after, y, threads, info)
+      if (wp == sp) call multiply_float32_layer(layer, memory, x, bias, after, y, threads, info)
     case (FORMAT_LEVEL_PANELS)
       call multiply_level_panels_layer(layer, memory, x, bias, after, y, threads, info)
     case default
       info = FQ_NOT_KNOWN
     end select
   end subroutine multiply_layer
-
-  !> Weights as they are, by rows.
-  subroutine multiply_dense_layer(layer, memory, x, bias, after, y, threads, info)
-    type(stored_layer), intent(in) :: layer
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    real(wp), intent(in), contiguous :: x(:, :), bias(:)
-    type(epilogue), intent(in) :: after
-    real(wp), intent(inout), contiguous :: y(:, :)
-    integer(i32), intent(in) :: threads
-    integer(i32), intent(out) :: info
-    real(wp), pointer, contiguous :: w(:, :)
-
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), w, [layer%k, layer%vectors])
-    call matmul_blocked(size(x, 2, kind=i64), layer%rows, layer%k, layer%k, x, .false., layer%k, &
-      w, B_TRANSPOSED, after%has_bias, bias, after%activation, after%slope, y, threads, info)
-  end subroutine multiply_dense_layer
-
-  !> Panels of the transposed weights.
-  subroutine multiply_panels_layer(layer, memory, x, bias, after, y, threads, info)
-    type(stored_layer), intent(in) :: layer
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    real(wp), intent(in), contiguous :: x(:, :), bias(:)
-    type(epilogue), intent(in) :: after
-    real(wp), intent(inout), contiguous :: y(:, :)
-    integer(i32), intent(in) :: threads
-    integer(i32), intent(out) :: info
-    real(wp), pointer, contiguous :: w(:, :)
-
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), w, [int(LANES, i64), layer%vectors])
-    call matmul_blocked(size(x, 2, kind=i64), layer%rows, layer%k, layer%k, x, .false., &
-      int(LANES, i64), w, B_PACKED, after%has_bias, bias, after%activation, after%slope, y, &
-      threads, info)
-  end subroutine multiply_panels_layer
 
   !> Codes of weights, each group with its scale; inputs become codes, too.
   subroutine multiply_codes_layer(layer, memory, x, bias, after, y, threads, info)
@@ -168,55 +134,8 @@ contains
       threads, info)
   end subroutine multiply_nibbles_layer
 
-  !> Panels of codes that stand for reals.
-  subroutine multiply_code_panels_layer(layer, memory, x, bias, after, y, threads, info)
-    type(stored_layer), intent(in) :: layer
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    real(wp), intent(in), contiguous :: x(:, :), bias(:)
-    type(epilogue), intent(in) :: after
-    real(wp), intent(inout), contiguous :: y(:, :)
-    integer(i32), intent(in) :: threads
-    integer(i32), intent(out) :: info
-    integer(i8), pointer, contiguous :: codes(:, :, :), zero_point(:, :, :)
-    real(wp), pointer, contiguous :: scale(:, :, :), minimum(:, :, :)
-    integer(i64) :: width, panels
-
-    width = LANES
-    panels = (layer%rows + width - 1)/width
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [width, layer%row_steps, panels])
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [width, layer%groups, panels])
-    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), zero_point, [width, layer%groups, panels])
-    call c_f_pointer(c_loc(memory(merge(layer%minimum, layer%scale, layer%minimum >= 0) + 1)), &
-      minimum, [width, layer%groups, panels])
-    call matmul_codes(layer%rows, x, layer%group_size, layer%two_per_byte /= 0, codes, scale, &
-      zero_point, layer%minimum >= 0, minimum, after%has_bias, bias, after%activation, &
-      after%slope, y, threads, info)
-  end subroutine multiply_code_panels_layer
-
-  !> Panels of codes that stand for the levels of a table.
-  subroutine multiply_level_panels_layer(layer, memory, x, bias, after, y, threads, info)
-    type(stored_layer), intent(in) :: layer
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    real(wp), intent(in), contiguous :: x(:, :), bias(:)
-    type(epilogue), intent(in) :: after
-    real(wp), intent(inout), contiguous :: y(:, :)
-    integer(i32), intent(in) :: threads
-    integer(i32), intent(out) :: info
-    integer(i8), pointer, contiguous :: codes(:, :, :)
-    real(wp), pointer, contiguous :: levels(:, :), scale(:, :, :)
-    integer(i64) :: width, panels
-
-    width = LANES
-    panels = (layer%rows + width - 1)/width
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [width/2, layer%k, panels])
-    call c_f_pointer(c_loc(memory(layer%levels + 1)), levels, [2, 256])
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [width, layer%groups, panels])
-    call matmul_levels(layer%rows, x, layer%group_size, codes, levels, scale, after%has_bias, &
-      bias, after%activation, after%slope, y, threads, info)
-  end subroutine multiply_level_panels_layer
-
   !> Panels of weights of 2 bytes.  Where this is called real(sp) is real(wp).
-  subroutine multiply_half_layer(layer, memory, x, bias, after, y, threads, info)
+  subroutine multiply_float32_layer(layer, memory, x, bias, after, y, threads, info)
     type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     real(wp), intent(in), target, contiguous :: x(:, :)
@@ -225,19 +144,14 @@ contains
     real(wp), intent(inout), target, contiguous :: y(:, :)
     integer(i32), intent(in) :: threads
     integer(i32), intent(out) :: info
-    integer(i32), pointer, contiguous :: words(:, :, :)
     real(sp), pointer, contiguous :: inputs(:, :), outputs(:, :), biases(:)
-    integer(i64) :: width, panels
 
-    width = HALF_LANES
-    panels = (layer%rows + width - 1)/width
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), words, [width, layer%row_steps, panels])
     call c_f_pointer(c_loc(bias), biases, shape(bias))
     call c_f_pointer(c_loc(x), inputs, shape(x))
     call c_f_pointer(c_loc(y), outputs, shape(y))
-    call multiply_half(layer%rows, inputs, int(layer%float_format, i32), words, after%has_bias, &
-      biases, after%activation, real(after%slope, sp), outputs, threads, info)
-  end subroutine multiply_half_layer
+    call multiply_half_layer(layer, memory, inputs, biases, half_epilogue(after%has_bias, &
+      after%activation, real(after%slope, sp)), outputs, threads, info)
+  end subroutine multiply_float32_layer
 
   !> Nonzero weights and their columns, by rows.
   subroutine multiply_csr_layer(layer, memory, x, bias, after, y, threads, info)

@@ -371,8 +371,8 @@ contains
           y(row + 1:last_row, first + i) = sums(1:last_row - row, i)
         end do
       end do
-      call finish_rows(piece(0_i64, m, row, last_row), bias, epilogue(has_bias, activation, slope), &
-        n, y)
+      call finish_rows(piece(0_i64, m, row, last_row), bias, epilogue(has_bias, activation, &
+        slope), n, y)
     end do
     if (activation == ACT_SOFTMAX .and. n > PAIR_ROWS) then
       !$omp do schedule(static)
