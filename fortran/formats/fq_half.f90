@@ -30,7 +30,7 @@ module fq_half
     integer(i32), pointer, contiguous :: words(:, :, :)
   contains
     procedure :: widen => widen_half
-    procedure :: multiply_few => multiply_few_half
+    procedure :: multiply_few_rows => multiply_few_half
   end type half_weights
 
 contains

@@ -20,7 +20,7 @@ module fq_panel_row_real32
     logical :: is_split = .false.     !! a run is read as `fq_panel_row.inc` says
   contains
     procedure(read_run), deferred :: read
-    procedure :: multiply_few => multiply_row
+    procedure :: multiply_few_rows => multiply_code_rows
   end type code_source
 
   abstract interface
@@ -39,7 +39,7 @@ module fq_panel_row_real32
 contains
 
   !> Sums of a part of each row, block by block as tiles add them.
-  pure subroutine multiply_row(self, k, m, a, piece, n, c, rows)
+  pure subroutine multiply_code_rows(self, k, m, a, piece, n, c, rows)
     class(code_source), intent(in) :: self
     integer(i64), intent(in) :: k, m, n       !! steps; rows and columns of c
     real(wp), intent(in) :: a(k, m)           !! left matrix
@@ -62,7 +62,7 @@ contains
       end do
       col = col + wide*LANES
     end do
-  end subroutine multiply_row
+  end subroutine multiply_code_rows
 
   !> A row times `wide` panels, one or ROW_PANELS, behind the first `before`.
   pure subroutine multiply_side_by_side(self, before, wide, k, x, total, values)

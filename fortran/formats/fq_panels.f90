@@ -18,10 +18,10 @@ module fq_panels_real32
 
   !> Weights in panels.  A format extends this by where its arrays lie.
   type, abstract, public :: panel_source
-    integer(i64) :: few_rows = 0   !! rows of the left matrix up to which `multiply_few` is called
+    integer(i64) :: few_rows = 0   !! rows of the left matrix that `multiply_few_rows` takes at most
   contains
     procedure(widen_panel), deferred :: widen
-    procedure(multiply_few_rows), deferred :: multiply_few
+    procedure(product_of_few_rows), deferred :: multiply_few_rows
   end type panel_source
 
   abstract interface
@@ -36,7 +36,7 @@ module fq_panels_real32
     end subroutine widen_panel
 
     !> Sums of a part of a product of no more than `few_rows` rows, all of them the part's.
-    pure subroutine multiply_few_rows(self, k, m, a, piece, n, c, rows)
+    pure subroutine product_of_few_rows(self, k, m, a, piece, n, c, rows)
       import :: i64, panel_source, part, ROW_STEPS, TILE_ROWS, wp
       implicit none (type, external)
       class(panel_source), intent(in) :: self
@@ -45,7 +45,7 @@ module fq_panels_real32
       type(part), intent(in) :: piece           !! columns to set
       real(wp), intent(inout) :: c(n, m)        !! product
       real(wp), intent(inout) :: rows(ROW_STEPS, TILE_ROWS)  !! workspace
-    end subroutine multiply_few_rows
+    end subroutine product_of_few_rows
   end interface
 
 contains
@@ -88,14 +88,14 @@ contains
     do item = 0, shared%items - 1
       t = 1
       !$ t = omp_get_thread_num() + 1
-      call multiply_part(source, part_of(shared, item, int(LANES, i64), m, n), k, m, a, bias, &
-        after, n, c, block_size, scratch(1, t))
+      call multiply_part_panels(source, part_of(shared, item, int(LANES, i64), m, n), k, m, a, &
+        bias, after, n, c, block_size, scratch(1, t))
     end do
     if (shared%across > 1) call finish_softmax(after, c, shared%team)
   end subroutine multiply_panels
 
   !> One part of the product, with bias and activation.
-  subroutine multiply_part(source, piece, k, m, a, bias, after, n, c, block_size, scratch)
+  subroutine multiply_part_panels(source, piece, k, m, a, bias, after, n, c, block_size, scratch)
     class(panel_source), intent(in) :: source
     type(part), intent(in) :: piece
     integer(i64), intent(in) :: k, m, n, block_size
@@ -106,7 +106,7 @@ contains
 
     start = aligned_start(scratch, storage_size(scratch(1)))
     if (m <= source%few_rows) then
-      call source%multiply_few(k, m, a, piece, n, c, scratch(start))
+      call source%multiply_few_rows(k, m, a, piece, n, c, scratch(start))
     else
       first = piece%col/LANES + 1
       panels = (piece%last_col - piece%col + LANES - 1)/LANES
@@ -122,7 +122,7 @@ contains
       end do
     end if
     call finish_rows(piece, bias, after, n, c)
-  end subroutine multiply_part
+  end subroutine multiply_part_panels
 
   !> Zeros in the panels that wide tiles read behind the last.
   pure subroutine clear_panels(filled, read, steps, block)

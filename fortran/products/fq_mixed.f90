@@ -34,25 +34,25 @@ module fq_mixed
 
   !> A right matrix that becomes float64 part by part.
   type, abstract :: wide_source
-    integer(i64) :: few_rows = 0   !! rows of the left matrix up to which `sum_few` is called
+    integer(i64) :: few_rows = 0   !! rows of the left matrix that `sum_few_rows` takes at most
   contains
-    procedure(widen_panel), deferred :: widen
-    procedure(sum_few_rows), deferred :: sum_few
+    procedure(split_columns), deferred :: widen
+    procedure(sums_of_few_rows), deferred :: sum_few_rows
   end type wide_source
 
   abstract interface
     !> Some steps of the LANES columns behind `col` as two panels of float64.
-    pure subroutine widen_panel(self, col, step, steps, values, block)
+    pure subroutine split_columns(self, col, step, steps, values, block)
       import :: dp, i64, LANES, wide_source, WIDE_LANES, WIDE_STEPS, wp
       implicit none (type, external)
       class(wide_source), intent(in) :: self
       integer(i64), intent(in) :: col, step, steps
       real(wp), intent(inout) :: values(LANES, WIDE_STEPS + 1)
       real(dp), intent(inout) :: block(WIDE_LANES*(steps + 1), 2)
-    end subroutine widen_panel
+    end subroutine split_columns
 
     !> Columns of a part of a product of no more than `few_rows` rows, next to each other.
-    pure subroutine sum_few_rows(self, k, m, a, piece, sums)
+    pure subroutine sums_of_few_rows(self, k, m, a, piece, sums)
       import :: dp, i64, part, wide_source
       implicit none (type, external)
       class(wide_source), intent(in) :: self
@@ -60,7 +60,7 @@ module fq_mixed
       real(dp), intent(in) :: a(k, m)
       type(part), intent(in) :: piece
       real(dp), intent(inout) :: sums(piece%last_col - piece%col, m)
-    end subroutine sum_few_rows
+    end subroutine sums_of_few_rows
   end interface
 
   !> Reals in rows, columns or panels.
@@ -69,7 +69,7 @@ module fq_mixed
     real(wp), pointer, contiguous :: b(:, :)
   contains
     procedure :: widen => widen_reals
-    procedure :: sum_few => sum_few_reals
+    procedure :: sum_few_rows => sum_few_reals
   end type wide_reals
 
   !> Panels of 2-byte values.
@@ -77,8 +77,8 @@ module fq_mixed
     integer(i32) :: format
     integer(i32), pointer, contiguous :: words(:, :, :)
   contains
-    procedure :: widen => widen_half
-    procedure :: sum_few => sum_few_half
+    procedure :: widen => split_half
+    procedure :: sum_few_rows => sum_few_half
   end type wide_half
 
 contains
@@ -210,7 +210,7 @@ contains
     cols = piece%last_col - piece%col
     high = piece%last_row - piece%row
     if (m <= weights%few_rows) then
-      call weights%sum_few(k, m, a, piece, scratch(sums))
+      call weights%sum_few_rows(k, m, a, piece, scratch(sums))
     else
       call sum_blocks(weights, piece, k, a(1, piece%row + 1), values, scratch(rows), &
         scratch(block), scratch(sums))
@@ -247,6 +247,7 @@ contains
     end do
   end subroutine sum_blocks
 
+  !> Some steps of LANES columns of op(b) as two panels of float64.
   pure subroutine widen_reals(self, col, step, steps, values, block)
     class(wide_reals), intent(in) :: self
     integer(i64), intent(in) :: col, step, steps
@@ -258,7 +259,7 @@ contains
     end associate
   end subroutine widen_reals
 
-  !> Some steps of LANES columns of op(b) as two panels of float64.
+  !> The same, where the matrix is an argument: loops over a component are slower.
   pure subroutine split_reals(given, b, col, step, steps, values, block)
     type(factors), intent(in) :: given
     real(wp), intent(in) :: b(given%ldb, *)
@@ -278,7 +279,8 @@ contains
     end if
   end subroutine split_reals
 
-  pure subroutine widen_half(self, col, step, steps, values, block)
+  !> Some steps of a panel of 2-byte values as two panels of float64.
+  pure subroutine split_half(self, col, step, steps, values, block)
     class(wide_half), intent(in) :: self
     integer(i64), intent(in) :: col, step, steps
     real(wp), intent(inout) :: values(LANES, WIDE_STEPS + 1)
@@ -289,7 +291,7 @@ contains
         col/LANES + 1), values)
     end associate
     call split_panel(steps, values, block(1, 1), block(1, 2))
-  end subroutine widen_half
+  end subroutine split_half
 
   !> A panel of float32 as two of float64.
   pure subroutine split_panel(steps, panel, first, second)
@@ -310,6 +312,7 @@ contains
     end do
   end subroutine split_panel
 
+  !> Columns of a part of a few rows times rows of the transpose, or panels of reals.
   pure subroutine sum_few_reals(self, k, m, a, piece, sums)
     class(wide_reals), intent(in) :: self
     integer(i64), intent(in) :: k, m

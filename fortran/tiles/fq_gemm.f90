@@ -68,7 +68,8 @@ contains
   !> Panels that tiles over `rows` rows read of a block with `panels`: those of the last rows are
   !> wide, and read what follows.
   pure function panels_read(rows, panels) result(read)
-    integer(i64), intent(in) :: rows, panels
+    integer(i64), intent(in) :: rows     !! rows of the part, at least 1
+    integer(i64), intent(in) :: panels   !! panels of the block
     integer(i64) :: read
     integer(i64) :: last
 
@@ -79,7 +80,8 @@ contains
 
   !> Entries of a block of so many panels, a line of cache between them.
   pure function block_entries(steps, panels) result(entries)
-    integer(i64), intent(in) :: steps, panels
+    integer(i64), intent(in) :: steps    !! steps of k
+    integer(i64), intent(in) :: panels   !! panels, those that are only read among them
     integer(i64) :: entries
 
     entries = LANES*(steps + 1)*panels
@@ -139,10 +141,13 @@ contains
 
   !> Copy rows of the left matrix next to each other; rows beyond the last are zeros.
   pure subroutine copy_rows(lda, a, transposed, row, count, high, step, steps, rows)
-    integer(i64), intent(in) :: lda, row, count, high, step, steps
-    real(wp), intent(in) :: a(lda, *)
-    logical, intent(in) :: transposed
-    real(wp), intent(inout) :: rows(ROW_STEPS, TILE_ROWS)
+    integer(i64), intent(in) :: lda                       !! extent of a
+    real(wp), intent(in) :: a(lda, *)                     !! left matrix, `(k, m)`, or its transpose
+    logical, intent(in) :: transposed                     !! whether a is given as its transpose
+    integer(i64), intent(in) :: row, count                !! rows before; and to copy
+    integer(i64), intent(in) :: high                      !! rows to write, at most TILE_ROWS
+    integer(i64), intent(in) :: step, steps               !! steps of k before; and to take
+    real(wp), intent(inout) :: rows(ROW_STEPS, TILE_ROWS) !! the rows, from step 1 on
     integer(i64) :: i, s
 
     if (transposed) then
@@ -165,9 +170,12 @@ contains
 
   !> Transpose LANES columns of so many steps, of which the first `kept` are stored.
   pure subroutine transpose_columns(steps, lda, a, kept, ldb, b)
-    integer(i64), intent(in) :: steps, lda, kept, ldb
-    real(wp), intent(in) :: a(lda, LANES)
-    real(wp), intent(inout) :: b(ldb, kept)
+    integer(i64), intent(in) :: steps         !! steps that may be read
+    integer(i64), intent(in) :: lda           !! extent of a
+    real(wp), intent(in) :: a(lda, LANES)     !! columns
+    integer(i64), intent(in) :: kept          !! steps to store, at most `steps`
+    integer(i64), intent(in) :: ldb           !! extent of b, at least LANES
+    real(wp), intent(inout) :: b(ldb, kept)   !! the transpose, in the first LANES rows
     real(wp) :: block(LANES, TRANSPOSE_STEPS)
     integer(i64) :: first, s
 

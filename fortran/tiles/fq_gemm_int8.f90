@@ -19,7 +19,7 @@ contains
   !> Steps of k of a stored row: whole vectors, and a line more where rows would meet in a set of
   !> L1.
   pure function padded_steps(k) result(steps)
-    integer(i64), intent(in) :: k
+    integer(i64), intent(in) :: k   !! steps of k
     integer(i64) :: steps
 
     steps = (k + CODE_STEPS - 1)/CODE_STEPS*CODE_STEPS
