@@ -7,11 +7,14 @@ module fq_train_real32
     ACT_SIGMOID, ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
   use fq_activation_real32, only: activate_row
   use fq_barrier, only: barrier, wait_for_all
-  use fq_gemm_real32, only: aligned_start, BLOCK_STEPS, LANES, LINE
+  use fq_align, only: aligned_start
+  use fq_gemm_real32, only: BLOCK_STEPS, LANES, LINE
   use fq_code_rule, only: code_rule
   use fq_kinds, only: dp, i8, i32, i64, wp => sp
-  use fq_matmul_real32, only: B_PACKED, B_PLAIN, matmul_blocked, pack_block, packed_vectors, &
-    panel_at
+  use fq_dense_real32, only: pack_block, packed_vectors, panel_at
+  use fq_epilogue_real32, only: epilogue
+  use fq_factors, only: B_PACKED, B_PLAIN, factors
+  use fq_matmul_real32, only: matmul_blocked
   use fq_quantize_real32, only: dequantize, quantize
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_work_size, only: SMALL_WORK
@@ -89,7 +92,7 @@ contains
     if (stat == 0) allocate (squares(sum(layers%n)), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
     if (info /= FQ_OK) return
-    start = aligned_start(space)
+    start = aligned_start(space, storage_size(space))
     call clear_ends(layers, at, space(start))
     meeting = barrier(0, 0)
     !$omp parallel num_threads(team) if(team > 1) default(none) private(members, member, step, &
@@ -381,10 +384,10 @@ contains
     integer(i32) :: activation, state
 
     activation = int(layer%activation, i32)
-    call matmul_blocked(last - first, layer%n, layer%k, layer%k, space(at%inputs &
-      + first*layer%k), .false., int(LANES, i64), space(at%forward), B_PACKED, layer%bias >= 0, &
-      parameters(max(layer%bias, 0_i64) + 1), merge(ACT_NONE, activation, needs_sums(activation)), &
-      leak, space(at%sums + first*layer%n), 1_i32, state)
+    call matmul_blocked(factors(m=last - first, n=layer%n, k=layer%k, lda=layer%k, ldb=int(LANES, &
+      i64), b_order=B_PACKED), space(at%inputs + first*layer%k), space(at%forward), &
+      parameters(max(layer%bias, 0_i64) + 1), epilogue(layer%bias >= 0, merge(ACT_NONE, &
+      activation, needs_sums(activation)), leak), space(at%sums + first*layer%n), 1_i32, state)
     if (state /= FQ_OK) info = state
     if (.not. needs_sums(activation)) return
     from = at%sums + first*layer%n
@@ -402,9 +405,9 @@ contains
     integer(i32), intent(inout) :: info
     integer(i32) :: state
 
-    call matmul_blocked(last - first, layer%k, layer%n, layer%n, space(at%slopes + first*layer%n), &
-      .false., int(LANES, i64), space(at%backward), B_PACKED, .false., space(at%slopes:at%slopes), &
-      ACT_NONE, 0.0_wp, space(slopes + first*layer%k), 1_i32, state)
+    call matmul_blocked(factors(m=last - first, n=layer%k, k=layer%n, lda=layer%n, ldb=int(LANES, &
+      i64), b_order=B_PACKED), space(at%slopes + first*layer%n), space(at%backward), &
+      space(at%slopes:at%slopes), epilogue(), space(slopes + first*layer%k), 1_i32, state)
     if (state /= FQ_OK) info = state
   end subroutine pass_backward
 
@@ -727,9 +730,9 @@ contains
 
     from = layer%weights + first*layer%k + 1
     to = layer%weights + last*layer%k
-    call matmul_blocked(last - first, layer%k, count, layer%n, space(at%slopes + first), .true., &
-      layer%k, space(at%inputs), B_PLAIN, .false., space(at%slopes:at%slopes), ACT_NONE, 0.0_wp, &
-      gradient(from), 1_i32, state)
+    call matmul_blocked(factors(m=last - first, n=layer%k, k=count, lda=layer%n, &
+      a_transposed=.true., ldb=layer%k, b_order=B_PLAIN), space(at%slopes + first), &
+      space(at%inputs), space(at%slopes:at%slopes), epilogue(), gradient(from), 1_i32, state)
     if (state /= FQ_OK) info = state
     if (masked) gradient(from:to) = merge(gradient(from:to), 0.0_wp, mask(from:to) /= 0)
     if (layer%bias < 0) return

@@ -13,7 +13,7 @@ from ..arrays.activation import Activation
 from .epilogue import epilogue, fill
 from .layout import as_rows
 
-# How the right matrix is given: the numbers B_... of Fortran.
+# How the right matrix is given: the numbers B_... of `fq_factors.f90`.
 PLAIN, TRANSPOSED, PACKED = 0, 1, 2
 
 

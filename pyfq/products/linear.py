@@ -30,7 +30,7 @@ from .mixed import Accumulation, as_accumulation
 # Rows of activations up to which codes of 4 bits, one scale a row, are multiplied faster by lanes
 # than as bytes.
 MOST_LANE_ROWS = 2
-# Rows of weights that are multiplied where they lie: `FEW_DOTS` of fq_matmul.inc.
+# Rows of weights that are multiplied where they lie: `FEW_DOTS` of fq_matmul.f90.
 MOST_DOTS = 3
 # Steps of k up to which those lanes sum as the specification does: `MAX_STEPS` of fq_gemm_int8.f90.
 MOST_LANE_STEPS = 65536
