@@ -11,7 +11,7 @@ module fq_prune_real32
 
   integer(i64), parameter :: RUN = 4096  ! elements of a run: input, output and mask stay in L1
   integer(i64), parameter :: SPAN = 1024  ! entries compared side by side, in L1
-  integer(i64), parameter :: LANE_COUNT = 16  ! partial sums of a run, see fq_lanes.inc
+  integer(i64), parameter :: LANE_COUNT = 16  ! partial sums of a run, see fq_lane_sum.inc
 
 contains
 
@@ -173,7 +173,7 @@ contains
 
   !> Norm of each row, in float64: \( \sum|x| \), \( \sqrt{\sum x^2} \) or \( \max|x| \).
   !>
-  !> Sums run in 16 lanes (`fq_lanes.inc`): relative error at most `(cols/16 + 5) eps`.  A norm
+  !> Sums run in 16 lanes (`fq_lane_sum.inc`): relative error at most `(cols/16 + 5) eps`.  A norm
   !> beyond the largest real is infinite.
   subroutine row_norms(w, order, norms, threads, info)
     real(wp), intent(in), contiguous :: w(:, :)    !! weights, `(cols, rows)`
@@ -253,5 +253,5 @@ contains
   end subroutine add_lanes
 
   include 'fq_finite.inc'
-  include 'fq_lanes.inc'
+  include 'fq_lane_sum.inc'
 end module fq_prune_real32
