@@ -93,7 +93,7 @@ contains
       do while (from <= finish)
         g = (from - 1)/group_size + 1
         to = min(finish, g*group_size)
-        call encode_run(w(from:to), count, middles, scale(g), codes(from - start + 1:to - start &
+        call place_values(w(from:to), count, middles, scale(g), codes(from - start + 1:to - start &
           + 1))
         from = to + 1
       end do
@@ -103,7 +103,7 @@ contains
   end subroutine encode_row
 
   !> Codes of values that share a scale.
-  pure subroutine encode_run(w, count, middles, scale, codes)
+  pure subroutine place_values(w, count, middles, scale, codes)
     real(wp), intent(in), contiguous :: w(:)
     integer, intent(in) :: count
     real(wp), intent(in) :: middles(255), scale
@@ -115,7 +115,7 @@ contains
       x(i) = w(i)/scale
     end do
     call place_run(size(w, kind=i64), x, count, middles, codes)
-  end subroutine encode_run
+  end subroutine place_values
 
   !> Reals of a row.
   pure subroutine decode_row(packed, bits, group_size, levels, scale, out)

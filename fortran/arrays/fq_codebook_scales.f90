@@ -143,7 +143,7 @@ contains
     do start = ends(0), ends(size(peak)) - 1, RUN
       call load_run(n, w, ends, start, peak, x)
       do f = 1, size(FACTORS)
-        call add_run(x, ends, start, table, table%bounds(:, f), along(:, f), square(:, f))
+        call add_products(x, ends, start, table, table%bounds(:, f), along(:, f), square(:, f))
       end do
     end do
     do g = 1, size(peak, kind=i64)
@@ -174,7 +174,7 @@ contains
     square = 0
     do start = ends(0), ends(size(scale)) - 1, RUN
       call load_run(n, w, ends, start, scale, x)
-      call add_run(x, ends, start, table, table%middles, along, square)
+      call add_products(x, ends, start, table, table%middles, along, square)
     end do
     do g = 1, size(scale, kind=i64)
       if (.not. (scale(g) > 0 .and. along(g) > 0 .and. square(g) > 0)) cycle
@@ -209,7 +209,7 @@ contains
 
   !> Add, for each group, the sums of `x*level` and `level**2` over its part of a run, the level
   !> being that between the bounds.
-  pure subroutine add_run(x, ends, start, table, bounds, along, square)
+  pure subroutine add_products(x, ends, start, table, bounds, along, square)
     real(wp), intent(in) :: x(RUN), bounds(255)
     integer(i64), intent(in), contiguous :: ends(0:)
     integer(i64), intent(in) :: start
@@ -240,7 +240,7 @@ contains
       along(g) = along(g) + lane_sum(xl)
       square(g) = square(g) + lane_sum(ll)
     end do
-  end subroutine add_run
+  end subroutine add_products
 
   !> The level of each value between the bounds: of few levels without their codes, since a register
   !> is blended faster than a table is looked up.

@@ -56,7 +56,7 @@ contains
 
     blocks = (range%count + BLOCK - 1)/BLOCK
     if (blocks == 1) then
-      call sum_block(what, range%count, w, x, range, rule, count, grids, factor, 0_i64, total)
+      call sum_group_block(what, range%count, w, x, range, rule, count, grids, factor, 0_i64, total)
     else if (threads == 1) then
       total = 0
       do k = 1, blocks
@@ -92,7 +92,7 @@ contains
     first = (k - 1)*BLOCK + 1
     last = min(k*BLOCK, range%count)
     x(1:last - first + 1) = w(first:last)*range%unit
-    call sum_block(what, last - first + 1, w(first), x, range, rule, count, grids, factor, &
+    call sum_group_block(what, last - first + 1, w(first), x, range, rule, count, grids, factor, &
       first - 1, total)
   end subroutine sum_long
 
@@ -105,7 +105,7 @@ contains
   end function padded
 
   !> Sums over a block.  Behind its elements x is filled with what adds nothing to a sum.
-  pure subroutine sum_block(what, n, w, x, range, rule, count, grids, factor, skipped, total)
+  pure subroutine sum_group_block(what, n, w, x, range, rule, count, grids, factor, skipped, total)
     integer(i32), intent(in) :: what                   !! one of OF_...
     integer(i64), intent(in) :: n                      !! elements of the block
     real(wp), intent(in) :: w(n)                       !! the block
@@ -139,7 +139,7 @@ contains
         call sum_exact(w, range, rule, grids(k), skipped, total(k))
       end do
     end select
-  end subroutine sum_block
+  end subroutine sum_group_block
 
   !> Sum of squared errors, in steps.
   pure subroutine sum_squares(n, x, grid, total)
@@ -157,7 +157,7 @@ contains
       do i = 0, RUN - 1, LANE_COUNT
         call add_square(x(first + i:first + i + LANE_COUNT - 1), grid, uu)
       end do
-      call add_run(uu, lanes)
+      call add_run_lanes(uu, lanes)
     end do
     total = lane_sum(lanes)
   end subroutine sum_squares
@@ -187,11 +187,11 @@ contains
       do i = 0, RUN - 1, LANE_COUNT
         call add_fit(x(first + i:first + i + LANE_COUNT - 1), grid, uu, c, cc, u, cu)
       end do
-      call add_run(uu, lanes_1)
-      call add_run(c, lanes_2)
-      call add_run(cc, lanes_3)
-      call add_run(u, lanes_4)
-      call add_run(cu, lanes_5)
+      call add_run_lanes(uu, lanes_1)
+      call add_run_lanes(c, lanes_2)
+      call add_run_lanes(cc, lanes_3)
+      call add_run_lanes(u, lanes_4)
+      call add_run_lanes(cu, lanes_5)
     end do
     total(1) = lane_sum(lanes_1)
     total(2) = lane_sum(lanes_2)
@@ -219,8 +219,8 @@ contains
       do i = 0, RUN - 1, LANE_COUNT
         call add_shrunk(x(first + i:first + i + LANE_COUNT - 1), grid, factor, norm, taken)
       end do
-      call add_run(norm, lanes_1)
-      call add_run(taken, lanes_2)
+      call add_run_lanes(norm, lanes_1)
+      call add_run_lanes(taken, lanes_2)
     end do
     total(1) = lane_sum(lanes_1)
     total(2) = lane_sum(lanes_2)
@@ -248,10 +248,10 @@ contains
       do i = 0, RUN - 1, LANE_COUNT
         call add_moments(x(first + i:first + i + LANE_COUNT - 1), middle, some, d, magnitude, dd)
       end do
-      call add_run(some, lanes_1)
-      call add_run(d, lanes_2)
-      call add_run(magnitude, lanes_3)
-      call add_run(dd, lanes_4)
+      call add_run_lanes(some, lanes_1)
+      call add_run_lanes(d, lanes_2)
+      call add_run_lanes(magnitude, lanes_3)
+      call add_run_lanes(dd, lanes_4)
     end do
     total(1) = lane_sum(lanes_1)
     total(2) = lane_sum(lanes_2)
@@ -290,7 +290,7 @@ contains
   end subroutine sum_exact
 
   !> Add the sums of a run to those of a block.
-  pure subroutine add_run(run_lanes, lanes)
+  pure subroutine add_run_lanes(run_lanes, lanes)
     real(wp), intent(in) :: run_lanes(LANE_COUNT)
     real(dp), intent(inout) :: lanes(LANE_COUNT)
     integer(i64) :: lane
@@ -299,7 +299,7 @@ contains
     do lane = 1, LANE_COUNT
       lanes(lane) = lanes(lane) + real(run_lanes(lane), dp)
     end do
-  end subroutine add_run
+  end subroutine add_run_lanes
 
   !> Add the squared errors of 16 neighbouring elements, one to each lane.
   pure subroutine add_square(x, grid, uu)

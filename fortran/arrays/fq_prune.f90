@@ -228,15 +228,15 @@ contains
     lanes = 0
     whole = size(x, kind=i64)/LANE_COUNT*LANE_COUNT
     do i = 1, whole, LANE_COUNT
-      call add_lanes(x(i:i + LANE_COUNT - 1), order, unit, lanes)
+      call add_powers(x(i:i + LANE_COUNT - 1), order, unit, lanes)
     end do
     rest = 0
     rest(1:size(x, kind=i64) - whole) = x(whole + 1:)
-    call add_lanes(rest, order, unit, lanes)
+    call add_powers(rest, order, unit, lanes)
   end function lanes_of
 
   !> Add 16 neighbouring entries, one to each lane.
-  pure subroutine add_lanes(x, order, unit, lanes)
+  pure subroutine add_powers(x, order, unit, lanes)
     real(wp), intent(in) :: x(LANE_COUNT)
     integer(i32), intent(in) :: order
     real(dp), intent(in) :: unit
@@ -250,7 +250,7 @@ contains
     case default
       lanes = max(lanes, abs(real(x, dp)*unit))
     end select
-  end subroutine add_lanes
+  end subroutine add_powers
 
   include 'fq_finite.inc'
   include 'fq_lane_sum.inc'

@@ -16,7 +16,7 @@ module fq_backward_real32
   use fq_workspace_map_real32, only: count_layers, needs_sums, workspace_map
   implicit none (type, external)
   private
-  public :: pass_samples
+  public :: pass_batch
 
   !> A member's samples of a batch.
   type, private :: batch_part
@@ -29,7 +29,7 @@ contains
   !> A member's samples through the network and back.
   !>
   !> *Preconditions*: `pack_layers` of all members has been here.
-  subroutine pass_samples(member, order, samples, network, choices, reals, at, parameters, space, &
+  subroutine pass_batch(member, order, samples, network, choices, reals, at, parameters, space, &
     losses, info)
     type(team_member), intent(in) :: member              !! whose samples
     integer(i64), intent(in), contiguous :: order(:)     !! samples of the batch, from 0
@@ -53,7 +53,7 @@ contains
     call pass_all_forward(piece, network, at, parameters, space, info)
     call find_losses(piece, order, samples, network, choices, reals, at, space, losses)
     call pass_all_backward(piece, order, samples, network, at, parameters, space, losses, info)
-  end subroutine pass_samples
+  end subroutine pass_batch
 
   !> One over the sum of the weights of a batch, 0 if they are zeros.
   pure function share_of_weight(order, weights) result(share)

@@ -13,7 +13,7 @@ module fq_optimizer_real32
   use fq_workspace_map_real32, only: workspace_map
   implicit none (type, external)
   private
-  public :: step_of, update_layers
+  public :: optimizer_step_of, update_layers
 
   !> The numbers of one step.
   type, public :: optimizer_step
@@ -35,7 +35,7 @@ module fq_optimizer_real32
 contains
 
   !> The numbers of a step, from 1.
-  pure function step_of(choices, reals, number, rate) result(step)
+  pure function optimizer_step_of(choices, reals, number, rate) result(step)
     type(training), intent(in) :: choices      !! which optimizer
     type(training_reals), intent(in) :: reals  !! its numbers
     integer(i64), intent(in) :: number         !! of the step, from 1
@@ -55,11 +55,11 @@ contains
     step%epsilon = real(reals%epsilon, wp)
     step%pace = real(rate/(1 - reals%momentum**real(number, dp)), wp)
     step%per_root = real(1/sqrt(1 - reals%beta2**real(number, dp)), wp)
-  end function step_of
+  end function optimizer_step_of
 
   !> Gradient of a member's rows of all weights, and a step of the optimizer.
   !>
-  !> *Preconditions*: `pass_samples` of all members has been here.
+  !> *Preconditions*: `pass_batch` of all members has been here.
   subroutine update_layers(member, count, layers, step, at, parameters, gradient, squares, &
     meeting, space, info)
     type(team_member), intent(in) :: member                   !! whose rows
@@ -124,7 +124,7 @@ contains
     to = layer%bias + last
     gradient(from:to) = 0
     do i = 0, count - 1
-      call add_run(last - first, space(at%output_gradient + i*layer%n + first), gradient(from))
+      call add_row(last - first, space(at%output_gradient + i*layer%n + first), gradient(from))
     end do
   end subroutine find_gradient
 
@@ -141,13 +141,13 @@ contains
     gradient(from:to) = merge(gradient(from:to), 0.0_wp, mask(from:to) /= 0)
   end subroutine mask_gradient
 
-  pure subroutine add_run(n, x, sums)
+  pure subroutine add_row(n, x, sums)
     integer(i64), intent(in) :: n
     real(wp), intent(in) :: x(n)
     real(wp), intent(inout) :: sums(n)
 
     sums = sums + x
-  end subroutine add_run
+  end subroutine add_row
 
   !> Sum of the squares of each row's gradient.
   pure subroutine add_squares(first, last, layer, gradient, squares)

@@ -4,11 +4,11 @@
 module fq_train_real32
   !$ use omp_lib, only: omp_get_num_procs, omp_get_num_threads, omp_get_thread_num
   use fq_align, only: aligned_start
-  use fq_backward_real32, only: pass_samples
+  use fq_backward_real32, only: pass_batch
   use fq_barrier, only: barrier, wait_for_all
   use fq_gemm_real32, only: LINE
   use fq_kinds, only: dp, i32, i64, wp => sp
-  use fq_optimizer_real32, only: step_of, update_layers
+  use fq_optimizer_real32, only: optimizer_step_of, update_layers
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_team, only: team_member
   use fq_trained_weights_real32, only: pack_layers
@@ -81,7 +81,7 @@ contains
       call pack_layers(member, network%layers, network%rules, at, parameters%values, space(start), &
         state)
       call wait_for_all(meeting, member%members)
-      call pass_samples(member, order(before + 1:before + count), samples, network, choices, &
+      call pass_batch(member, order(before + 1:before + count), samples, network, choices, &
         reals, at, parameters%values, space(start), sample_losses, state)
       if (state /= FQ_OK) then
         !$omp atomic write
@@ -94,8 +94,9 @@ contains
       state = info
       ! All members see the same here: what goes wrong later is told in the next step.
       if (.not. abs(loss) <= huge(loss) .or. state /= FQ_OK) exit
-      call update_layers(member, count, network%layers, step_of(choices, reals, choices%done &
-        + step, rates(step)), at, parameters, gradient, squares, meeting, space(start), state)
+      call update_layers(member, count, network%layers, optimizer_step_of(choices, reals, &
+        choices%done + step, rates(step)), at, parameters, gradient, squares, meeting, &
+        space(start), state)
     end do
     if (state /= FQ_OK) then
       !$omp atomic write

@@ -23,7 +23,7 @@ module fq_workspace_map_real32
 
 contains
 
-  !> Lay out the workspace.
+  !> Where the arrays of all layers start in a workspace, and how many entries that has.
   subroutine map_workspace(batch, layers, at, entries)
     integer(i64), intent(in) :: batch                         !! samples of a step
     type(trained_layer), intent(in), contiguous :: layers(:)  !! the layers, then projections
