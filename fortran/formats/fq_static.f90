@@ -40,7 +40,7 @@ contains
         if (normalizes) values(:last - first + 1) = (x(first:last, i) - mean(first:last)) &
           /scale(first:last)
         finite = finite + count_finite(values(:last - first + 1))
-        call store_codes(last - first + 1, values, layer, memory, .false., codes(first, i))
+        call quantize_run(last - first + 1, values, layer, memory, .false., codes(first, i))
       end do
       codes(layer%k + 1:, i) = 0
     end do
@@ -125,7 +125,7 @@ contains
         if (is_last) then
           y(col + 1:col + cols, first + i) = values(:cols)
         else
-          call store_codes(cols, values, next, memory, layer%activation == ACT_RELU, codes(col &
+          call quantize_run(cols, values, next, memory, layer%activation == ACT_RELU, codes(col &
             + 1, first + i))
         end if
       end do
@@ -175,7 +175,7 @@ contains
   end subroutine scale_sums
 
   !> Codes that enter a layer, as the machine multiplies them; of `max(x, 0)` if rectified.
-  subroutine store_codes(cols, values, layer, memory, is_rectified, codes)
+  subroutine quantize_run(cols, values, layer, memory, is_rectified, codes)
     integer(i64), intent(in) :: cols
     real(wp), intent(in) :: values(cols)
     type(stored_layer), intent(in) :: layer
@@ -193,7 +193,7 @@ contains
     high = low + 255
     if (is_rectified) low = 0
     call round_codes(cols, values, step(1), low, high, zero, codes)
-  end subroutine store_codes
+  end subroutine quantize_run
 
   pure subroutine round_codes(cols, values, step, low, high, zero, codes)
     integer(i64), intent(in) :: cols

@@ -38,7 +38,7 @@ contains
     end do
   end function widest_row
 
-  !> Some samples through all layers, from one half of the scratch to the other.
+  !> Some samples through all layers, from one part of the scratch to the other.
   !>
   !> *Preconditions*: all layers are FORMAT_STATIC; only the last is softmax; there is scratch for
   !> the samples, rounded up to a multiple of CODE_ROWS.
@@ -53,14 +53,14 @@ contains
     integer(i32), intent(in) :: threads                        !! threads to use, at least 1
     integer(i32), intent(out) :: info                          !! status code
     real(wp), pointer, contiguous :: mean(:), scale(:)
-    integer(i64) :: start, half, m, n, l, from, to, i, count
+    integer(i64) :: start, part, m, n, l, from, to, i, count
 
     m = size(x, 2, kind=i64)
     n = size(y, 1, kind=i64)
-    half = (size(scratch, kind=i64) - CODE_STEPS)/2
+    part = (size(scratch, kind=i64) - CODE_STEPS)/2
     start = aligned_start(scratch, storage_size(scratch))
     from = start
-    to = start + half
+    to = start + part
     call c_f_pointer(c_loc(memory(max(ends%input_mean, 0_i64) + 1)), mean, [size(x, 1)])
     call c_f_pointer(c_loc(memory(max(ends%input_scale, 0_i64) + 1)), scale, [size(x, 1)])
     call quantize_inputs(layers(1), memory, ends%input_mean >= 0, mean, scale, m, x, &
@@ -71,7 +71,7 @@ contains
       call apply_static_layer(layers(l), slopes(l), memory, m, scratch(from:), layers(l + 1), &
         scratch(to:), .false., y, threads)
       from = to
-      to = merge(start, start + half, to > start)
+      to = merge(start, start + part, to > start)
     end do
     call apply_static_layer(layers(count), slopes(count), memory, m, scratch(from:), &
       layers(count), scratch(to:), .true., y, threads)
