@@ -10,7 +10,7 @@ from .arrays.allocate import Allocation, allocate_bits
 from .arrays.codebook import Codebook, quantize_codebook
 from .arrays.convert import cast_from, cast_to
 from .arrays.distortion import Distortion, distortion
-from .arrays.lowrank import LowRank, break_even_rank, svd_lowrank
+from .arrays.half import Half, to_half
 from .arrays.observer import Observer
 from .arrays.pack import pack, unpack
 from .arrays.prune import (
@@ -29,19 +29,22 @@ from .exchange import from_arrays, from_sklearn, from_torch, to_npz
 from .exchange.onnx import from_onnx, to_onnx
 from .exchange.save import load_network, save_network
 from .formats.sparse import Sparse, to_sparse
-from .learning.distill import distill
+from .learning.distill import Hint, distill
 from .learning.evaluate import Evaluation, evaluate
+from .learning.fake_quantize import FakeQuantize
 from .learning.losses import soften
+from .learning.optimizers import SGD, Adam, AdamW, Schedule
 from .learning.shrink import LayerTrial, Shrunk, prune_layers, prune_neurons
-from .learning.train import SGD, Adam, AdamW, Epoch, FakeQuantize, Hint, Schedule, Training, train
+from .learning.train import Epoch, Training, train
 from .networks.correct_bias import correct_bias
 from .networks.equalize import equalize
-from .networks.network import Dense, Network
+from .networks.layer import Dense
+from .networks.network import Network
 from .products.fastest import Fastest, fastest
 from .products.integer import matmul_integer, quantized_matmul
 from .products.linear import Prepared, linear, prepare
+from .products.lowrank import LowRank, break_even_rank, svd_lowrank
 from .products.matmul import matmul
-from .products.mixed import Half, to_half
 
 __version__: str = _build.VERSION
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyfq.plan import FIELDS, FORMATS
 
 import pyfq
 from pyfq.errors import STATUS
@@ -216,33 +217,60 @@ def test_networks_answer_a_status(library):
         name = "fq_forward_network_f32"
         return status(loaded, name, routines()[name], given)
 
-    def changed(row, column, value):
+    def changed(row, field, value):
         other = table.copy()
-        other[row, column] = value
+        other[row, FIELDS.index(field)] = value
         return other
 
     # Panels are those of another instruction set: only rows are told to multiply by.
     assert call(samples=0) == 0
     assert call(count=0) == CODES["FQ_NOT_FITTING"]
     assert call(k=3) == call(n=4) == CODES["FQ_NOT_FITTING"]
-    assert call(layers=changed(0, 0, 13)) == call(layers=changed(1, 0, 0)) == CODES["FQ_NOT_KNOWN"]
-    assert call(layers=changed(1, 3, 99)) == CODES["FQ_NOT_KNOWN"]
-    assert call(layers=changed(0, 0, 10)) == CODES["FQ_NOT_KNOWN"]  # one of codes, one not
-    assert call(layers=changed(1, 8, memory.size)) == CODES["FQ_NOT_FITTING"]
-    assert call(layers=changed(1, 2, 7)) == CODES["FQ_NOT_FITTING"]
-    assert call(memory=0) == CODES["FQ_NOT_GIVEN"]
+    unknown = CODES["FQ_NOT_KNOWN"]
+    assert call(layers=changed(0, "format", 13)) == call(layers=changed(1, "format", 0)) == unknown
+    assert call(layers=changed(1, "activation", 99)) == unknown
+    assert call(layers=changed(0, "format", 10)) == unknown  # one of codes, one not
+    assert call(layers=changed(1, "kept", memory.size)) == CODES["FQ_NOT_FITTING"]
+    assert call(layers=changed(1, "k", 7)) == CODES["FQ_NOT_FITTING"]
+    assert call(layers=changed(0, "weights", -1)) == CODES["FQ_NOT_FITTING"]
+    for extent in ("k", "n", "bytes"):
+        assert call(**{extent: 0}) == call(**{extent: -1}) == CODES["FQ_NOT_FITTING"]
+    assert call(samples=-1) == call(count=-1) == CODES["FQ_NOT_FITTING"]
+    assert call(threads=0) == unknown
+    for array in ("x", "layers", "slopes", "memory", "ends", "y"):
+        assert call(**{array: 0}) == CODES["FQ_NOT_GIVEN"]
+    assert call(samples=0, x=0, y=0) == 0
+
+
+@needs_build
+def test_networks_of_float64_have_no_weights_of_two_bytes(library):
+    network = pyfq.Network.create((4, 3), seed=1, dtype=np.float64)
+    x, y = np.ones((5, 4)), np.zeros((5, 3))
+    network.forward(x)
+    table, slopes, memory, ends = next(iter(network._plans.values())).arguments
+    table[0, FIELDS.index("format")] = 1 + FORMATS.index("half")
+    given = {
+        "samples": 5, "k": 4, "n": 3, "count": 1, "bytes": memory.size, "x": x, "layers": table,
+        "slopes": slopes, "memory": memory, "ends": ends, "y": y, "threads": 1,
+    }  # fmt: skip
+    arguments = routines()["fq_forward_network_f32"]
+    code = status(ctypes.CDLL(library), "fq_forward_network_f64", arguments, given)
+    assert code == CODES["FQ_NOT_KNOWN"]
 
 
 PROGRAM = """
 program call_kernels
+  use fq_epilogue_real32, only: epilogue
+  use fq_factors, only: B_PLAIN, factors
   use fq_kinds, only: i8, i32, i64, sp
-  use fq_matmul_real32, only: B_PLAIN, matmul_blocked
+  use fq_matmul_real32, only: matmul_blocked
   use fq_network_real32, only: forward_network
-  use fq_plan, only: planned_ends, planned_layer
+  use fq_plan, only: planned_ends
+  use fq_stored_layer, only: stored_layer
   implicit none (type, external)
   real(sp) :: a(4, 3), b(5, 4), bias(5), c(5, 3)
   integer(i8) :: memory(64)
-  type(planned_layer) :: layers(1)
+  type(stored_layer) :: layers(1)
   integer(i32) :: info(6)
 
   a = 1
@@ -250,18 +278,19 @@ program call_kernels
   bias = 7
   c = -1
   memory = 0
-  call matmul_blocked(0_i64, 5_i64, 4_i64, 4_i64, a, .false., 5_i64, b, B_PLAIN, .true., bias, &
-    0_i32, 0.0_sp, c, 1_i32, info(1))
-  call matmul_blocked(3_i64, 0_i64, 4_i64, 4_i64, a, .false., 5_i64, b, B_PLAIN, .true., bias, &
-    0_i32, 0.0_sp, c, 1_i32, info(2))
-  call matmul_blocked(3_i64, 5_i64, 4_i64, 4_i64, a, .false., 5_i64, b, 7_i32, .true., bias, &
-    0_i32, 0.0_sp, c, 1_i32, info(3))
-  call matmul_blocked(3_i64, 5_i64, 0_i64, 4_i64, a, .false., 5_i64, b, B_PLAIN, .true., bias, &
-    0_i32, 0.0_sp, c, 1_i32, info(4))
-  layers = planned_layer(1, 5, 4, 0, -1, -1, 5, 0, 0, -1, -1, -1, -1, -1, -1, -1, 5, -1)
+  call matmul_blocked(factors(0, 5, 4, 4, .false., 5, B_PLAIN), a, b, bias, epilogue(.true.), c, &
+    1_i32, info(1))
+  call matmul_blocked(factors(3, 0, 4, 4, .false., 5, B_PLAIN), a, b, bias, epilogue(.true.), c, &
+    1_i32, info(2))
+  call matmul_blocked(factors(3, 5, 4, 4, .false., 5, 7), a, b, bias, epilogue(.true.), c, 1_i32, &
+    info(3))
+  call matmul_blocked(factors(3, 5, 0, 4, .false., 5, B_PLAIN), a, b, bias, epilogue(.true.), c, &
+    1_i32, info(4))
+  layers = stored_layer(1, 5, 4, 0, 5, -1, -1, 5, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, &
+    -1, -1, -1, -1, -1, -1, -1, -1, -1)
   call forward_network(0_i64, 4_i64, a, layers, [0.0_sp], memory, planned_ends(-1, -1, -1, -1), &
     5_i64, c, 1_i32, info(5))
-  layers%form = 99
+  layers%format = 99
   call forward_network(3_i64, 4_i64, a, layers, [0.0_sp], memory, planned_ends(-1, -1, -1, -1), &
     5_i64, c, 1_i32, info(6))
   print '(6i3, 2f5.1)', info, minval(c), maxval(c)

@@ -56,7 +56,7 @@ def test_products_are_the_instructions_their_comments_name(variant):
 def test_weights_of_2_bytes_widen_in_whole_registers(variant):
     isa, code = variant
     register = EXPECTED[isa][1]
-    text = (ROOT / "fortran/tiles/fq_half_tile.inc").read_text()
+    text = (ROOT / "fortran/tiles/fq_tile_2byte.inc").read_text()
     for instruction, found in (
         ("vpslld", rf"\tv?pslld +\$0x10,.*%{register}"),
         ("vpandd", rf"\tv?pandd? .*%{register}"),

@@ -465,5 +465,5 @@ contains
     y = merge(bound, x, bound > x)
   end function at_least
 
-  include 'fq_lanes.inc'
+  include 'fq_lane_sum.inc'
 end module fq_activation_real32

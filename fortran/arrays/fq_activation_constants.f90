@@ -10,7 +10,7 @@ module fq_activation_constants_real32
     LOWER, ONE_CUBIC, ONE_EXP, ONE_TANH, RAISE, SILU_END, SOFTMAX_PLAIN
 
   integer(ik), parameter :: FRACTION_BITS = 23, BIAS = 127
-  integer(ik), parameter :: LOWER = 4095  ! lower half of the bits of a significand
+  integer(ik), parameter :: LOWER = 4095  ! lower bits of a significand
   integer(ik), parameter :: RAISE = 64    ! exponent that what is tiny is raised by to stay normal
 
   ! Results are 0 below -..._END; 1 + exp(-x) is 1 above ONE_..., and so is tanh.

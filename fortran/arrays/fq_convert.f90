@@ -104,7 +104,7 @@ contains
     real(sp) :: x, least
     integer(i32) :: magnitude, infinite, bits, bias
 
-    if (exponents == 8) then    ! bfloat16 is the upper half of float32
+    if (exponents == 8) then    ! bfloat16 is the upper 16 bits of float32
       x = transfer(shiftl(pattern, 16), x)
       return
     end if

@@ -10,7 +10,7 @@ module fq_distortion_real32
   public :: BLOCK, distortion_sums, largest_magnitude
 
   integer(i64), parameter :: BLOCK = 4096          ! elements summed into one entry of `sums`
-  integer(i64), parameter :: LANE_COUNT = 16       ! partial sums of a block, see fq_lanes.inc
+  integer(i64), parameter :: LANE_COUNT = 16       ! partial sums of a block, see fq_lane_sum.inc
 
 contains
 
@@ -122,5 +122,5 @@ contains
     end do
   end subroutine add_lanes
 
-  include 'fq_lanes.inc'
+  include 'fq_lane_sum.inc'
 end module fq_distortion_real32

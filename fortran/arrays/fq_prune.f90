@@ -11,7 +11,7 @@ module fq_prune_real32
 
   integer(i64), parameter :: RUN = 4096  ! elements of a run: input, output and mask stay in L1
   integer(i64), parameter :: SPAN = 1024  ! entries compared side by side, in L1
-  integer(i64), parameter :: LANE_COUNT = 16  ! partial sums of a run, see fq_lanes.inc
+  integer(i64), parameter :: LANE_COUNT = 16  ! partial sums of a run, see fq_lane_sum.inc
 
 contains
 
@@ -173,7 +173,7 @@ contains
 
   !> Norm of each row, in float64: \( \sum|x| \), \( \sqrt{\sum x^2} \) or \( \max|x| \).
   !>
-  !> Sums run in 16 lanes (`fq_lanes.inc`): relative error at most `(cols/16 + 5) eps`.  A norm
+  !> Sums run in 16 lanes (`fq_lane_sum.inc`): relative error at most `(cols/16 + 5) eps`.  A norm
   !> beyond the largest real is infinite.
   subroutine row_norms(w, order, norms, threads, info)
     real(wp), intent(in), contiguous :: w(:, :)    !! weights, `(cols, rows)`
@@ -228,15 +228,15 @@ contains
     lanes = 0
     whole = size(x, kind=i64)/LANE_COUNT*LANE_COUNT
     do i = 1, whole, LANE_COUNT
-      call add_lanes(x(i:i + LANE_COUNT - 1), order, unit, lanes)
+      call add_powers(x(i:i + LANE_COUNT - 1), order, unit, lanes)
     end do
     rest = 0
     rest(1:size(x, kind=i64) - whole) = x(whole + 1:)
-    call add_lanes(rest, order, unit, lanes)
+    call add_powers(rest, order, unit, lanes)
   end function lanes_of
 
   !> Add 16 neighbouring entries, one to each lane.
-  pure subroutine add_lanes(x, order, unit, lanes)
+  pure subroutine add_powers(x, order, unit, lanes)
     real(wp), intent(in) :: x(LANE_COUNT)
     integer(i32), intent(in) :: order
     real(dp), intent(in) :: unit
@@ -250,7 +250,7 @@ contains
     case default
       lanes = max(lanes, abs(real(x, dp)*unit))
     end select
-  end subroutine add_lanes
+  end subroutine add_powers
 
   !> Whether both are finite.  Each is compared: `max` of NaN and a number may be the number.
   pure elemental function are_finite(x, y) result(finite)
@@ -261,5 +261,5 @@ contains
   end function are_finite
 
   include 'fq_finite.inc'
-  include 'fq_lanes.inc'
+  include 'fq_lane_sum.inc'
 end module fq_prune_real32

@@ -18,7 +18,7 @@ module fq_barrier
   integer, parameter :: LOOKS = 2000  ! before a member yields its core; some microseconds
 
   interface
-    !> Of POSIX.
+    !> Let another thread run on this core; POSIX has it.
     function sched_yield() bind(c, name='sched_yield') result(status)
       import :: c_int
       implicit none (type, external)
@@ -30,8 +30,8 @@ contains
 
   !> Return when as many as `members` have called.  What each wrote before, all see afterwards.
   subroutine wait_for_all(place, members)
-    type(barrier), intent(inout) :: place      !! shared
-    integer(i32), intent(in) :: members  !! at least 1
+    type(barrier), intent(inout) :: place  !! where, shared by all
+    integer(i32), intent(in) :: members    !! of the team, at least 1
     integer(i32) :: round, now, arrived
     integer(c_int) :: ignored
     integer :: look

@@ -2,8 +2,9 @@
 !> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
 module fq_codebook_c_real32
   use fq_arguments, only: groups_of, is_given, packed_bytes, pieces, status_of
-  use fq_codebook_real32, only: calibrate_codebook, dequantize_codebook, fit_codebook, &
-    quantize_codebook
+  use fq_codebook_fit_real32, only: fit_codebook
+  use fq_codebook_real32, only: dequantize_codebook, quantize_codebook
+  use fq_codebook_scales_real32, only: calibrate_codebook
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
@@ -27,10 +28,7 @@ contains
     if (.not. is_given(present(levels), [count, tables])) return
     if (.not. is_given(present(scale), [groups, rows])) return
     if (.not. is_given(present(packed), [row_bytes, rows])) return
-    info = status_of([rows, cols, groups, tables, count, row_bytes, group_size], &
-      groups == groups_of(cols, group_size) .and. row_bytes == packed_bytes(cols, int(bits, i64)) &
-        .and. (tables == 1 .or. tables == rows) .and. count >= 1 .and. count <= 256, &
-      bits >= 1 .and. bits <= 8 .and. threads >= 1)
+    info = status_of_codes(rows, cols, groups, tables, count, row_bytes, group_size, bits, threads)
     if (info /= FQ_OK) return
     call quantize_codebook(w, bits, group_size, levels, finds_scale /= 0, scale, packed, threads, &
       info)
@@ -50,13 +48,23 @@ contains
     if (.not. is_given(present(levels), [count, tables])) return
     if (.not. is_given(present(scale), [groups, rows])) return
     if (.not. is_given(present(out), [cols, rows])) return
+    info = status_of_codes(rows, cols, groups, tables, count, row_bytes, group_size, bits, threads)
+    if (info /= FQ_OK) return
+    call dequantize_codebook(packed, bits, group_size, levels, scale, out, threads)
+  end subroutine fq_dequantize_codebook
+
+  !> What is wrong with the extents of packed codes, of their groups and tables, or with numbers.
+  pure function status_of_codes(rows, cols, groups, tables, count, row_bytes, group_size, bits, &
+    threads) result(info)
+    integer(i64), intent(in) :: rows, cols, groups, tables, count, row_bytes, group_size
+    integer(i32), intent(in) :: bits, threads
+    integer(i32) :: info
+
     info = status_of([rows, cols, groups, tables, count, row_bytes, group_size], &
       groups == groups_of(cols, group_size) .and. row_bytes == packed_bytes(cols, int(bits, i64)) &
         .and. (tables == 1 .or. tables == rows) .and. count >= 1 .and. count <= 256, &
       bits >= 1 .and. bits <= 8 .and. threads >= 1)
-    if (info /= FQ_OK) return
-    call dequantize_codebook(packed, bits, group_size, levels, scale, out, threads)
-  end subroutine fq_dequantize_codebook
+  end function status_of_codes
 
   subroutine fq_calibrate_codebook(rows, cols, groups, count, w, group_size, levels, scale, &
     threads, info) bind(c, name='fq_calibrate_codebook_f32')

@@ -3,9 +3,14 @@
 module fq_matmul_c_real32
   use fq_activation_kind, only: is_activation
   use fq_arguments, only: is_given, pieces, status_of
+  use fq_code_panels_real32, only: code_layout, matmul_codes, pack_codes
+  use fq_dense_real32, only: pack_panels, packed_vectors
+  use fq_epilogue_real32, only: epilogue
+  use fq_factors, only: B_PACKED, B_PLAIN, B_TRANSPOSED, factors
+  use fq_gemm_real32, only: LANES
   use fq_kinds, only: i8, i32, i64, wp => sp
-  use fq_matmul_real32, only: B_PACKED, B_PLAIN, B_TRANSPOSED, fits_left, fits_right, LANES, &
-    matmul_blocked, matmul_codes, matmul_levels, pack_codes, pack_panels, packed_vectors
+  use fq_level_panels_real32, only: matmul_levels
+  use fq_matmul_real32, only: fits_left, fits_right, matmul_blocked
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
@@ -22,20 +27,22 @@ contains
     real(wp), intent(in), value :: slope
     real(wp), intent(out), optional :: c(n, m)
     integer(i32), intent(out) :: info
+    type(factors) :: given
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(a), [a_cols, a_rows])) return
     if (.not. is_given(present(b), [b_cols, b_rows])) return
     if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
     if (.not. is_given(present(c), [n, m])) return
+    given = factors(m, n, k, a_cols, a_transposed /= 0, b_cols, b_form)
     info = status_of([m, n, k, a_rows, a_cols, b_rows, b_cols, bias_cols], &
-      fits_left(m, k, a_rows, a_cols, a_transposed /= 0) .and. fits_right(n, k, b_rows, b_cols, &
-        b_form) .and. (has_bias == 0 .or. bias_cols == n), &
+      fits_left(given, a_rows, a_cols) .and. fits_right(given, b_rows, b_cols) .and. (has_bias == &
+        0 .or. bias_cols == n), &
       is_activation(activation) .and. b_form >= B_PLAIN .and. b_form <= B_PACKED .and. threads >= &
         1)
     if (info /= FQ_OK) return
-    call matmul_blocked(m, n, k, a_cols, a, a_transposed /= 0, b_cols, b, b_form, has_bias /= 0, &
-      bias, activation, slope, c, threads, info)
+    call matmul_blocked(given, a, b, bias, epilogue(has_bias /= 0, activation, slope), c, threads, &
+      info)
   end subroutine fq_matmul
 
   subroutine fq_pack_panels(vectors, lane_count, b_rows, b_cols, n, k, b, b_transposed, packed, &
@@ -45,13 +52,15 @@ contains
     integer(i32), intent(in), value :: b_transposed, threads
     real(wp), intent(out), optional :: packed(lane_count, vectors)
     integer(i32), intent(out) :: info
+    type(factors) :: given
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(b), [b_cols, b_rows])) return
     if (.not. is_given(present(packed), [lane_count, vectors])) return
+    given = factors(n=n, k=k, b_order=merge(B_TRANSPOSED, B_PLAIN, b_transposed /= 0))
     info = status_of([vectors, lane_count, b_rows, b_cols, n, k], &
-      lane_count == LANES .and. vectors == packed_vectors(n, k) .and. fits_right(n, k, b_rows, &
-        b_cols, merge(B_TRANSPOSED, B_PLAIN, b_transposed /= 0)), &
+      lane_count == LANES .and. vectors == packed_vectors(n, k) .and. fits_right(given, b_rows, &
+        b_cols), &
       threads >= 1)
     if (info /= FQ_OK) return
     call pack_panels(n, k, b, b_transposed /= 0, packed, threads)
@@ -70,7 +79,7 @@ contains
   end subroutine fq_panels_shape
 
   subroutine fq_matmul_codes(m, n, k, panels, steps, lane_count, groups, min_panels, bias_cols, &
-    group_size, a, halves, codes, scale, zero_point, has_minimum, minimum, has_bias, bias, &
+    group_size, a, two_per_byte, codes, scale, zero_point, has_minimum, minimum, has_bias, bias, &
     activation, slope, c, threads, info) bind(c, name='fq_matmul_codes_f32')
     integer(i64), intent(in), value :: m, n, k, panels, steps, lane_count, groups, min_panels
     integer(i64), intent(in), value :: bias_cols, group_size
@@ -78,7 +87,7 @@ contains
     real(wp), intent(in), optional :: minimum(lane_count, groups, min_panels)
     integer(i8), intent(in), optional :: codes(lane_count, steps, panels)
     integer(i8), intent(in), optional :: zero_point(lane_count, groups, panels)
-    integer(i32), intent(in), value :: halves, has_minimum, has_bias, activation, threads
+    integer(i32), intent(in), value :: two_per_byte, has_minimum, has_bias, activation, threads
     real(wp), intent(in), value :: slope
     real(wp), intent(out), optional :: c(n, m)
     integer(i32), intent(out) :: info
@@ -95,21 +104,22 @@ contains
     info = status_of([m, n, k, panels, steps, lane_count, groups, min_panels, bias_cols, &
       group_size], &
       lane_count == LANES .and. panels == pieces(n, int(LANES, i64)) .and. steps == &
-        merge(pieces(k, 2_i64), k, halves /= 0) .and. (k == 0 .or. groups == pieces(k, &
+        merge(pieces(k, 2_i64), k, two_per_byte /= 0) .and. (k == 0 .or. groups == pieces(k, &
         group_size)) .and. (has_minimum == 0 .or. min_panels == panels) .and. (has_bias == 0 .or. &
         bias_cols == n), &
       is_activation(activation) .and. threads >= 1)
     if (info /= FQ_OK) return
-    call matmul_codes(n, a, group_size, halves /= 0, codes, scale, zero_point, has_minimum /= 0, &
-      minimum, has_bias /= 0, bias, activation, slope, c, threads, info)
+    call matmul_codes(a, code_layout(group_size, two_per_byte /= 0, has_minimum /= 0), codes, &
+      scale, zero_point, minimum, bias, epilogue(has_bias /= 0, activation, slope), c, threads, &
+      info)
   end subroutine fq_matmul_codes
 
   subroutine fq_matmul_levels(m, n, k, panels, bytes, lane_count, groups, bias_cols, group_size, &
-    a, codes, pairs, scale, has_bias, bias, activation, slope, c, threads, info) bind(c, &
+    a, codes, levels, scale, has_bias, bias, activation, slope, c, threads, info) bind(c, &
     name='fq_matmul_levels_f32')
     integer(i64), intent(in), value :: m, n, k, panels, bytes, lane_count, groups, bias_cols
     integer(i64), intent(in), value :: group_size
-    real(wp), intent(in), optional :: a(k, m), pairs(2, 256), scale(lane_count, groups, panels)
+    real(wp), intent(in), optional :: a(k, m), levels(2, 256), scale(lane_count, groups, panels)
     real(wp), intent(in), optional :: bias(bias_cols)
     integer(i8), intent(in), optional :: codes(bytes, k, panels)
     integer(i32), intent(in), value :: has_bias, activation, threads
@@ -119,7 +129,7 @@ contains
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(a), [k, m])) return
-    if (.not. present(pairs)) return
+    if (.not. present(levels)) return
     if (.not. is_given(present(scale), [lane_count, groups, panels])) return
     if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
     if (.not. is_given(present(codes), [bytes, k, panels])) return
@@ -129,15 +139,15 @@ contains
         (k == 0 .or. groups == pieces(k, group_size)) .and. (has_bias == 0 .or. bias_cols == n), &
       is_activation(activation) .and. threads >= 1)
     if (info /= FQ_OK) return
-    call matmul_levels(n, a, group_size, codes, pairs, scale, has_bias /= 0, bias, activation, &
-      slope, c, threads, info)
+    call matmul_levels(a, group_size, codes, levels, scale, bias, epilogue(has_bias /= 0, &
+      activation, slope), c, threads, info)
   end subroutine fq_matmul_levels
 
-  subroutine fq_pack_codes(n, k, panels, steps, lane_count, codes, halves, packed, threads, info) &
-    bind(c, name='fq_pack_codes_f32')
+  subroutine fq_pack_codes(n, k, panels, steps, lane_count, codes, two_per_byte, packed, threads, &
+    info) bind(c, name='fq_pack_codes_f32')
     integer(i64), intent(in), value :: n, k, panels, steps, lane_count
     integer(i8), intent(in), optional :: codes(k, n)
-    integer(i32), intent(in), value :: halves, threads
+    integer(i32), intent(in), value :: two_per_byte, threads
     integer(i8), intent(out), optional :: packed(lane_count, steps, panels)
     integer(i32), intent(out) :: info
 
@@ -146,10 +156,10 @@ contains
     if (.not. is_given(present(packed), [lane_count, steps, panels])) return
     info = status_of([n, k, panels, steps, lane_count], &
       lane_count == LANES .and. panels == pieces(n, int(LANES, i64)) .and. steps == &
-        merge(pieces(k, 2_i64), k, halves /= 0), &
+        merge(pieces(k, 2_i64), k, two_per_byte /= 0), &
       threads >= 1)
     if (info /= FQ_OK) return
     if (min(n, k) == 0) return
-    call pack_codes(n, k, codes, halves /= 0, packed, threads)
+    call pack_codes(n, k, codes, two_per_byte /= 0, packed, threads)
   end subroutine fq_pack_codes
 end module fq_matmul_c_real32

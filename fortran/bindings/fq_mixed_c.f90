@@ -3,11 +3,13 @@
 module fq_mixed_c
   use fq_activation_kind, only: is_activation
   use fq_arguments, only: is_given, pieces, status_of
+  use fq_epilogue_real32, only: epilogue
+  use fq_factors, only: B_PACKED, B_PLAIN, factors
   use fq_gemm_real32, only: LANES
-  use fq_matmul_real32, only: B_PACKED, B_PLAIN, fits_left, fits_right
+  use fq_half, only: HALF_BFLOAT16, HALF_FLOAT16, multiply_half, pack_half
   use fq_kinds, only: i16, i32, i64, wp => sp
-  use fq_mixed, only: HALF_BFLOAT16, HALF_FLOAT16, multiply_half, multiply_half_wide, &
-    multiply_wide, pack_half
+  use fq_matmul_real32, only: fits_left, fits_right
+  use fq_mixed, only: multiply_half_wide, multiply_wide
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
@@ -24,6 +26,7 @@ contains
     real(wp), intent(in), value :: slope
     real(wp), intent(out), optional :: c(n, m)
     integer(i32), intent(out) :: info
+    type(epilogue) :: after
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(a), [k, m])) return
@@ -36,12 +39,11 @@ contains
       is_activation(activation) .and. (format == HALF_BFLOAT16 .or. format == HALF_FLOAT16) .and. &
         threads >= 1)
     if (info /= FQ_OK) return
+    after = epilogue(has_bias /= 0, activation, slope)
     if (wide /= 0) then
-      call multiply_half_wide(n, a, format, words, has_bias /= 0, bias, activation, slope, c, &
-        threads, info)
+      call multiply_half_wide(a, format, words, bias, after, c, threads, info)
     else
-      call multiply_half(n, a, format, words, has_bias /= 0, bias, activation, slope, c, threads, &
-        info)
+      call multiply_half(a, format, words, bias, after, c, threads, info)
     end if
   end subroutine fq_multiply_half
 
@@ -54,20 +56,22 @@ contains
     real(wp), intent(in), value :: slope
     real(wp), intent(out), optional :: c(n, m)
     integer(i32), intent(out) :: info
+    type(factors) :: given
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(a), [a_cols, a_rows])) return
     if (.not. is_given(present(b), [b_cols, b_rows])) return
     if (.not. (has_bias == 0 .or. is_given(present(bias), [bias_cols]))) return
     if (.not. is_given(present(c), [n, m])) return
+    given = factors(m, n, k, a_cols, a_transposed /= 0, b_cols, b_form)
     info = status_of([m, n, k, a_rows, a_cols, b_rows, b_cols, bias_cols], &
-      fits_left(m, k, a_rows, a_cols, a_transposed /= 0) .and. fits_right(n, k, b_rows, b_cols, &
-        b_form) .and. (has_bias == 0 .or. bias_cols == n), &
+      fits_left(given, a_rows, a_cols) .and. fits_right(given, b_rows, b_cols) .and. (has_bias == &
+        0 .or. bias_cols == n), &
       is_activation(activation) .and. b_form >= B_PLAIN .and. b_form <= B_PACKED .and. threads >= &
         1)
     if (info /= FQ_OK) return
-    call multiply_wide(m, n, k, a_cols, a, a_transposed /= 0, b_cols, b, b_form, has_bias /= 0, &
-      bias, activation, slope, c, threads, info)
+    call multiply_wide(given, a, b, bias, epilogue(has_bias /= 0, activation, slope), c, threads, &
+      info)
   end subroutine fq_multiply_wide
 
   subroutine fq_pack_half(n, k, panels, pairs, lane_count, bits, format, words, threads, info) &

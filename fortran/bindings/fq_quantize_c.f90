@@ -30,9 +30,8 @@ contains
     if (.not. is_given(present(zero_point), [groups, rows])) return
     if (.not. is_given(present(packed), [row_bytes, rows])) return
     if (.not. present(rule)) return
-    info = status_of([rows, cols, groups, row_bytes, group_size], &
-      groups == groups_of(cols, group_size) .and. row_bytes == packed_bytes(cols, rule%bits), &
-      is_rule(rule) .and. threads >= 1)
+    info = status_of_codes(rows, cols, groups, row_bytes, group_size, rule%bits, is_rule(rule) &
+      .and. threads >= 1)
     if (info /= FQ_OK) return
     if (min(rows, cols) == 0) then  ! as of zeros
       scale = 1
@@ -109,9 +108,8 @@ contains
     if (.not. is_given(present(zero_point), [groups, rows])) return
     if (.not. is_given(present(packed), [row_bytes, rows])) return
     if (.not. present(rule)) return
-    info = status_of([rows, cols, groups, row_bytes, group_size], &
-      groups == groups_of(cols, group_size) .and. row_bytes == packed_bytes(cols, rule%bits), &
-      is_rule(rule) .and. threads >= 1)
+    info = status_of_codes(rows, cols, groups, row_bytes, group_size, rule%bits, is_rule(rule) &
+      .and. threads >= 1)
     if (info /= FQ_OK) return
     if (min(rows, cols) == 0) return
     call quantize_given(w, rule, group_size, scale, zero_point, minimum, packed, threads, info)
@@ -133,12 +131,20 @@ contains
     if (.not. is_given(present(minimum), [groups, rows])) return
     if (.not. is_given(present(zero_point), [groups, rows])) return
     if (.not. is_given(present(out), [cols, rows])) return
-    info = status_of([rows, cols, groups, row_bytes, group_size], &
-      groups == groups_of(cols, group_size) .and. row_bytes == packed_bytes(cols, int(bits, &
-        i64)), &
-      bits >= 1 .and. bits <= 16 .and. threads >= 1)
+    info = status_of_codes(rows, cols, groups, row_bytes, group_size, int(bits, i64), bits >= 1 &
+      .and. bits <= 16 .and. threads >= 1)
     if (info /= FQ_OK) return
     if (min(rows, cols) == 0) return
     call dequantize(packed, bits, signed /= 0, group_size, scale, zero_point, minimum, out, threads)
   end subroutine fq_dequantize
+
+  !> What is wrong with the extents of packed codes and of their groups, or with codes and numbers.
+  pure function status_of_codes(rows, cols, groups, row_bytes, group_size, bits, known) result(info)
+    integer(i64), intent(in) :: rows, cols, groups, row_bytes, group_size, bits
+    logical, intent(in) :: known
+    integer(i32) :: info
+
+    info = status_of([rows, cols, groups, row_bytes, group_size], groups == groups_of(cols, &
+      group_size) .and. row_bytes == packed_bytes(cols, bits), known)
+  end function status_of_codes
 end module fq_quantize_c_real32

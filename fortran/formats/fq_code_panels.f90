@@ -1,27 +1,148 @@
-!> Panels of codes, and the reals they stand for: weights that stay small until they are multiplied.
+!> Weights as panels of codes, which stay small until they are multiplied.
+!>
+!> A panel is LANES rows of codes, a lane each, step after step of k: a byte a code, or two steps a
+!> byte, the first in its lower half.
 module fq_code_panels_real32
+  use fq_code_values_real32, only: code_layout, dequantize_panel, read_bytes, &
+    read_two_per_byte, RUN_STEPS
+  use fq_epilogue_real32, only: epilogue
+  use fq_gemm_real32, only: LANES
   use fq_kinds, only: i8, i32, i64, wp => sp
-  use fq_registers, only: VECTOR_BYTES
+  use fq_panel_row_real32, only: code_source
+  use fq_panels_real32, only: multiply_panels
+  use fq_stored_layer, only: stored_layer
+  use fq_work_size, only: SMALL_WORK
+  use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: CODE_RUN, PANEL_LANES, pack_code_panel, read_bytes, read_halves, spread_panel
+  public :: code_layout, matmul_codes, multiply_code_panels_layer, pack_codes
 
-  ! Rows of weights of a panel.
-  integer, parameter :: PANEL_LANES = VECTOR_BYTES/(storage_size(1.0_wp)/8)
-  integer(i64), parameter :: CODE_RUN = 64  ! steps whose codes are reals at a time, in L1
+  type, extends(code_source) :: code_panels
+    type(code_layout) :: layout
+    integer(i8), pointer, contiguous :: codes(:, :, :), zero_point(:, :, :)
+    real(wp), pointer, contiguous :: scale(:, :, :), minimum(:, :, :)
+  contains
+    procedure :: widen => widen_codes
+    procedure :: read => read_code_run
+  end type code_panels
 
 contains
 
-  !> Codes of a panel, a row of weights a lane: a byte a code, or two steps a byte, the first in its
-  !> lower half.  Rows that are not there are zeros.
-  pure subroutine pack_code_panel(k, rows, codes, halves, panel)
-    integer(i64), intent(in) :: k, rows               !! steps; rows, at most PANEL_LANES
-    integer(i8), intent(in) :: codes(k, *)            !! codes by rows; `0 ... 15` if halves
-    logical, intent(in) :: halves                     !! two codes a byte
-    integer(i8), intent(out) :: panel(PANEL_LANES, *) !! bytes, k steps or `(k + 1)/2`
+  !> `c = activation(a dequantize(w)**T + bias)`.
+  !>
+  !> The same bits as `matmul_blocked` with the reals that the codes stand for.
+  !>
+  !> *Preconditions*: with two codes a byte, the size of a group is even, or there is one group.
+  subroutine matmul_codes(a, layout, codes, scale, zero_point, minimum, bias, after, c, threads, &
+    info)
+    real(wp), intent(in), contiguous :: a(:, :)                !! left matrix, `(k, m)`
+    type(code_layout), intent(in) :: layout                    !! how codes become weights
+    integer(i8), intent(in), target, contiguous :: codes(:, :, :)  !! `(LANES, bytes, panels)`
+    real(wp), intent(in), target, contiguous :: scale(:, :, :)     !! `(LANES, groups, panels)`
+    integer(i8), intent(in), target, contiguous :: zero_point(:, :, :)  !! the same shape
+    real(wp), intent(in), target, contiguous :: minimum(:, :, :)        !! the same shape
+    real(wp), intent(in) :: bias(*)                            !! added to each row, `(n)`
+    type(epilogue), intent(in) :: after                        !! what is done to each sum
+    real(wp), intent(out), contiguous :: c(:, :)               !! product, `(n, m)`
+    integer(i32), intent(in) :: threads                        !! threads to use, at least 1
+    integer(i32), intent(out) :: info                          !! FQ_OK or FQ_NO_MEMORY
+    type(code_panels) :: weights
+
+    weights%few_rows = merge(0, 1, layout%has_minimum)
+    weights%group_size = layout%group_size
+    weights%is_split = layout%two_per_byte
+    weights%layout = layout
+    weights%codes => codes
+    weights%scale => scale
+    weights%zero_point => zero_point
+    weights%minimum => scale  ! which is not looked at
+    if (layout%has_minimum) weights%minimum => minimum
+    call multiply_panels(weights, a, bias, after, c, threads, info)
+  end subroutine matmul_codes
+
+  !> `y = activation(x dequantize(w)**T + bias)` of a layer of a network.
+  subroutine multiply_code_panels_layer(layer, memory, x, bias, after, y, threads, info)
+    type(stored_layer), intent(in) :: layer                   !! of FORMAT_CODE_PANELS
+    integer(i8), intent(in), target, contiguous :: memory(:)  !! where its arrays are
+    real(wp), intent(in), contiguous :: x(:, :)               !! inputs, `(k, m)`
+    real(wp), intent(in) :: bias(*)                           !! added to each row, `(rows)`
+    type(epilogue), intent(in) :: after                       !! what is done to each sum
+    real(wp), intent(out), contiguous :: y(:, :)              !! outputs, `(rows, m)`
+    integer(i32), intent(in) :: threads                       !! threads to use, at least 1
+    integer(i32), intent(out) :: info                         !! FQ_OK or FQ_NO_MEMORY
+    integer(i8), pointer, contiguous :: codes(:, :, :), zero_point(:, :, :)
+    real(wp), pointer, contiguous :: scale(:, :, :), minimum(:, :, :)
+    type(code_layout) :: layout
+    integer(i64) :: groups(3)
+
+    groups = [int(LANES, i64), layer%groups, (layer%rows + LANES - 1)/LANES]
+    layout = code_layout(layer%group_size, layer%two_per_byte /= 0, layer%minimum >= 0)
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [groups(1), layer%row_steps, &
+      groups(3)])
+    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, groups)
+    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), zero_point, groups)
+    call c_f_pointer(c_loc(memory(merge(layer%minimum, layer%scale, layout%has_minimum) + 1)), &
+      minimum, groups)
+    call matmul_codes(x, layout, codes, scale, zero_point, minimum, bias, after, y, threads, info)
+  end subroutine multiply_code_panels_layer
+
+  !> Steps `step + 1 ... step + steps` of a panel as reals.
+  pure subroutine widen_codes(self, p, step, steps, block)
+    class(code_panels), intent(in) :: self
+    integer(i64), intent(in) :: p, step, steps
+    real(wp), intent(inout) :: block(LANES, steps + 1)
+
+    associate (codes => self%codes, scale => self%scale, zero_point => self%zero_point, &
+      minimum => self%minimum)
+      call dequantize_panel(step, steps, self%layout, codes(:, :, p), scale(:, :, p), &
+        zero_point(:, :, p), minimum(:, :, p), block)
+    end associate
+  end subroutine widen_codes
+
+  !> A run of codes of a panel as reals, with zero points and scales.
+  pure subroutine read_code_run(self, p, step, steps, values, zero, unit)
+    class(code_panels), intent(in) :: self
+    integer(i64), intent(in) :: p, step, steps
+    real(wp), intent(inout) :: values(LANES, RUN_STEPS), zero(LANES), unit(LANES)
+    integer(i64) :: g
+
+    g = step/self%layout%group_size + 1
+    zero = self%zero_point(:, g, p)
+    unit = self%scale(:, g, p)
+    associate (codes => self%codes)
+      if (self%layout%two_per_byte) then
+        call read_two_per_byte(steps, codes(:, step/2 + 1:step/2 + (steps + 1)/2, p), values)
+      else
+        call read_bytes(LANES*steps, codes(:, step + 1:step + steps, p), values)
+      end if
+    end associate
+  end subroutine read_code_run
+
+  !> Panels of codes for `matmul_codes`; rows that are not there are zeros.
+  subroutine pack_codes(n, k, codes, two_per_byte, panels, threads)
+    integer(i64), intent(in) :: n, k                         !! rows of weights; steps
+    integer(i8), intent(in), contiguous :: codes(:, :)       !! `(k, n)`; `0 ... 15` if two a byte
+    logical, intent(in) :: two_per_byte                      !! two codes a byte
+    integer(i8), intent(out), contiguous :: panels(:, :, :)  !! `(LANES, bytes, panels)`
+    integer(i32), intent(in) :: threads                      !! threads to use, at least 1
+    integer(i64) :: p
+
+    !$omp parallel do default(none) shared(n, k, codes, two_per_byte, panels) schedule(static) &
+    !$omp num_threads(threads) if(n*k > SMALL_WORK)
+    do p = 1, size(panels, 3, kind=i64)
+      call pack_code_panel(k, min(int(LANES, i64), n - (p - 1)*LANES), codes(:, (p - 1)*LANES &
+        + 1:), two_per_byte, panels(:, :, p))
+    end do
+  end subroutine pack_codes
+
+  pure subroutine pack_code_panel(k, rows, codes, two_per_byte, panel)
+    integer(i64), intent(in) :: k, rows
+    integer(i8), intent(in) :: codes(k, *)
+    logical, intent(in) :: two_per_byte
+    integer(i8), intent(out) :: panel(LANES, *)
     integer(i64) :: r, s
 
-    if (halves) then
+    if (two_per_byte) then
       panel(:, 1:(k + 1)/2) = 0
       do r = 1, rows
         do s = 1, k
@@ -36,100 +157,4 @@ contains
       end do
     end if
   end subroutine pack_code_panel
-
-  !> Steps `step + 1 ... step + steps` of a panel as reals, `minimum + (code - zero_point)*scale`.
-  !>
-  !> *Preconditions*: if halves, `step` and `group_size` are even, or there is one group.
-  pure subroutine spread_panel(step, steps, group_size, halves, panel, scale, zero_point, &
-    has_minimum, minimum, block)
-    integer(i64), intent(in) :: step, steps, group_size
-    logical, intent(in) :: halves, has_minimum
-    integer(i8), intent(in) :: panel(PANEL_LANES, *), zero_point(PANEL_LANES, *)
-    real(wp), intent(in) :: scale(PANEL_LANES, *), minimum(PANEL_LANES, *)
-    real(wp), intent(inout) :: block(PANEL_LANES, steps)
-    real(wp) :: base(PANEL_LANES)
-    integer(i64) :: first, last, g
-
-    base = 0
-    first = 1
-    do while (first <= steps)
-      g = (step + first - 1)/group_size + 1
-      last = min(steps, g*group_size - step)
-      if (has_minimum) base = minimum(:, g)
-      if (halves) then
-        call spread_halves(last - first + 1, panel(1, (step + first + 1)/2), scale(1, g), &
-          zero_point(1, g), base, block(1, first))
-      else
-        call spread_bytes(last - first + 1, panel(1, step + first), scale(1, g), zero_point(1, &
-          g), base, block(1, first))
-      end if
-      first = last + 1
-    end do
-  end subroutine spread_panel
-
-  pure subroutine spread_bytes(steps, codes, scale, zero_point, base, block)
-    integer(i64), intent(in) :: steps
-    integer(i8), intent(in) :: codes(PANEL_LANES, steps), zero_point(PANEL_LANES)
-    real(wp), intent(in) :: scale(PANEL_LANES), base(PANEL_LANES)
-    real(wp), intent(inout) :: block(PANEL_LANES, steps)
-    real(wp) :: zero(PANEL_LANES)
-    integer(i64) :: s
-    integer :: l
-
-    zero = zero_point
-    call read_bytes(PANEL_LANES*steps, codes, block)
-    !GCC$ novector
-    do s = 1, steps
-      do l = 1, PANEL_LANES
-        block(l, s) = base(l) + (block(l, s) - zero(l))*scale(l)
-      end do
-    end do
-  end subroutine spread_bytes
-
-  pure subroutine spread_halves(steps, codes, scale, zero_point, base, block)
-    integer(i64), intent(in) :: steps
-    integer(i8), intent(in) :: codes(PANEL_LANES, *), zero_point(PANEL_LANES)
-    real(wp), intent(in) :: scale(PANEL_LANES), base(PANEL_LANES)
-    real(wp), intent(inout) :: block(PANEL_LANES, steps)
-    real(wp) :: zero(PANEL_LANES), values(PANEL_LANES, CODE_RUN/2, 2)
-    integer(i64) :: first, s
-    integer :: l
-
-    zero = zero_point
-    do first = 0, steps - 1, CODE_RUN
-      call read_halves(min(CODE_RUN, steps - first), codes(1, first/2 + 1), values)
-      !GCC$ novector
-      do s = 1, min(CODE_RUN, steps - first)
-        do l = 1, PANEL_LANES
-          block(l, first + s) = base(l) + (values(l, (s + 1)/2, 2 - mod(s, 2_i64)) &
-            - zero(l))*scale(l)
-        end do
-      end do
-    end do
-  end subroutine spread_halves
-
-  !> Codes as reals.
-  pure subroutine read_bytes(n, codes, values)
-    integer(i64), intent(in) :: n
-    integer(i8), intent(in) :: codes(n)
-    real(wp), intent(out) :: values(n)
-    integer(i64) :: i
-
-    do i = 1, n
-      values(i) = real(codes(i), wp)
-    end do
-  end subroutine read_bytes
-
-  !> Codes of up to CODE_RUN steps as reals: those of the first, third ... step, and the others.
-  pure subroutine read_halves(steps, codes, values)
-    integer(i64), intent(in) :: steps
-    integer(i8), intent(in) :: codes(PANEL_LANES*((steps + 1)/2))
-    real(wp), intent(inout) :: values(PANEL_LANES*CODE_RUN/2, 2)
-    integer(i64) :: i
-
-    do i = 1, size(codes, kind=i64)
-      values(i, 1) = real(iand(int(codes(i), i32), 15), wp)
-      values(i, 2) = real(iand(shiftr(int(codes(i), i32), 4), 15), wp)
-    end do
-  end subroutine read_halves
 end module fq_code_panels_real32

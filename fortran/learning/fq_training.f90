@@ -1,4 +1,4 @@
-!> How a network is trained: what all steps share.  Mirrored in `pyfq/learning/train.py`.
+!> How a network is trained: what all steps share.  Mirrored in `pyfq/learning/`.
 module fq_training
   use fq_activation_kind, only: is_activation
   use fq_arguments, only: is_rule, pieces

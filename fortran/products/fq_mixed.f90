@@ -1,532 +1,297 @@
-!> Products of mixed precision: weights of 2 bytes, and sums in float64.
+!> Products of mixed precision: weights and results of float32 or less, and sums in float64.
 !>
 !> Python: `pyfq/products/mixed.py`.  Reference: `pyfq/reference/products/mixed.py`.
 module fq_mixed
   !$ use omp_lib, only: omp_get_thread_num
-  use fq_activation_kind, only: ACT_SOFTMAX, is_activation
-  use fq_activation_real32, only: activate_row, fill_rows
+  use fq_activation_kind, only: is_activation
+  use fq_align, only: aligned_start
   use fq_arguments, only: status_of
-  use fq_gemm_real32, only: aligned_start, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, &
-    divide, FEW_ROWS, finish_rows, LANES, LINE, multiply_block, panels_read, ROW_STEPS, TILE_ROWS
-  use fq_gemm_real64, only: divide_wide => divide, multiply_wide_block => multiply_block, &
-    wide_entries => block_entries, wide_panels_read => panels_read, WIDE_COLS => BLOCK_COLS, &
-    WIDE_LANES => LANES, WIDE_LINE => LINE, WIDE_ROW_STEPS => ROW_STEPS, WIDE_STEPS => &
-    BLOCK_STEPS, wide_start => aligned_start, WIDE_TILE_ROWS => TILE_ROWS
-  use fq_kinds, only: dp, i16, i32, i64, wp => sp
-  use fq_matmul_real32, only: B_PACKED, B_PLAIN, B_TRANSPOSED, pack_block, panel_at
+  use fq_dense_real32, only: pack_block, panel_at
+  use fq_epilogue_real32, only: epilogue
+  use fq_factors, only: B_PACKED, B_PLAIN, B_TRANSPOSED, factors
+  use fq_finish_real32, only: fill_rows, finish_rows, finish_softmax
+  use fq_gemm_real32, only: BLOCK_STEPS, LANES
+  use fq_gemm_real64, only: block_entries, divide, multiply_block, panels_read, &
+    WIDE_COLS => BLOCK_COLS, WIDE_LANES => LANES, WIDE_LINE => LINE, WIDE_ROW_STEPS => ROW_STEPS, &
+    WIDE_STEPS => BLOCK_STEPS, WIDE_TILE_ROWS => TILE_ROWS
+  use fq_half, only: widen_words
+  use fq_kinds, only: dp, i32, i64, wp => sp
+  use fq_panels_real64, only: clear_panels
+  use fq_share, only: part, part_of, share
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
-  use fq_work_size, only: SMALL_WORK
   implicit none (type, external)
   private
-  public :: multiply_half, multiply_half_wide, multiply_wide, pack_half
+  public :: multiply_half_wide, multiply_wide
 
-  ! Formats of 2 bytes, by their numbers in `fq_convert.f90`.
-  integer(i32), parameter, public :: HALF_BFLOAT16 = 1, HALF_FLOAT16 = 2
-  integer, parameter, public :: HALF_LANES = LANES  ! columns of a panel of 2-byte values
-  ! Rows up to which weights become reals in registers: for more, once for all, in L2.
-  integer(i64), parameter :: MOST_HALF_ROWS = TILE_ROWS
-  ! Panels whose words are read side by side.
-  integer, parameter :: HALF_PANELS = 4
   ! Rows of a left matrix that the right one becomes float64 for in registers, and rows of its
   ! transpose, or panels, that are then read side by side.
   integer(i64), parameter :: FEW_WIDE_ROWS = 3
   integer, parameter :: WIDE_DOTS = 4, WIDE_PANELS = 4
-  ! Steps whose 2-byte weights are float32 at a time, in L1: of WIDE_PANELS, no more than of one
-  ! panel of a block, in whose place they are.
+  ! Steps of WIDE_PANELS panels whose 2-byte weights are float32 at a time, in L1.
   integer(i64), parameter :: WIDE_RUN = 64
-  ! Beside the forms B_... of a right matrix: panels of 2-byte values.
-  integer(i32), parameter :: B_HALF = 3
-  ! Bias of the exponents of float16 as they are packed: its least denormal gets exponent 1.
-  integer, parameter :: RAISED_BIAS = 25
-  integer(i32), parameter :: UPPER_HALF = -65536
+  ! Entries of workspace for the rows of a tile, which come first.
+  integer(i64), parameter :: ROWS_SIZE = WIDE_ROW_STEPS*WIDE_TILE_ROWS
+
+  !> A right matrix that becomes float64 part by part.
+  type, abstract :: wide_source
+    integer(i64) :: few_rows = 0   !! rows of the left matrix that `sum_few_rows` takes at most
+  contains
+    procedure(split_columns), deferred :: widen
+    procedure(sums_of_few_rows), deferred :: sum_few_rows
+  end type wide_source
+
+  abstract interface
+    !> Some steps of the LANES columns behind `col` as two panels of float64.
+    pure subroutine split_columns(self, col, step, steps, values, block)
+      import :: dp, i64, LANES, wide_source, WIDE_LANES, WIDE_STEPS, wp
+      implicit none (type, external)
+      class(wide_source), intent(in) :: self
+      integer(i64), intent(in) :: col, step, steps
+      real(wp), intent(inout) :: values(LANES, WIDE_STEPS + 1)
+      real(dp), intent(inout) :: block(WIDE_LANES*(steps + 1), 2)
+    end subroutine split_columns
+
+    !> Columns of a part of a product of no more than `few_rows` rows, next to each other.
+    pure subroutine sums_of_few_rows(self, k, m, a, piece, sums)
+      import :: dp, i64, part, wide_source
+      implicit none (type, external)
+      class(wide_source), intent(in) :: self
+      integer(i64), intent(in) :: k, m
+      real(dp), intent(in) :: a(k, m)
+      type(part), intent(in) :: piece
+      real(dp), intent(inout) :: sums(piece%last_col - piece%col, m)
+    end subroutine sums_of_few_rows
+  end interface
+
+  !> Reals in rows, columns or panels.
+  type, extends(wide_source) :: wide_reals
+    type(factors) :: given
+    real(wp), pointer, contiguous :: b(:, :)
+  contains
+    procedure :: widen => widen_reals
+    procedure :: sum_few_rows => sum_few_reals
+  end type wide_reals
+
+  !> Panels of 2-byte values.
+  type, extends(wide_source) :: wide_half
+    integer(i32) :: format
+    integer(i32), pointer, contiguous :: words(:, :, :)
+  contains
+    procedure :: widen => split_half
+    procedure :: sum_few_rows => sum_few_half
+  end type wide_half
 
 contains
 
-  !> `c = activation(a w**T + bias)`, w in panels of 2-byte values.
-  !>
-  !> The same bits as `matmul_blocked` with panels of the float32 values.
-  subroutine multiply_half(n, a, format, words, has_bias, bias, activation, slope, c, threads, &
-    info)
-    integer(i64), intent(in) :: n                          !! columns of the product
-    real(wp), intent(in), contiguous :: a(:, :)            !! left matrix, `(k, m)`
-    integer(i32), intent(in) :: format                     !! one of HALF_...
-    integer(i32), intent(in), contiguous :: words(:, :, :) !! as `pack_half` makes them
-    logical, intent(in) :: has_bias                        !! else bias is not looked at
-    real(wp), intent(in) :: bias(*)                        !! added to each row, `(n)`
-    integer(i32), intent(in) :: activation                 !! one of ACT_...
-    real(wp), intent(in) :: slope                          !! of ACT_LEAKY_RELU
-    real(wp), intent(out), contiguous :: c(:, :)           !! product, `(n, m)`
-    integer(i32), intent(in) :: threads                    !! threads to use, at least 1
-    integer(i32), intent(out) :: info                      !! FQ_OK or FQ_NO_MEMORY
-    real(wp), allocatable :: scratch(:, :)
-    integer(i64) :: m, k, items, across, rows, panels, item, block_size
-    integer(i32) :: team
-    integer :: t, stat
-
-    m = size(c, 2, kind=i64)
-    k = size(a, 1, kind=i64)
-    info = FQ_OK
-    if (min(m, n) == 0) return
-    if (k == 0) then
-      call fill_rows(n, m, has_bias, bias, activation, slope, c)
-      return
-    end if
-    call divide(m, n, k, BLOCK_COLS, threads, team, items, across, rows, panels)
-    block_size = 0
-    if (m > MOST_HALF_ROWS) block_size = block_entries(min(k, BLOCK_STEPS), panels_read(1_i64, &
-      panels))
-    allocate (scratch(block_size + ROW_STEPS*TILE_ROWS + LINE, team), stat=stat)
-    info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
-    if (info /= FQ_OK) return
-    !$omp parallel do default(none) private(t) num_threads(team) schedule(dynamic) if(team > 1) &
-    !$omp   shared(n, m, k, a, format, words, has_bias, bias, activation, slope, c, scratch, &
-    !$omp   items, across, rows, panels, block_size)
-    do item = 0, items - 1
-      t = 1
-      !$ t = omp_get_thread_num() + 1
-      call do_half_item(item, across, rows, panels, n, m, k, a, format, size(words, 2, kind=i64), &
-        words, has_bias, bias, activation, slope, c, block_size, scratch(1, t))
-    end do
-    if (activation == ACT_SOFTMAX .and. across > 1) call activate_rows(activation, slope, c, team)
-  end subroutine multiply_half
-
-  !> One item of the division.
-  subroutine do_half_item(item, across, rows, panels, n, m, k, a, format, stride, words, has_bias, &
-    bias, activation, slope, c, block_size, scratch)
-    integer(i64), intent(in) :: item, across, rows, panels, n, m, k, stride, block_size
-    real(wp), intent(in) :: a(k, m), bias(*), slope
-    integer(i32), intent(in) :: words(LANES, stride, *)
-    logical, intent(in) :: has_bias
-    integer(i32), intent(in) :: format, activation
-    real(wp), intent(inout) :: c(n, *), scratch(*)
-    integer(i64) :: row, last_row, col, last_col, start, step, steps, p, first, last
-
-    start = aligned_start(scratch)
-    col = mod(item, across)*panels*LANES
-    last_col = min(col + panels*LANES, n)
-    row = item/across*rows
-    last_row = min(row + rows, m)
-    first = col/LANES + 1
-    last = (last_col + LANES - 1)/LANES
-    do step = 0, k - 1, BLOCK_STEPS
-      steps = min(BLOCK_STEPS, k - step)
-      if (m <= MOST_HALF_ROWS) then
-        call multiply_words(n, m, k, a, step, steps, format, stride, words, first, last, c, &
-          scratch(start))
-      else
-        do p = first, last
-          call spread_words(format, (steps + 1)/2, words(1, step/2 + 1, p), scratch(start + (p &
-            - first)*(steps + 1)*LANES))
-        end do
-        call clear_panels(last - first + 1, panels_read(last_row - row, last - first + 1), steps, &
-          scratch(start))
-        call multiply_block(k, a, .false., row, last_row, step, steps, steps + 1, scratch(start), &
-          step == 0, n, c, col, last_col, scratch(start + block_size))
-      end if
-    end do
-    call finish_rows(row, last_row, col, last_col, has_bias, bias, activation, slope, n, c)
-  end subroutine do_half_item
-
-  !> Zeros in the panels that wide tiles read behind the last.
-  pure subroutine clear_panels(filled, read, steps, block)
-    integer(i64), intent(in) :: filled, read, steps
-    real(wp), intent(inout) :: block(LANES, steps + 1, *)
-
-    if (read > filled) block(:, 1:steps, filled + 1:read) = 0
-  end subroutine clear_panels
-
-  !> Some steps of a few rows times panels `first ... last`, added to, or set in, c.
-  pure subroutine multiply_words(n, m, k, a, step, steps, format, stride, words, first, last, c, &
-    rows)
-    integer(i64), intent(in) :: n, m, k, step, steps, stride, first, last
-    real(wp), intent(in) :: a(k, m)
-    integer(i32), intent(in) :: format, words(LANES, stride, *)
-    real(wp), intent(inout) :: c(n, m), rows(ROW_STEPS, TILE_ROWS)
-    real(wp) :: total(LANES, HALF_PANELS, FEW_ROWS)
-    integer(i64) :: p, r, wide, cols, j
-
-    call copy_rows(k, a, .false., 0_i64, m, (m + FEW_ROWS - 1)/FEW_ROWS*FEW_ROWS, step, steps, rows)
-    if (mod(steps, 2_i64) == 1) rows(steps + 1, :) = 0  ! what the last word's upper half meets
-    p = first
-    do while (p <= last)
-      wide = merge(int(HALF_PANELS, i64), 1_i64, last - p + 1 >= HALF_PANELS)
-      do r = 1, m, FEW_ROWS
-        call multiply_half_tile(m - r + 1, wide, format, (steps + 1)/2, stride, rows(1, r), &
-          words(1, step/2 + 1, p), total)
-        do j = 0, wide - 1
-          cols = min(int(LANES, i64), n - (p + j - 1)*LANES)
-          call add_total(cols, min(int(FEW_ROWS, i64), m - r + 1), total(1, j + 1, 1), step == 0, &
-            n, c((p + j - 1)*LANES + 1, r))
-        end do
-      end do
-      p = p + wide
-    end do
-  end subroutine multiply_words
-
-  !> Add, or set, the sums of a panel.
-  pure subroutine add_total(cols, rows, total, fresh, ldc, c)
-    integer(i64), intent(in) :: cols, rows, ldc
-    real(wp), intent(in) :: total(LANES*HALF_PANELS, *)
-    logical, intent(in) :: fresh
-    real(wp), intent(inout) :: c(ldc, *)
-    integer(i64) :: i
-
-    do i = 1, rows
-      if (fresh) then
-        c(1:cols, i) = total(1:cols, i)
-      else
-        c(1:cols, i) = c(1:cols, i) + total(1:cols, i)
-      end if
-    end do
-  end subroutine add_total
-
-  pure subroutine multiply_half_tile(rows, wide, format, pairs, stride, a, words, total)
-    integer(i64), intent(in) :: rows, wide, pairs, stride
-    integer(i32), intent(in) :: format
-    real(wp), intent(in) :: a(ROW_STEPS, *)
-    integer(i32), intent(in) :: words(LANES, stride, *)
-    real(wp), intent(inout) :: total(LANES, HALF_PANELS, FEW_ROWS)
-
-    if (format == HALF_BFLOAT16) then
-      if (rows == 1 .and. wide > 1) then
-        call bfloat16_single(pairs, stride, a, words, total)
-      else if (rows == 1) then
-        call bfloat16_single_narrow(pairs, stride, a, words, total)
-      else if (wide > 1) then
-        call bfloat16_few(pairs, stride, a, words, total)
-      else
-        call bfloat16_few_narrow(pairs, stride, a, words, total)
-      end if
-    else
-      if (rows == 1 .and. wide > 1) then
-        call float16_single(pairs, stride, a, words, total)
-      else if (rows == 1) then
-        call float16_single_narrow(pairs, stride, a, words, total)
-      else if (wide > 1) then
-        call float16_few(pairs, stride, a, words, total)
-      else
-        call float16_few_narrow(pairs, stride, a, words, total)
-      end if
-    end if
-  end subroutine multiply_half_tile
-
-  pure subroutine bfloat16_single(pairs, stride, a, words, total)
-    integer, parameter :: R = 1, P = HALF_PANELS
-    logical, parameter :: IS_BFLOAT16 = .true.
-    include 'fq_half_tile.inc'
-  end subroutine bfloat16_single
-
-  pure subroutine bfloat16_single_narrow(pairs, stride, a, words, total)
-    integer, parameter :: R = 1, P = 1
-    logical, parameter :: IS_BFLOAT16 = .true.
-    include 'fq_half_tile.inc'
-  end subroutine bfloat16_single_narrow
-
-  pure subroutine bfloat16_few(pairs, stride, a, words, total)
-    integer, parameter :: R = FEW_ROWS, P = HALF_PANELS
-    logical, parameter :: IS_BFLOAT16 = .true.
-    include 'fq_half_tile.inc'
-  end subroutine bfloat16_few
-
-  pure subroutine bfloat16_few_narrow(pairs, stride, a, words, total)
-    integer, parameter :: R = FEW_ROWS, P = 1
-    logical, parameter :: IS_BFLOAT16 = .true.
-    include 'fq_half_tile.inc'
-  end subroutine bfloat16_few_narrow
-
-  pure subroutine float16_single(pairs, stride, a, words, total)
-    integer, parameter :: R = 1, P = HALF_PANELS
-    logical, parameter :: IS_BFLOAT16 = .false.
-    include 'fq_half_tile.inc'
-  end subroutine float16_single
-
-  pure subroutine float16_single_narrow(pairs, stride, a, words, total)
-    integer, parameter :: R = 1, P = 1
-    logical, parameter :: IS_BFLOAT16 = .false.
-    include 'fq_half_tile.inc'
-  end subroutine float16_single_narrow
-
-  pure subroutine float16_few(pairs, stride, a, words, total)
-    integer, parameter :: R = FEW_ROWS, P = HALF_PANELS
-    logical, parameter :: IS_BFLOAT16 = .false.
-    include 'fq_half_tile.inc'
-  end subroutine float16_few
-
-  pure subroutine float16_few_narrow(pairs, stride, a, words, total)
-    integer, parameter :: R = FEW_ROWS, P = 1
-    logical, parameter :: IS_BFLOAT16 = .false.
-    include 'fq_half_tile.inc'
-  end subroutine float16_few_narrow
-
-  !> Words of a panel as reals, two steps a word.
-  pure subroutine spread_words(format, pairs, words, values)
-    integer(i32), intent(in) :: format
-    integer(i64), intent(in) :: pairs
-    integer(i32), intent(in) :: words(LANES, pairs)
-    real(wp), intent(inout) :: values(LANES, 2, pairs)
-    integer(i64) :: s
-    integer :: l
-
-    if (format == HALF_BFLOAT16) then
-      !GCC$ novector
-      do s = 1, pairs
-        do l = 1, LANES
-          values(l, 1, s) = transfer(shiftl(words(l, s), 16), 1.0_wp)
-        end do
-        do l = 1, LANES
-          values(l, 2, s) = transfer(iand(words(l, s), UPPER_HALF), 1.0_wp)
-        end do
-      end do
-    else
-      !GCC$ novector
-      do s = 1, pairs
-        do l = 1, LANES
-          values(l, 1, s) = float16_value(shiftl(words(l, s), 16))
-        end do
-        do l = 1, LANES
-          values(l, 2, s) = float16_value(words(l, s))
-        end do
-      end do
-    end if
-  end subroutine spread_words
-
-  !> Value of the float16 of `raised` in the upper half of a word.
-  !>
-  !> Exponent and mantissa are shifted to their places, where they are a normal float32 or 0, and
-  !> the difference of the biases is a factor.
-  pure elemental function float16_value(word) result(x)
-    integer(i32), intent(in) :: word
-    real(wp) :: x
-    integer(i32), parameter :: KEPT = -1879056384  ! sign, 5 bits of exponent, 10 of mantissa
-
-    x = transfer(iand(shifta(word, 3), KEPT), x)*2.0_wp**(127 - RAISED_BIAS)
-  end function float16_value
-
-  !> Bits of a float16 below 128 with a bias of RAISED_BIAS: all but 0 have a hidden bit.  No
-  !> instruction then meets a denormal, which is slow on many machines.
-  pure elemental function raised(bits) result(pattern)
-    integer(i32), intent(in) :: bits
-    integer(i32) :: pattern, magnitude, place
-
-    magnitude = iand(bits, 32767)
-    place = 31 - leadz(ior(magnitude, 1))  ! of the highest bit
-    pattern = magnitude + shiftl(RAISED_BIAS - 15, 10)
-    if (magnitude < 1024) pattern = shiftl(magnitude, 10 - place) + shiftl(place, 10)
-    if (magnitude == 0) pattern = 0
-    pattern = ior(pattern, iand(bits, 32768))
-  end function raised
-
-  !> Panels of 2-byte weights for `multiply_half`, a row a lane; what is not there are zeros.
-  !>
-  !> *Preconditions*: values are finite, and float16 less than 128.
-  subroutine pack_half(bits, format, words, threads)
-    integer(i16), intent(in), contiguous :: bits(:, :)      !! patterns, `(k, n)`
-    integer(i32), intent(in) :: format                      !! one of HALF_...
-    integer(i32), intent(out), contiguous :: words(:, :, :) !! `(LANES, (k + 1)/2, panels)`
-    integer(i32), intent(in) :: threads                     !! threads to use, at least 1
-    integer(i64) :: p, n, k
-
-    k = size(bits, 1, kind=i64)
-    n = size(bits, 2, kind=i64)
-    !$omp parallel do default(none) shared(n, k, bits, format, words) num_threads(threads) &
-    !$omp schedule(static) if(n*k > SMALL_WORK)
-    do p = 1, size(words, 3, kind=i64)
-      call pack_half_panel(k, min(int(LANES, i64), n - (p - 1)*LANES), bits(:, (p - 1)*LANES &
-        + 1:), format, words(:, :, p))
-    end do
-  end subroutine pack_half
-
-  pure subroutine pack_half_panel(k, rows, bits, format, words)
-    integer(i64), intent(in) :: k, rows
-    integer(i16), intent(in) :: bits(k, *)
-    integer(i32), intent(in) :: format
-    integer(i32), intent(out) :: words(LANES, (k + 1)/2)
-    integer(i32) :: pattern
-    integer(i64) :: r, s
-
-    words = 0
-    do r = 1, rows
-      do s = 1, k
-        pattern = iand(int(bits(s, r), i32), 65535)
-        if (format == HALF_FLOAT16) pattern = raised(pattern)
-        words(r, (s + 1)/2) = ior(words(r, (s + 1)/2), shiftl(pattern, merge(0, 16, mod(s, 2_i64) &
-          == 1)))
-      end do
-    end do
-  end subroutine pack_half_panel
-
   !> `c = activation(op(a) op(b) + bias)`, products, sums and bias in float64, rounded once.
-  subroutine multiply_wide(m, n, k, lda, a, a_transposed, ldb, b, b_form, has_bias, bias, &
-    activation, slope, c, threads, info)
-    integer(i64), intent(in) :: m, n, k    !! rows and columns of the product; what is summed over
-    integer(i64), intent(in) :: lda        !! columns of a as it is given
-    real(wp), intent(in) :: a(lda, *)      !! left matrix, `(k, m)`, or `(m, k)` if transposed
-    logical, intent(in) :: a_transposed    !! whether a is given as its transpose
-    integer(i64), intent(in) :: ldb        !! columns of b as it is given
-    real(wp), intent(in) :: b(ldb, *)      !! right matrix, `(n, k)`, `(k, n)` or panels
-    integer(i32), intent(in) :: b_form     !! one of B_...
-    logical, intent(in) :: has_bias        !! else bias is not looked at
-    real(wp), intent(in) :: bias(*)        !! added to each row of the product, `(n)`
-    integer(i32), intent(in) :: activation !! one of ACT_...
-    real(wp), intent(in) :: slope          !! of ACT_LEAKY_RELU
-    real(wp), intent(out) :: c(n, m)       !! product, `(n, m)`
-    integer(i32), intent(in) :: threads    !! threads to use, at least 1
-    integer(i32), intent(out) :: info      !! FQ_OK or FQ_NO_MEMORY
-    integer(i32) :: no_words(1, 1, 1)
+  subroutine multiply_wide(given, a, b, bias, after, c, threads, info)
+    type(factors), intent(in) :: given          !! extents of a, b and c, and how a and b lie
+    real(wp), intent(in) :: a(given%lda, *)     !! left matrix, `(k, m)`, or `(m, k)` if transposed
+    real(wp), intent(in), target, contiguous :: b(:, :)  !! right one, `(n, k)`, `(k, n)` or panels
+    real(wp), intent(in) :: bias(*)             !! added to each row of the product, `(n)`
+    type(epilogue), intent(in) :: after         !! what is done to each sum
+    real(wp), intent(out) :: c(given%n, given%m)  !! product, `(n, m)`
+    integer(i32), intent(in) :: threads         !! threads to use, at least 1
+    integer(i32), intent(out) :: info           !! FQ_OK or FQ_NO_MEMORY
+    type(wide_reals) :: weights
 
-    no_words = 0
-    call multiply_items(m, n, k, lda, a, a_transposed, ldb, b, b_form, HALF_BFLOAT16, no_words, &
-      has_bias, bias, activation, slope, c, threads, info)
+    if (given%b_order /= B_PLAIN) weights%few_rows = FEW_WIDE_ROWS
+    weights%given = given
+    weights%b => b
+    call multiply_parts_float64(weights, given, a, bias, after, c, threads, info)
   end subroutine multiply_wide
 
   !> The same for 2-byte weights, as `multiply_half` takes them.
-  subroutine multiply_half_wide(n, a, format, words, has_bias, bias, activation, slope, c, &
-    threads, info)
-    integer(i64), intent(in) :: n                          !! columns of the product
-    real(wp), intent(in), contiguous :: a(:, :)            !! left matrix, `(k, m)`
-    integer(i32), intent(in) :: format                     !! one of HALF_...
-    integer(i32), intent(in), contiguous :: words(:, :, :) !! as `pack_half` makes them
-    logical, intent(in) :: has_bias                        !! else bias is not looked at
-    real(wp), intent(in) :: bias(*)                        !! added to each row, `(n)`
-    integer(i32), intent(in) :: activation                 !! one of ACT_...
-    real(wp), intent(in) :: slope                          !! of ACT_LEAKY_RELU
-    real(wp), intent(out), contiguous :: c(:, :)           !! product, `(n, m)`
-    integer(i32), intent(in) :: threads                    !! threads to use, at least 1
-    integer(i32), intent(out) :: info                      !! FQ_OK or FQ_NO_MEMORY
-    real(wp) :: no_reals(1, 1)
-    integer(i64) :: k
+  subroutine multiply_half_wide(a, format, words, bias, after, c, threads, info)
+    real(wp), intent(in), contiguous :: a(:, :)                     !! left matrix, `(k, m)`
+    integer(i32), intent(in) :: format                              !! one of HALF_...
+    integer(i32), intent(in), target, contiguous :: words(:, :, :)  !! as `pack_half` makes them
+    real(wp), intent(in) :: bias(*)                                 !! added to each row, `(n)`
+    type(epilogue), intent(in) :: after                             !! what is done to each sum
+    real(wp), intent(out), contiguous :: c(:, :)                    !! product, `(n, m)`
+    integer(i32), intent(in) :: threads                             !! threads to use, at least 1
+    integer(i32), intent(out) :: info                               !! FQ_OK or FQ_NO_MEMORY
+    type(wide_half) :: weights
+    type(factors) :: given
 
-    no_reals = 0
-    k = size(a, 1, kind=i64)
-    call multiply_items(size(c, 2, kind=i64), n, k, k, a, .false., 1_i64, no_reals, B_HALF, &
-      format, words, has_bias, bias, activation, slope, c, threads, info)
+    given = factors(m=size(c, 2, kind=i64), n=size(c, 1, kind=i64), k=size(a, 1, kind=i64), &
+      lda=size(a, 1, kind=i64))
+    weights%few_rows = FEW_WIDE_ROWS
+    weights%format = format
+    weights%words => words
+    call multiply_parts_float64(weights, given, a, bias, after, c, threads, info)
   end subroutine multiply_half_wide
 
-  subroutine multiply_items(m, n, k, lda, a, a_transposed, ldb, b, b_form, format, words, &
-    has_bias, bias, activation, slope, c, threads, info)
-    integer(i64), intent(in) :: m, n, k, lda, ldb
-    real(wp), intent(in) :: a(lda, *), b(ldb, *), bias(*), slope
-    logical, intent(in) :: a_transposed, has_bias
-    integer(i32), intent(in) :: b_form, format, activation, threads
-    integer(i32), intent(in), contiguous :: words(:, :, :)
-    real(wp), intent(out) :: c(n, m)
+  !> The product with any right matrix: the left one becomes float64 at once, the right one part by
+  !> part.
+  subroutine multiply_parts_float64(weights, given, a, bias, after, c, threads, info)
+    class(wide_source), intent(in) :: weights
+    type(factors), intent(in) :: given
+    real(wp), intent(in) :: a(given%lda, *), bias(*)
+    type(epilogue), intent(in) :: after
+    real(wp), intent(out) :: c(given%n, given%m)
+    integer(i32), intent(in) :: threads
     integer(i32), intent(out) :: info
     real(dp), allocatable :: wide(:, :), scratch(:, :)
     real(wp), allocatable :: values(:, :)
-    integer(i64) :: items, across, rows, panels, item, block_size, sums_size, j
-    integer(i32) :: team
+    type(share) :: shared
+    integer(i64) :: m, n, k, item, block_size, sums_size
     integer :: t, stat
 
-    info = status_of([m, n, k], .true., b_form >= B_PLAIN .and. b_form <= B_HALF .and. &
-      is_activation(activation) .and. threads >= 1)
+    m = given%m
+    n = given%n
+    k = given%k
+    info = status_of([m, n, k], .true., given%b_order >= B_PLAIN .and. given%b_order <= B_PACKED &
+      .and. is_activation(after%activation) .and. threads >= 1)
     if (info /= FQ_OK .or. min(m, n) == 0) return
     if (k == 0) then
-      call fill_rows(n, m, has_bias, bias, activation, slope, c)
+      call fill_rows(bias, after, c)
       return
     end if
-    call divide_wide(m, n, k, WIDE_COLS, threads, team, items, across, rows, panels)
-    block_size = wide_entries(min(k, WIDE_STEPS), wide_panels_read(1_i64, panels))
-    sums_size = panels*WIDE_LANES*rows
+    shared = divide(m, n, k, WIDE_COLS, threads)
+    block_size = block_entries(min(k, WIDE_STEPS), panels_read(1_i64, shared%panels))
+    sums_size = shared%panels*WIDE_LANES*shared%rows
     allocate (wide(k, m), stat=stat)
     if (stat == 0) then
-      allocate (scratch(block_size + sums_size + WIDE_ROW_STEPS*WIDE_TILE_ROWS + 2*WIDE_LINE, &
-        team), stat=stat)
+      allocate (scratch(ROWS_SIZE + block_size + sums_size + 2*WIDE_LINE, shared%team), stat=stat)
     end if
-    if (stat == 0) allocate (values(LANES*(WIDE_STEPS + 1), team), stat=stat)
+    if (stat == 0) allocate (values(LANES*(WIDE_STEPS + 1), shared%team), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
     if (info /= FQ_OK) return
-    !$omp parallel do default(none) shared(m, k, a, a_transposed, wide) num_threads(team) &
-    !$omp schedule(static) if(team > 1)
-    do j = 1, m
-      if (a_transposed) then
-        wide(:, j) = real(a(j, 1:k), dp)
+    call widen_left(given, a, wide, shared%team)
+    !$omp parallel do default(none) private(t) num_threads(shared%team) schedule(dynamic) &
+    !$omp   if(shared%team > 1) shared(weights, n, m, k, wide, bias, after, c, scratch, values, &
+    !$omp   shared, block_size)
+    do item = 0, shared%items - 1
+      t = 1
+      !$ t = omp_get_thread_num() + 1
+      call multiply_part_float64(weights, part_of(shared, item, int(WIDE_LANES, i64), m, n), k, &
+        m, wide, bias, after, n, c, block_size, scratch(1, t), values(1, t))
+    end do
+    if (shared%across > 1) call finish_softmax(after, c, shared%team)
+  end subroutine multiply_parts_float64
+
+  !> The left matrix by rows, as float64.
+  subroutine widen_left(given, a, wide, team)
+    type(factors), intent(in) :: given
+    real(wp), intent(in) :: a(given%lda, *)
+    real(dp), intent(out) :: wide(given%k, given%m)
+    integer(i32), intent(in) :: team
+    integer(i64) :: j
+
+    !$omp parallel do default(none) shared(given, a, wide) num_threads(team) schedule(static) &
+    !$omp   if(team > 1)
+    do j = 1, given%m
+      if (given%a_transposed) then
+        wide(:, j) = real(a(j, 1:given%k), dp)
       else
         wide(:, j) = real(a(:, j), dp)
       end if
     end do
-    !$omp parallel do default(none) private(t) num_threads(team) schedule(dynamic) if(team > 1) &
-    !$omp   shared(n, m, k, wide, ldb, b, b_form, format, words, has_bias, bias, &
-    !$omp   activation, slope, c, scratch, values, items, across, rows, panels, block_size, &
-    !$omp   sums_size)
-    do item = 0, items - 1
-      t = 1
-      !$ t = omp_get_thread_num() + 1
-      call do_wide_item(item, across, rows, panels, n, m, k, wide, ldb, b, b_form, format, &
-        size(words, 2, kind=i64), words, has_bias, bias, activation, slope, c, block_size, &
-        sums_size, scratch(1, t), values(1, t))
-    end do
-    if (activation == ACT_SOFTMAX .and. across > 1) call activate_rows(activation, slope, c, team)
-  end subroutine multiply_items
+  end subroutine widen_left
 
-  !> One item of the division: its sums in float64, rounded with the bias, and the activation.
-  subroutine do_wide_item(item, across, rows, panels, n, m, k, a, ldb, b, b_form, format, stride, &
-    words, has_bias, bias, activation, slope, c, block_size, sums_size, scratch, values)
-    integer(i64), intent(in) :: item, across, rows, panels, n, m, k, ldb, stride, block_size
-    integer(i64), intent(in) :: sums_size
+  !> One part of the product: its sums in float64, rounded with the bias, and the activation.
+  subroutine multiply_part_float64(weights, piece, k, m, a, bias, after, n, c, block_size, &
+    scratch, values)
+    class(wide_source), intent(in) :: weights
+    type(part), intent(in) :: piece
+    integer(i64), intent(in) :: k, m, n, block_size
     real(dp), intent(in) :: a(k, m)
-    real(wp), intent(in) :: b(ldb, *), bias(*), slope
-    logical, intent(in) :: has_bias
-    integer(i32), intent(in) :: b_form, format, activation, words(LANES, stride, *)
+    real(wp), intent(in) :: bias(*)
+    type(epilogue), intent(in) :: after
     real(wp), intent(inout) :: c(n, *), values(LANES, WIDE_STEPS + 1)
     real(dp), intent(inout) :: scratch(*)
-    integer(i64) :: row, last_row, col, last_col, start, at_sums, step, steps, filled
+    type(epilogue) :: activation_only
+    integer(i64) :: rows, block, sums, cols, high
 
-    start = wide_start(scratch)
-    at_sums = start + block_size
-    col = mod(item, across)*panels*WIDE_LANES
-    last_col = min(col + panels*WIDE_LANES, n)
-    row = item/across*rows
-    last_row = min(row + rows, m)
-    if (b_form == B_TRANSPOSED .and. m <= FEW_WIDE_ROWS) then
-      call dot_wide_rows(k, m, a, b, col, last_col, scratch(at_sums))
-    else if ((b_form == B_PACKED .or. b_form == B_HALF) .and. m <= FEW_WIDE_ROWS) then
-      call add_wide_panels(n, k, m, a, b, b_form, format, stride, words, col, last_col, values, &
-        scratch(at_sums))
+    rows = aligned_start(scratch, storage_size(scratch(1)))
+    block = rows + ROWS_SIZE
+    sums = block + block_size
+    cols = piece%last_col - piece%col
+    high = piece%last_row - piece%row
+    if (m <= weights%few_rows) then
+      call weights%sum_few_rows(k, m, a, piece, scratch(sums))
     else
-      do step = 0, k - 1, WIDE_STEPS
-        steps = min(WIDE_STEPS, k - step)
-        filled = (last_col - col + LANES - 1)/LANES*2
-        call widen_block(n, k, ldb, b, b_form, format, stride, words, step, steps, col, last_col, &
-          values, scratch(start))
-        call clear_wide_panels(filled, wide_panels_read(last_row - row, filled), steps, &
-          scratch(start))
-        call multiply_wide_block(k, a(1, row + 1), .false., 0_i64, last_row - row, step, steps, &
-          steps + 1, scratch(start), step == 0, last_col - col, scratch(at_sums), 0_i64, last_col &
-          - col, scratch(at_sums + sums_size))
-      end do
+      call sum_blocks(weights, piece, k, a(1, piece%row + 1), values, scratch(rows), &
+        scratch(block), scratch(sums))
     end if
-    call round_sums(last_col - col, last_row - row, scratch(at_sums), has_bias, bias(col + 1), n, &
-      c(col + 1, row + 1))
-    call finish_rows(row, last_row, col, last_col, .false., bias, activation, slope, n, c)
-  end subroutine do_wide_item
+    call round_sums(cols, high, scratch(sums), after%has_bias, bias(piece%col + 1), n, &
+      c(piece%col + 1, piece%row + 1))
+    activation_only = after
+    activation_only%has_bias = .false.
+    call finish_rows(piece, bias, activation_only, n, c)
+  end subroutine multiply_part_float64
 
-  !> Some steps of columns `col + 1 ... last_col` of op(b) as panels of float64.
-  pure subroutine widen_block(n, k, ldb, b, b_form, format, stride, words, step, steps, col, &
-    last_col, values, block)
-    integer(i64), intent(in) :: n, k, ldb, stride, step, steps, col, last_col
-    real(wp), intent(in) :: b(ldb, *)
-    integer(i32), intent(in) :: b_form, format, words(LANES, stride, *)
+  !> Sums of a part of many rows, next to each other; a starts with the part's rows.
+  pure subroutine sum_blocks(weights, piece, k, a, values, rows, block, sums)
+    class(wide_source), intent(in) :: weights
+    type(part), intent(in) :: piece
+    integer(i64), intent(in) :: k
+    real(dp), intent(in) :: a(k, *)
     real(wp), intent(inout) :: values(LANES, WIDE_STEPS + 1)
-    real(dp), intent(inout) :: block(WIDE_LANES*(steps + 1), 2, *)
-    integer(i64) :: first, p, before
+    real(dp), intent(inout) :: rows(WIDE_ROW_STEPS, WIDE_TILE_ROWS), block(*), sums(*)
+    type(part) :: inside
+    integer(i64) :: step, steps, panels, p
 
-    before = step/BLOCK_STEPS*BLOCK_STEPS  ! steps before the packed block that these are in
-    do first = col, last_col - 1, LANES
-      p = (first - col)/LANES + 1
-      if (b_form == B_PACKED) then
-        call split_panel(steps, b(1, panel_at(n, before, min(BLOCK_STEPS, k - before), first) &
-          + step - before), block(1, 1, p), block(1, 2, p))
-      else
-        if (b_form == B_HALF) then
-          call spread_words(format, (steps + 1)/2, words(1, step/2 + 1, first/LANES + 1), values)
-        else
-          call pack_block(ldb, b, b_form == B_TRANSPOSED, step, steps, first, min(first + LANES, &
-            last_col), 1_i64, steps, values)
-        end if
-        call split_panel(steps, values, block(1, 1, p), block(1, 2, p))
-      end if
+    inside = part(0_i64, piece%last_row - piece%row, 0_i64, piece%last_col - piece%col)
+    panels = (inside%last_col + LANES - 1)/LANES
+    do step = 0, k - 1, WIDE_STEPS
+      steps = min(WIDE_STEPS, k - step)
+      do p = 0, panels - 1
+        call weights%widen(piece%col + p*LANES, step, steps, values, block(2*p*(steps &
+          + 1)*WIDE_LANES + 1))
+      end do
+      call clear_panels(2*panels, panels_read(inside%last_row, 2*panels), steps, block)
+      call multiply_block(k, a, .false., inside, step, steps, steps + 1, block, inside%last_col, &
+        sums, rows)
     end do
-  end subroutine widen_block
+  end subroutine sum_blocks
+
+  !> Some steps of LANES columns of op(b) as two panels of float64.
+  pure subroutine widen_reals(self, col, step, steps, values, block)
+    class(wide_reals), intent(in) :: self
+    integer(i64), intent(in) :: col, step, steps
+    real(wp), intent(inout) :: values(LANES, WIDE_STEPS + 1)
+    real(dp), intent(inout) :: block(WIDE_LANES*(steps + 1), 2)
+
+    associate (b => self%b)
+      call split_reals(self%given, b, col, step, steps, values, block)
+    end associate
+  end subroutine widen_reals
+
+  !> The same, where the matrix is an argument: loops over a component are slower.
+  pure subroutine split_reals(given, b, col, step, steps, values, block)
+    type(factors), intent(in) :: given
+    real(wp), intent(in) :: b(given%ldb, *)
+    integer(i64), intent(in) :: col, step, steps
+    real(wp), intent(inout) :: values(LANES, WIDE_STEPS + 1)
+    real(dp), intent(inout) :: block(WIDE_LANES*(steps + 1), 2)
+    integer(i64) :: before
+
+    if (given%b_order == B_PACKED) then
+      before = step/BLOCK_STEPS*BLOCK_STEPS  ! steps before the packed block that these are in
+      call split_panel(steps, b(1, panel_at(given%n, before, min(BLOCK_STEPS, given%k - before), &
+        col) + step - before), block(1, 1), block(1, 2))
+    else
+      call pack_block(given%ldb, b, given%b_order == B_TRANSPOSED, step, steps, col, min(col &
+        + LANES, given%n), 1_i64, steps, values)
+      call split_panel(steps, values, block(1, 1), block(1, 2))
+    end if
+  end subroutine split_reals
+
+  !> Some steps of a panel of 2-byte values as two panels of float64.
+  pure subroutine split_half(self, col, step, steps, values, block)
+    class(wide_half), intent(in) :: self
+    integer(i64), intent(in) :: col, step, steps
+    real(wp), intent(inout) :: values(LANES, WIDE_STEPS + 1)
+    real(dp), intent(inout) :: block(WIDE_LANES*(steps + 1), 2)
+
+    associate (words => self%words)
+      call widen_words(self%format, (steps + 1)/2, words(:, step/2 + 1:step/2 + (steps + 1)/2, &
+        col/LANES + 1), values)
+    end associate
+    call split_panel(steps, values, block(1, 1), block(1, 2))
+  end subroutine split_half
 
   !> A panel of float32 as two of float64.
   pure subroutine split_panel(steps, panel, first, second)
@@ -547,12 +312,22 @@ contains
     end do
   end subroutine split_panel
 
-  pure subroutine clear_wide_panels(filled, read, steps, block)
-    integer(i64), intent(in) :: filled, read, steps
-    real(dp), intent(inout) :: block(WIDE_LANES, steps + 1, *)
+  !> Columns of a part of a few rows times rows of the transpose, or panels of reals.
+  pure subroutine sum_few_reals(self, k, m, a, piece, sums)
+    class(wide_reals), intent(in) :: self
+    integer(i64), intent(in) :: k, m
+    real(dp), intent(in) :: a(k, m)
+    type(part), intent(in) :: piece
+    real(dp), intent(inout) :: sums(piece%last_col - piece%col, m)
 
-    if (read > filled) block(:, 1:steps, filled + 1:read) = 0
-  end subroutine clear_wide_panels
+    associate (b => self%b)
+      if (self%given%b_order == B_TRANSPOSED) then
+        call dot_wide_rows(k, m, a, b, piece%col, piece%last_col, sums)
+      else
+        call sum_panels(self%given%n, k, m, a, b, piece, sums)
+      end if
+    end associate
+  end subroutine sum_few_reals
 
   !> Columns `col + 1 ... last_col` of `a b**T` for a few rows of a, next to each other.
   pure subroutine dot_wide_rows(k, m, a, b, col, last_col, sums)
@@ -574,51 +349,84 @@ contains
     end do
   end subroutine dot_wide_rows
 
-  !> Columns `col + 1 ... last_col` of a few rows times panels, next to each other.
-  pure subroutine add_wide_panels(n, k, m, a, b, b_form, format, stride, words, col, last_col, &
-    values, sums)
-    integer(i64), intent(in) :: n, k, m, stride, col, last_col
+  !> Columns of a part of a few rows times panels of reals, next to each other.
+  pure subroutine sum_panels(n, k, m, a, b, piece, sums)
+    integer(i64), intent(in) :: n, k, m
     real(dp), intent(in) :: a(k, m)
     real(wp), intent(in) :: b(LANES, *)
-    integer(i32), intent(in) :: b_form, format, words(LANES, stride, *)
-    real(wp), intent(inout) :: values(LANES, WIDE_RUN, WIDE_PANELS)
-    real(dp), intent(inout) :: sums(last_col - col, m)
+    type(part), intent(in) :: piece
+    real(dp), intent(inout) :: sums(piece%last_col - piece%col, m)
     real(dp) :: total(LANES, WIDE_PANELS, FEW_WIDE_ROWS)
-    integer(i64) :: first, wide, step, steps, before, block, i, j, cols
+    integer(i64) :: col, wide, step, steps, i
 
-    first = col
-    do while (first < last_col)
-      wide = merge(int(WIDE_PANELS, i64), 1_i64, last_col - first > (WIDE_PANELS - 1)*LANES)
+    col = piece%col
+    do while (col < piece%last_col)
+      wide = side_by_side(piece%last_col - col)
       total = 0
-      do step = 0, k - 1, merge(WIDE_RUN, BLOCK_STEPS, b_form == B_HALF)
-        steps = min(merge(WIDE_RUN, BLOCK_STEPS, b_form == B_HALF), k - step)
-        before = step/BLOCK_STEPS*BLOCK_STEPS
-        block = min(BLOCK_STEPS, k - before)
-        if (b_form == B_HALF) then
-          do j = 1, wide
-            call spread_words(format, (steps + 1)/2, words(1, step/2 + 1, first/LANES + j), &
-              values(1, 1, j))
-          end do
-        end if
+      do step = 0, k - 1, BLOCK_STEPS
+        steps = min(BLOCK_STEPS, k - step)
         do i = 1, m
-          if (b_form == B_HALF) then
-            call add_wide_row(wide, steps, WIDE_RUN, a(step + 1, i), values, total(1, 1, i))
-          else
-            call add_wide_row(wide, steps, block, a(step + 1, i), b(1, panel_at(n, before, block, &
-              first)), total(1, 1, i))
-          end if
+          call add_wide_row(wide, steps, steps, a(step + 1, i), b(1, panel_at(n, step, steps, &
+            col)), total(1, 1, i))
         end do
       end do
-      do i = 1, m
-        do j = 1, wide
-          cols = min(int(LANES, i64), last_col - first - (j - 1)*LANES)
-          sums(first - col + (j - 1)*LANES + 1:first - col + (j - 1)*LANES + cols, i) &
-            = total(1:cols, j, i)
-        end do
-      end do
-      first = first + wide*LANES
+      call store_total(col - piece%col, wide, piece%last_col - piece%col, m, total, sums)
+      col = col + wide*LANES
     end do
-  end subroutine add_wide_panels
+  end subroutine sum_panels
+
+  !> Columns of a part of a few rows times panels of 2-byte values, next to each other.
+  pure subroutine sum_few_half(self, k, m, a, piece, sums)
+    class(wide_half), intent(in) :: self
+    integer(i64), intent(in) :: k, m
+    real(dp), intent(in) :: a(k, m)
+    type(part), intent(in) :: piece
+    real(dp), intent(inout) :: sums(piece%last_col - piece%col, m)
+    real(dp) :: total(LANES, WIDE_PANELS, FEW_WIDE_ROWS)
+    real(wp) :: values(LANES, WIDE_RUN, WIDE_PANELS)
+    integer(i64) :: col, wide, step, steps, i, j
+
+    col = piece%col
+    do while (col < piece%last_col)
+      wide = side_by_side(piece%last_col - col)
+      total = 0
+      do step = 0, k - 1, WIDE_RUN
+        steps = min(WIDE_RUN, k - step)
+        associate (words => self%words)
+          do j = 1, wide
+            call widen_words(self%format, (steps + 1)/2, words(:, step/2 + 1:step/2 + (steps &
+              + 1)/2, col/LANES + j), values(1, 1, j))
+          end do
+        end associate
+        do i = 1, m
+          call add_wide_row(wide, steps, WIDE_RUN, a(step + 1, i), values, total(1, 1, i))
+        end do
+      end do
+      call store_total(col - piece%col, wide, piece%last_col - piece%col, m, total, sums)
+      col = col + wide*LANES
+    end do
+  end subroutine sum_few_half
+
+  !> Panels that are read side by side where so many columns are left: WIDE_PANELS, or one.
+  pure function side_by_side(cols) result(wide)
+    integer(i64), intent(in) :: cols
+    integer(i64) :: wide
+
+    wide = merge(int(WIDE_PANELS, i64), 1_i64, cols > (WIDE_PANELS - 1)*LANES)
+  end function side_by_side
+
+  !> Sums of some panels in their columns, behind the first `before` of `cols`.
+  pure subroutine store_total(before, wide, cols, m, total, sums)
+    integer(i64), intent(in) :: before, wide, cols, m
+    real(dp), intent(in) :: total(LANES*WIDE_PANELS, m)
+    real(dp), intent(inout) :: sums(cols, m)
+    integer(i64) :: i, last
+
+    last = min(before + wide*LANES, cols)
+    do i = 1, m
+      sums(before + 1:last, i) = total(1:last - before, i)
+    end do
+  end subroutine store_total
 
   pure subroutine add_wide_row(wide, steps, stride, x, b, total)
     integer(i64), intent(in) :: wide, steps, stride
@@ -635,22 +443,22 @@ contains
 
   pure subroutine wide_row(steps, stride, x, b, total)
     integer, parameter :: P = WIDE_PANELS
-    include 'fq_wide_row.inc'
+    include 'fq_row_float64.inc'
   end subroutine wide_row
 
   pure subroutine wide_row_one(steps, stride, x, b, total)
     integer, parameter :: P = 1
-    include 'fq_wide_row.inc'
+    include 'fq_row_float64.inc'
   end subroutine wide_row_one
 
   pure subroutine wide_dot_four(k, a, b, c)
     integer, parameter :: R = WIDE_DOTS
-    include 'fq_wide_dot.inc'
+    include 'fq_dot_float64.inc'
   end subroutine wide_dot_four
 
   pure subroutine wide_dot_one(k, a, b, c)
     integer, parameter :: R = 1
-    include 'fq_wide_dot.inc'
+    include 'fq_dot_float64.inc'
   end subroutine wide_dot_one
 
   !> Sums, and the bias if there is one, to the nearest float32.
@@ -670,18 +478,4 @@ contains
       end if
     end do
   end subroutine round_sums
-
-  !> Softmax of rows that several items made.
-  subroutine activate_rows(activation, slope, c, team)
-    integer(i32), intent(in) :: activation, team
-    real(wp), intent(in) :: slope
-    real(wp), intent(inout), contiguous :: c(:, :)
-    integer(i64) :: row
-
-    !$omp parallel do default(none) shared(activation, slope, c) schedule(static) &
-    !$omp num_threads(team) if(team > 1)
-    do row = 1, size(c, 2, kind=i64)
-      call activate_row(activation, slope, c(:, row))
-    end do
-  end subroutine activate_rows
 end module fq_mixed

@@ -28,8 +28,8 @@ class _Brief(reprlib.Repr):
         return repr(x) if x.bit_length() <= 128 else f"a number of {x.bit_length()} bits"
 
     def repr_ndarray(self, x: NDArray, level: int) -> str:
-        """Return the shape of an array, or the one number that it is."""
-        return f"an array of shape {x.shape}" if x.ndim else self.repr_instance(x, level)
+        """Return the few entries of an array, or the shape."""
+        return self.repr_instance(x, level) if x.size <= 8 else f"an array of shape {x.shape}"
 
 
 _brief = _Brief()
@@ -41,8 +41,8 @@ _brief.maxlist = _brief.maxtuple = _brief.maxset = _brief.maxfrozenset = _brief.
 def shown(value: Any) -> str:
     r"""Return a value as a message can carry it: quoted, on one line, of bounded length.
 
-    Every value that an error shows goes through here, as it may be anything. Of an array it is the
-    shape, as nobody looks for the wrong argument among its entries.
+    Every value that an error shows goes through here, as it may be anything. Of an array with more
+    than a few entries it is the shape.
 
     Examples
     --------

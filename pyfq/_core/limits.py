@@ -6,12 +6,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
 
 # Either lifts the limit on the processes of a user.
 CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 21, 24
-# Of a thread, where the system sets none.
+# Bytes of the stack of a thread, where the system sets no limit.
 STACK = 2**23
 UNITS = {"B": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -108,9 +113,7 @@ def _free_in_system() -> Iterator[int]:
 
 
 def _limit(name: str) -> int | None:
-    try:
-        import resource
-    except ImportError:  # Windows
+    if resource is None:
         return None
     most = resource.getrlimit(getattr(resource, name))[0]
     return None if most == resource.RLIM_INFINITY else most

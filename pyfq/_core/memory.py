@@ -12,6 +12,6 @@ def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
     """Return an uninitialised array whose first entry is at a multiple of 64 bytes."""
     dtype = np.dtype(dtype)
     nbytes = math.prod(shape) * dtype.itemsize
-    room = np.empty(nbytes + LINE, np.uint8)
-    start = -room.ctypes.data % LINE
-    return room[start : start + nbytes].view(dtype).reshape(shape)
+    buffer = np.empty(nbytes + LINE, np.uint8)
+    start = -buffer.ctypes.data % LINE
+    return buffer[start : start + nbytes].view(dtype).reshape(shape)

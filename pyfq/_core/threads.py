@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from functools import cache
 
 from .. import _native
+from . import limits
 from .check import as_count
 
 # More threads than this are a mistake, and would each want memory.
@@ -68,18 +69,14 @@ def get_num_threads() -> int:
 @cache
 def most_threads() -> int:
     """Return how many threads a call has at most, as far as that was known when first asked."""
-    from . import limits as _limits  # with pathlib, which importing pyfq need not wait for
-
-    return min(MOST, _native.lib.fq_thread_limit(), _limits.threads() or MOST)
+    return min(MOST, _native.lib.fq_thread_limit(), limits.threads() or MOST)
 
 
 @cache
 def _share() -> int:
     """Return the most threads that OpenMP's own number may be; a number of the user stays."""
-    from . import limits as _limits
-
     asked = os.environ.get("OMP_NUM_THREADS", "").strip()
-    return MOST if asked else _limits.processors() or MOST
+    return MOST if asked else limits.processors() or MOST
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def call(
 ) -> None:
     """Call `fq_<routine>_<kind>` of the variant in use and raise what its status says.
 
-    If that is that an input is not finite, the first such entry of the named `inputs` is told.
+    Where the status is NOT_FINITE, the error names the first such entry of the named `inputs`.
     """
     info = getattr(lib, f"fq_{routine}_{kind}")(*arguments)
     if info == NOT_FINITE and inputs:

@@ -1,1 +1,1 @@
-"""Array in, array out: select, prune, quantize, factorize, pack, convert, measure."""
+"""Array in, array out: select, prune, quantize, pack, convert, measure."""

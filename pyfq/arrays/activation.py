@@ -21,7 +21,7 @@ ACTIVATIONS = (
     "softplus",
     "softmax",
 )
-# Of "leaky_relu" without a slope, as in PyTorch and ONNX.
+# The slope of "leaky_relu" if none is given, as in PyTorch and ONNX.
 SLOPE = 0.01
 
 # What a function takes for an activation.
@@ -142,3 +142,46 @@ def as_activation(activation: Any, name: str = "activation") -> tuple[int, float
     raise ValueError(
         f"{name} must be None, one of {words}, or ('leaky_relu', slope), not {shown(activation)}"
     )
+
+
+def derivative_of(x: NDArray, y: NDArray, activation: Activation) -> NDArray:
+    """Return the derivative of an activation function, but of ``"softmax"``.
+
+    Parameters
+    ----------
+    x : float array
+        What the function was applied to.
+    y : array of x's shape and dtype
+        Its values.
+    activation : str, ("leaky_relu", slope) or None
+        As `activate` takes it.
+
+    Returns
+    -------
+    array of x's shape and dtype
+        The derivative; in kinks that from the left.
+    """
+    word, slope = activation if isinstance(activation, tuple) else (activation, SLOPE)
+    match word:
+        case None:
+            return np.ones_like(x)
+        case "relu":
+            return (y > 0).astype(x.dtype)
+        case "leaky_relu":
+            return np.where(x > 0, 1, slope).astype(x.dtype)
+        case "tanh":
+            return 1 - y * y
+        case "sigmoid":
+            return y * (1 - y)
+        case "softplus":
+            return activate(x, "sigmoid")
+    # The others are x times a share of it, which is 1/2 at 0.
+    normal = np.abs(x) > np.finfo(x.dtype).tiny ** 0.5
+    share = np.divide(y, x, out=np.full_like(x, 0.5), where=normal)
+    match word:
+        case "silu":
+            return share + y * (1 - share)
+        case "gelu":
+            return share + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    inner = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * np.minimum(np.abs(x), 30) ** 2)
+    return share + x * 2 * share * (1 - share) * inner

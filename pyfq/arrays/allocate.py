@@ -19,7 +19,7 @@ from .._core.check import (
     shown,
 )
 from .._core.grid import Granularity, PerGroup
-from ..learning.evaluate import aligned
+from .._core.table import text_table
 from .distortion import distortion
 from .knapsack import choose
 from .quantize import Quantized, Scheme, quantize
@@ -47,9 +47,9 @@ class Allocation:
     total_error : float
         Sum of the errors at these widths.
     errors : dict of str to dict of int to float
-        Of each tensor its error at each width that was tried.
+        The error of each tensor at each width that was tried.
     nbytes : dict of str to dict of int to int
-        Of each tensor the bytes of codes, scales and zero points at each of these widths.
+        The bytes of codes, scales and zero points of each tensor at each of these widths.
     """
 
     bits: dict[str, int]
@@ -66,7 +66,7 @@ class Allocation:
             rows.append((name, str(bits), str(nbytes), f"{error:.4g}"))
         nbytes = sum(self.nbytes[name][bits] for name, bits in self.bits.items())
         rows.append(("all", f"{self.bits_per_weight:.4g}", str(nbytes), f"{self.total_error:.4g}"))
-        return aligned(rows)
+        return text_table(rows)
 
 
 class Trial(NamedTuple):

@@ -106,7 +106,7 @@ def from_sums(sums: NDArray[np.float64], n: int, unit: float) -> Distortion:
 
 
 def lane_sum(x: NDArray[np.float64]) -> float:
-    """Sum in 16 lanes and halve (`fortran/inline/fq_lanes.inc`)."""
+    """Sum in 16 lanes and halve (`fortran/inline/fq_lane_sum.inc`)."""
     lanes = np.zeros(LANES)
     for i in range(0, x.size, LANES):
         part = x[i : i + LANES]

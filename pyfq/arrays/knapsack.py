@@ -47,7 +47,7 @@ def choose(
     Parameters
     ----------
     costs, losses : sequences of sequences of int
-        Of each option of each class. Costs are at least 0, and their sums fit int64.
+        A number for each option of each class. Costs are at least 0, and their sums fit int64.
     capacity : int
         C, at least the sum of the least costs.
 
@@ -113,12 +113,12 @@ def _gain(a: _Option, b: _Option) -> Fraction:
 
 
 def _rest(
-    classes: list[list[_Option]], steps: list[_Step], room: NDArray[np.int64]
+    classes: list[list[_Option]], steps: list[_Step], capacity: NDArray[np.int64]
 ) -> tuple[NDArray, NDArray]:
-    """Return the least that classes can lose within each room, and what a choice of theirs loses.
+    """Return the least that classes can lose within each capacity, and what one choice loses.
 
     The first is that of the linear relaxation, rounded up. `steps` are those of the classes, by
-    falling gain; each room holds at least the cheapest options.
+    falling gain; each capacity holds at least the cheapest options.
     """
     cost = np.cumsum(
         [sum(options[0].cost for options in classes), *(step.cost for step in steps)],
@@ -129,11 +129,11 @@ def _rest(
             [sum(options[0].loss for options in classes), *(-step.saved for step in steps)], object
         )
     )
-    at = np.searchsorted(cost, room, "right") - 1
+    at = np.searchsorted(cost, capacity, "right") - 1
     most = loss[at]
     least = most.copy()
     part = np.flatnonzero(at < len(steps))  # where some of the next step would fit
-    each, left = at[part], (room - cost[at])[part]
+    each, left = at[part], (capacity - cost[at])[part]
     saved = np.array([step.saved for step in steps], object)
     least[part] -= saved[each] * left // np.diff(cost)[each]
     return least, most

@@ -27,8 +27,9 @@ from pyfq.cli.data import (
 from pyfq.cli.parser import file_of
 from pyfq.cli.report import FIGURES, refuse_figure, refuse_missing_directory, refuse_taken
 from pyfq.cli.target import refuse_existing_file
-from pyfq.learning.distill import outputs_of
-from pyfq.learning.train import Optimizer, Options
+from pyfq.learning.optimizers import Optimizer
+from pyfq.learning.teacher import outputs_of
+from pyfq.learning.train import Options
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 #: Of samples, if nothing else is said.

@@ -12,15 +12,16 @@ from .._core.check import shown
 from .._core.grid import Granularity, PerGroup, PerRow, PerTensor
 from .._native import _build
 from ..arrays.codebook import CODEBOOK_PARTS, Codebook, codebook_of, codebook_parts
-from ..arrays.lowrank import LowRank
+from ..arrays.half import Half
 from ..arrays.quantize import Quantized
 from ..formats.sparse import Sparse
 from ..io import Checkpoint
 from ..io.dtypes import word_of
 from ..io.strict_json import parse_object
+from ..networks.layer import Dense, Weights
 from ..networks.memory_plan import ENDS
-from ..networks.network import Dense, Network, Weights
-from ..products.mixed import Half
+from ..networks.network import Network
+from ..products.lowrank import LowRank
 from ..recipes import Quantize, Rule, TensorPlan, decompress_tensor, layout, restore_tensor
 from ..recipes.forms import CAST
 from ..recipes.manifest import KEY as MANIFEST

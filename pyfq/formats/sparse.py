@@ -1,43 +1,21 @@
-"""Weights without what was pruned, and layers of them (`fortran/products/fq_sparse.f90`)."""
+"""Pruned matrices without their zeros."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _native
 from .._core.check import FLOATS, as_choice, as_count, as_input, as_shape, refuse_not_finite, shown
 from .._core.frozen import fixed, freeze, reduce_to_parts, restore_parts, set_part
 from .._core.grid import PerGroup
-from .._core.memory import aligned_empty
-from .._core.threads import get_num_threads
-from ..arrays.activation import Activation, activate
 from ..arrays.pack import pack, unpack_rows
 from ..arrays.prune import Pruned
 from ..arrays.quantize import Quantized
-from ..products.matmul import PACKED, TRANSPOSED, epilogue, fill, multiply, pack_panels
 
 FORMATS = ("csr", "nm", "rows")
 Format = Literal["csr", "nm", "rows"]
-
-# Of `fortran/products/fq_sparse.f90`: rows side by side and groups of a word of `sparse_pairs`,
-# bytes that a run of `sparse_codes` is a multiple of, and dense bytes of a row at most.
-PAIR_ROWS, PAIR_GROUPS, RUN, MOST_CODES = 16, 8, 64, 65536
-# Samples up to which 2:4 weights are spread in registers; for more they are a stream.
-FEW_SAMPLES = 24
-# Samples up to which blocks of the stream are long: side by side they fit L1 all the same.
-FEW_LANES = 16
-# Samples up to which `multiply` adds in lanes, and reads weights as they are.
-FEW_DENSE = 3
-# Products of two codes that float32 adds exactly: 1040 * 127 * 127 <= 2**24.
-EXACT_COUNT = 1040
-# `code_rule` of ``quantize(x, 8)``: bits, smallest and largest code, and the first of each choice.
-INT8 = np.array([8, -127, 127, 0, 0, 0, 0, 0, 0], np.int64)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +94,7 @@ class Sparse:
         else:
             refuse_not_finite({"scale": self.scale})
             with np.errstate(over="ignore"):
-                refuse_not_finite({"values times scale": _reals(self)})
+                refuse_not_finite({"values times scale": reals_of(self)})
         freeze(self, "values", "scale")
 
     __reduce__ = reduce_to_parts
@@ -160,12 +138,12 @@ class Sparse:
                [0., 0.]])
         """
         dense = np.zeros(self.shape, self.dtype)
-        values = _reals(self)
+        values = reals_of(self)
         match self.format:
             case "rows":
                 dense[self.rows] = values
             case "csr":
-                dense[_row_of_each(self.indptr), self.indices] = values
+                dense[row_of_each(self.indptr), self.indices] = values
             case "nm":
                 flat, inside = _columns(self)
                 np.put_along_axis(dense, np.where(inside, flat, 0), 0, axis=1)
@@ -254,315 +232,7 @@ def to_sparse(
     return Sparse("nm", w.shape, values, positions=positions, n=n, m=m, scale=scale)
 
 
-def linear_sparse(
-    x: NDArray,
-    w: Sparse,
-    bias: NDArray | None,
-    activation: Activation,
-    activation_bits: int | None,
-    out: NDArray,
-) -> None:
-    """Write ``activation(x @ w.T + bias)`` of arguments known to fit; `out` is not empty.
-
-    Parameters
-    ----------
-    x : (batch, in_features) array of w's dtype
-        Activations.
-    w : Sparse
-        Weights.
-    bias : (out_features,) array or None
-        Added to each row.
-    activation : str, tuple or None
-        As `activate` takes it.
-    activation_bits : 8 or None
-        8: x is quantized as ``quantize(x, 8)`` does and multiplied exactly; `w` holds codes.
-    out : (batch, out_features) array
-        Where to write.
-    """
-    if not x.size or not _cached(w, "any", lambda: bool(np.any(w.values))):
-        if activation_bits:
-            refuse_not_finite({"x": x})
-        fill(out, bias, activation)
-    elif w.format == "rows":
-        _multiply_rows(x, w, bias, activation, activation_bits, out)
-    elif (w.n, w.m) == (2, 4) and activation_bits and 8 * _run_of(w) <= MOST_CODES:
-        _multiply_codes(x, w, bias, activation, out)
-    elif (w.n, w.m) == (2, 4) and not activation_bits and len(x) <= FEW_SAMPLES:
-        _multiply_pairs(x, w, bias, activation, out)
-    elif activation_bits:
-        _multiply_exact(x, w, bias, activation, out)
-    else:
-        _multiply_nonzeros(x, w, False, None, None, bias, activation, out)
-
-
-def describe_sparse(w: Sparse, activation_bits: int | None, batch: int) -> dict[str, Any]:
-    """Return how a network's kernel multiplies so many samples: as `linear_sparse` does.
-
-    Parameters
-    ----------
-    w : Sparse
-        Weights.
-    activation_bits : 8 or None
-        As `linear_sparse` takes it.
-    batch : int
-        Samples, at least 1.
-
-    Returns
-    -------
-    dict of str to int, str and array
-        Components of `planned_layer` (`fortran/networks/fq_plan.f90`) by name, arrays for places.
-    """
-    if w.format == "rows" and len(w.rows):
-        return {"kept": w.rows, "rows": len(w.rows), **_describe_rows(w, activation_bits, batch)}
-    coded = bool(activation_bits)
-    if (w.n, w.m) == (2, 4) and coded and 8 * _run_of(w) <= MOST_CODES:
-        spread, sums, scale = _spread_codes(w)
-        return {
-            "format": "nm24_int8", "weights": spread, "code_sums": sums, "scale": scale,
-            "run_bytes": _run_of(w),
-        }  # fmt: skip
-    if (w.n, w.m) == (2, 4) and not coded and batch <= FEW_SAMPLES:
-        groups, values, positions = _pairs(w)
-        return {
-            "format": "nm24", "weights": values, "positions": positions, "groups": groups,
-            "panels": len(values),
-        }  # fmt: skip
-    indptr, indices, values = _csr_in(w, w.dtype, coded)
-    if coded and w.dtype == np.float32 and np.diff(indptr).max(initial=0) > EXACT_COUNT:
-        codes = np.zeros(w.shape, np.int8)
-        codes[_row_of_each(indptr), indices] = values
-        return _describe_codes(codes, _scale_of_rows(w))
-    scale = {"coded_inputs": 1, "scale": _scale_of_rows(w)} if coded else {}
-    if batch == 1:
-        return {"format": "csr", "weights": values, "starts": indptr, "indices": indices, **scale}
-    block_steps = _block_steps(len(values) / w.size, batch)
-    starts, cols, values = _stream(w.shape, indptr, indices, values, block_steps)
-    return {
-        "format": "blocked_csr", "weights": values, "starts": starts, "indices": cols,
-        "block_cols": block_steps, **scale,
-    }  # fmt: skip
-
-
-def _describe_rows(w: Sparse, activation_bits: int | None, batch: int) -> dict[str, Any]:
-    """Return how the rows kept are multiplied by."""
-    if activation_bits:
-        return _describe_codes(w.values, _scale_of_kept(w))
-    values = _reals(w)
-    if batch <= FEW_DENSE:
-        return {"format": "dense", "weights": values, "vectors": len(values)}
-    panels = pack_panels(values, True)
-    return {"format": "panels", "weights": panels, "vectors": len(panels)}
-
-
-def _describe_codes(values: NDArray[np.int8], scale: NDArray) -> dict[str, Any]:
-    """Return how a matrix of codes with a scale a row is multiplied by."""
-    codes, scale, zero_point, minimum = _code_rows(values, scale)
-    k = values.shape[1]
-    return {
-        "format": "codes", "weights": codes, "scale": scale, "zero_point": zero_point,
-        "minimum": minimum, "group_size": k, "groups": 1, "row_steps": codes.shape[1],
-        "group_stride": -(-k // RUN) * RUN,
-    }  # fmt: skip
-
-
-def _multiply_rows(
-    x: NDArray,
-    w: Sparse,
-    bias: NDArray | None,
-    activation: Activation,
-    activation_bits: int | None,
-    out: NDArray,
-) -> None:
-    """Multiply by the rows kept, and put the results in their places."""
-    count, k = w.values.shape
-    part = np.empty((len(x), count), x.dtype)
-    kind = _native.KIND[x.dtype]
-    threads = get_num_threads()
-    if activation_bits:
-        codes = _cached(w, "codes", lambda: _code_rows(w.values, _scale_of_kept(w)))
-        _native.call(
-            "linear_codes", kind, k, -(-k // RUN) * RUN, x, *codes, False, part[0], 0, 0.0, part,
-            threads, inputs={"x": x},
-        )  # fmt: skip
-    else:
-        values = _cached(w, "reals", lambda: _reals(w))
-        if len(x) <= FEW_DENSE:
-            multiply(x, False, values, TRANSPOSED, k, None, None, part)
-        else:
-            key = f"panels {_native.lib.__name__}"
-            panels = _cached(w, key, lambda: pack_panels(values, True))
-            multiply(x, False, panels, PACKED, k, None, None, part)
-    _native.call("sparse_scatter", kind, w.rows, part, *epilogue(bias, activation, out))
-
-
-def _multiply_codes(
-    x: NDArray, w: Sparse, bias: NDArray | None, activation: Activation, out: NDArray
-) -> None:
-    """Multiply codes by 2:4 codes."""
-    spread, sums, scale = _cached(w, "spread codes", lambda: _spread_codes(w))
-    _native.call(
-        "sparse_codes", _native.KIND[x.dtype], x, _run_of(w), spread, sums, scale,
-        *epilogue(bias, activation, out), inputs={"x": x},
-    )  # fmt: skip
-
-
-def _multiply_pairs(
-    x: NDArray, w: Sparse, bias: NDArray | None, activation: Activation, out: NDArray
-) -> None:
-    """Multiply few samples by 2:4 weights."""
-    groups, values, positions = _cached(w, "pairs", lambda: _pairs(w))
-    _native.call(
-        "sparse_pairs", _native.KIND[x.dtype], x, groups, values, positions,
-        *epilogue(bias, activation, out),
-    )  # fmt: skip
-
-
-def _multiply_exact(
-    x: NDArray, w: Sparse, bias: NDArray | None, activation: Activation, out: NDArray
-) -> None:
-    """Multiply codes by codes as floats, whose sums are exact."""
-    codes, step = _quantize_rows(x)
-    scale = _cached(w, "scale", lambda: _scale_of_rows(w))
-    most = _cached(w, "most", lambda: int(np.diff(_csr(w)[0]).max()))
-    if x.dtype == np.float64 or most <= EXACT_COUNT:
-        samples = codes.astype(x.dtype)
-        _multiply_nonzeros(samples, w, True, scale, step, bias, activation, out)
-        return
-    sums = np.empty(out.shape)
-    _multiply_nonzeros(codes.astype(np.float64), w, True, None, None, None, None, sums)
-    np.multiply(scale, sums.astype(x.dtype), out=out)
-    out *= step[:, None]
-    if bias is not None:
-        out += bias
-    out[...] = activate(out, activation)
-
-
-def _quantize_rows(x: NDArray) -> tuple[NDArray[np.int8], NDArray]:
-    """Return the codes of ``quantize(x, 8)`` and the steps."""
-    codes, step = np.empty(x.shape, np.int8), np.empty((len(x), 1), x.dtype)
-    zeros, minimum = np.empty_like(step, np.int32), np.empty_like(step)
-    _native.call(
-        "quantize", _native.KIND[x.dtype], x.shape[1], x, INT8, step, zeros, minimum, codes,
-        get_num_threads(), inputs={"x": x},
-    )  # fmt: skip
-    return codes, step.reshape(-1)
-
-
-def _multiply_nonzeros(
-    x: NDArray,
-    w: Sparse,
-    as_codes: bool,
-    scale: NDArray | None,
-    step: NDArray | None,
-    bias: NDArray | None,
-    activation: Activation,
-    out: NDArray,
-) -> None:
-    """Multiply by each nonzero, or by its code."""
-    what = f"{'codes' if as_codes else 'reals'} {x.dtype}"
-    indptr, indices, values = _cached(w, f"csr {what}", lambda: _csr_in(w, x.dtype, as_codes))
-    rest = (
-        scale is not None, out[0] if scale is None else scale, out[0] if step is None else step,
-        *epilogue(bias, activation, out),
-    )  # fmt: skip
-    kind = _native.KIND[x.dtype]
-    if len(x) == 1:
-        _native.call("sparse_row", kind, x, indptr, indices, values, *rest)
-        return
-    block_steps = _block_steps(len(values) / w.size, len(x))
-    starts, cols, streamed = _cached(
-        w,
-        f"stream {block_steps} {what}",
-        lambda: _stream(w.shape, indptr, indices, values, block_steps),
-    )
-    _native.call("sparse_stream", kind, x, block_steps, starts, cols, streamed, *rest)
-
-
-def _block_steps(density: float, samples: int) -> int:
-    """Return columns of a block of the stream: some 30 nonzeros a row, or as many as L2 holds."""
-    if samples <= FEW_LANES:
-        return 2048
-    if density > 0.3:
-        return 64
-    return 128 if density > 0.15 else 1024
-
-
-def _stream(
-    shape: tuple[int, int], indptr: NDArray, indices: NDArray, values: NDArray, block_steps: int
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Return the nonzeros by blocks of columns as `sparse_stream` takes them."""
-    n, k = shape
-    blocks = -(-k // block_steps)
-    block = indices // np.int32(block_steps)
-    counts = np.bincount(block * np.int64(n) + _row_of_each(indptr), minlength=blocks * n)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    cols = (indices - block * np.int32(block_steps)).astype(np.int16)
-    if blocks > 1:
-        small = block.astype(np.uint16) if blocks <= 65536 else block  # sorted by radix
-        order = np.argsort(small, kind="stable")
-        cols, values = cols[order], values[order]
-    return starts, cols, values
-
-
-def _pairs(w: Sparse) -> tuple[int, NDArray, NDArray]:
-    """Return 2:4 weights as `sparse_pairs` takes them."""
-    values, bits = _reals(w), _position_bits(w)
-    out_features, groups = bits.shape
-    panels, padded = -(-out_features // PAIR_ROWS), -(-groups // PAIR_GROUPS) * PAIR_GROUPS
-    all_values = np.zeros((panels * PAIR_ROWS, padded, 2), values.dtype)
-    all_values[:out_features, :groups] = values.reshape(out_features, groups, 2)
-    by_panel = all_values.reshape(panels, PAIR_ROWS, padded * 2).transpose(0, 2, 1)
-    side_by_side = aligned_empty(by_panel.shape, values.dtype)
-    side_by_side[...] = by_panel
-    words = np.zeros((panels * PAIR_ROWS, padded), np.uint32)
-    words[:out_features, :groups] = bits
-    words = words.reshape(-1, padded // PAIR_GROUPS, PAIR_GROUPS)
-    words = np.bitwise_or.reduce(words << np.arange(0, 32, 4, dtype=np.uint32), axis=2)
-    words = words.reshape(panels, PAIR_ROWS, -1).transpose(0, 2, 1)
-    positions = np.ascontiguousarray(words).view(np.int32).reshape(panels, -1)
-    return padded, side_by_side.reshape(panels, -1), positions
-
-
-def _spread_codes(w: Sparse) -> tuple[NDArray, NDArray, NDArray]:
-    """Return 2:4 codes as `sparse_codes` takes them, their sums and scales by row."""
-    bits, run = _position_bits(w), _run_of(w)
-    out_features, groups = bits.shape
-    spread = aligned_empty((out_features, 5, run), np.int8)
-    spread[...] = 0
-    for half in range(2):
-        part = slice(half * run, min((half + 1) * run, groups))
-        length = max(part.stop - part.start, 0)
-        if length:
-            spread[:, 2 * half, :length] = w.values[:, 0::2][:, part]
-            spread[:, 2 * half + 1, :length] = w.values[:, 1::2][:, part]
-            spread[:, 4, :length] |= (bits[:, part] << (4 * half)).view(np.int8)
-    sums = w.values.sum(axis=1, dtype=np.int32)
-    return spread.reshape(out_features, -1), sums, _scale_of_rows(w)
-
-
-def _run_of(w: Sparse) -> int:
-    """Return bytes of a run of `sparse_codes`: half the groups, filled up."""
-    return max(-(-w.shape[1] // (8 * RUN)), 1) * RUN
-
-
-def _position_bits(w: Sparse) -> NDArray[np.uint8]:
-    """Return the four bits of each group: first at 0, first at 1, second at 3, second at 2."""
-    places = _places(w)
-    first, second = places[:, 0::2], places[:, 1::2]
-    bits = (first == 0) | (first == 1).view(np.uint8) << 1
-    return bits | (second == 3).view(np.uint8) << 2 | (second == 2).view(np.uint8) << 3
-
-
-def _csr_in(w: Sparse, dtype: np.dtype, as_codes: bool) -> tuple[NDArray, NDArray, NDArray]:
-    """Return compressed rows with values, or codes, as floats."""
-    indptr, indices, values = _cached(w, "csr", lambda: _csr(w))
-    if w.scale is not None and not as_codes:
-        scale = _scale_of_rows(w)
-        values = values * np.repeat(scale, np.diff(indptr))
-    return indptr, indices, values.astype(dtype, copy=False)
-
-
-def _csr(w: Sparse) -> tuple[NDArray, NDArray, NDArray]:
+def csr_of(w: Sparse) -> tuple[NDArray, NDArray, NDArray]:
     """Return `indptr`, `indices` and `values` of a matrix in format csr or nm."""
     if w.format == "csr":
         return w.indptr, w.indices, w.values
@@ -574,39 +244,26 @@ def _csr(w: Sparse) -> tuple[NDArray, NDArray, NDArray]:
     return indptr, columns[kept].astype(np.int32), w.values[kept]
 
 
-def _code_rows(
-    values: NDArray[np.int8], scale: NDArray
-) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Return codes with a scale a row as `linear_codes` takes them, and their parameters."""
-    count, k = values.shape
-    width = -(-k // RUN) * RUN
-    codes = aligned_empty((count, width + RUN * (width % 512 == 0)), np.int8)
-    codes[...] = 0
-    codes[:, :k] = values
-    scale = scale.reshape(-1, 1)
-    return codes, scale, np.zeros((count, 1), np.int32), np.zeros_like(scale)
-
-
-def _scale_of_kept(w: Sparse) -> NDArray:
+def scale_of_kept(w: Sparse) -> NDArray:
     """Return the step of each row that is kept."""
     return np.full(len(w.values), w.scale.reshape(-1), w.scale.dtype)
 
 
-def _scale_of_rows(w: Sparse) -> NDArray:
+def scale_of_rows(w: Sparse) -> NDArray:
     """Return the step of each row."""
     return np.full(w.shape[0], w.scale.reshape(-1), w.scale.dtype)
 
 
-def _reals(w: Sparse) -> NDArray:
+def reals_of(w: Sparse) -> NDArray:
     """Return the values, codes times their scale."""
     if w.scale is None:
         return w.values
     if w.format == "csr":
-        return w.values * np.repeat(_scale_of_rows(w), np.diff(w.indptr))
+        return w.values * np.repeat(scale_of_rows(w), np.diff(w.indptr))
     return w.values * w.scale
 
 
-def _places(w: Sparse) -> NDArray[np.uint8]:
+def places_of(w: Sparse) -> NDArray[np.uint8]:
     """Return the place of each value of format nm in its group."""
     return unpack_rows(w.positions, (w.m - 1).bit_length(), w.values.shape[1], False)
 
@@ -614,11 +271,12 @@ def _places(w: Sparse) -> NDArray[np.uint8]:
 def _columns(w: Sparse) -> tuple[NDArray, NDArray[np.bool_]]:
     """Return the column of each value of format nm, and whether it lies within the matrix."""
     group = np.arange(w.values.shape[1]) // w.n
-    columns = group * w.m + _places(w)
+    columns = group * w.m + places_of(w)
     return columns, columns < w.shape[1]
 
 
-def _row_of_each(indptr: NDArray) -> NDArray:
+def row_of_each(indptr: NDArray) -> NDArray:
+    """Return the row of each nonzero of compressed rows."""
     return np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
 
 
@@ -655,13 +313,6 @@ def _codes_of(w: Quantized) -> tuple[NDArray[np.int8], NDArray]:
     return w.codes, w.scale
 
 
-def _cached(w: Sparse, key: str, make: Callable[[], T]) -> T:
-    """Return what was made for `w` before, or make it."""
-    if key not in w._layouts:
-        w._layouts[key] = make()
-    return w._layouts[key]
-
-
 # What says where values are, and its dtype.
 _PLACES = {"indices": np.int32, "indptr": np.int64, "positions": np.uint8, "rows": np.int64}
 # What a format has no use for.
@@ -680,7 +331,7 @@ def _check_csr(w: Sparse, dtypes: Any) -> None:
     count = (int(w.indptr[-1]),)
     as_input(w.values, "values", dtypes, count)
     as_input(w.indices, "indices", (np.int32,), count)
-    _check_ascending(w.indices, "indices", cols, _row_of_each(w.indptr))
+    _check_ascending(w.indices, "indices", cols, row_of_each(w.indptr))
 
 
 def _check_nm(w: Sparse, dtypes: Any) -> None:
@@ -693,7 +344,7 @@ def _check_nm(w: Sparse, dtypes: Any) -> None:
     as_input(w.values, "values", dtypes, (rows, count))
     as_input(w.positions, "positions", (np.uint8,), (rows, -(-count * (m - 1).bit_length() // 8)))
     if count:
-        places = _places(w).reshape(-1)
+        places = places_of(w).reshape(-1)
         _check_ascending(places, "positions", m, np.arange(places.size) // n)
         inside = _columns(w)[1]
         if np.any(w.values[~inside]):

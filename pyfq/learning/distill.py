@@ -2,52 +2,61 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import (
-    as_choice,
-    as_count,
-    as_input,
-    as_number,
-    as_sequence,
-    refuse_not_finite,
-    shown,
-)
+from .._core.check import as_choice, as_count, as_input, as_number, as_sequence, refuse_not_finite
+from .._core.frozen import freeze, reduce_to_parts, restore_parts
 from ..networks.network import Network
-from .losses import Loss, as_temperature
-from .train import (
-    LARGEST,
-    SMALLEST,
-    Adam,
-    Epoch,
-    FakeQuantize,
-    Hint,
-    Imitation,
-    Optimizer,
-    Options,
-    Problem,
-    Schedule,
-    Training,
-    as_data,
-    as_samples,
-    as_validation,
-    as_weights,
-    fit,
-    logits_of,
-    refuse_activation,
-    scale_inputs,
-    scale_outputs,
-    times_class_weight,
-)
+from ..networks.samples import as_samples, scale_inputs, scale_outputs
+from .data import as_data, as_validation, as_weights, refuse_activation, times_class_weight
+from .fake_quantize import FakeQuantize
+from .losses import Imitation, Loss, as_temperature
+from .optimizers import LARGEST, SMALLEST, Adam, Optimizer, Schedule
+from .teacher import Teacher, in_chunks, outputs_of, refuse_inputs
+from .train import Epoch, Options, Problem, Training, fit
 
-# What gives a teacher's outputs: a network, a function of inputs, or the outputs themselves.
-Teacher = Network | Callable[[NDArray], NDArray] | NDArray
 
-# Samples that go through a teacher at a time.
-CHUNK = 4096
+@dataclass(frozen=True, eq=False)
+class Hint:
+    """A hidden layer of the student that learns to be like one of the teacher.
+
+    The outputs of the student's layer, put through a linear layer that is learned with it and then
+    forgotten, are compared: `weight` times their mean squared difference joins the loss.
+
+    Parameters
+    ----------
+    layer : int
+        The student's hidden layer, from 0.
+    target : int or (samples, neurons) array
+        The teacher's hidden layer, from 0, where the teacher is a `Network`; or its outputs, of
+        which the hint keeps a view that refuses writes.
+    weight : float
+        Factor in the loss, above 0.
+
+    References
+    ----------
+    Romero et al. 2014, FitNets: hints for thin deep nets, arXiv 1412.6550, equation 3.
+
+    Examples
+    --------
+    >>> Hint(0, 1)
+    Hint(layer=0, target=1, weight=1.0)
+    """
+
+    layer: int
+    target: int | NDArray
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Take a view of outputs that refuses writes; `distill` checks the rest."""
+        freeze(self, "target")
+
+    __reduce__ = reduce_to_parts
+    __setstate__ = restore_parts
 
 
 def distill(
@@ -194,61 +203,6 @@ def distill(
     return fit(student, problem, options, as_validation(student, validation, data, delta))
 
 
-def outputs_of(teacher: Teacher, student: Network, x: NDArray) -> NDArray:
-    """Return a teacher's outputs for each row of x: logits, if it ends in a softmax.
-
-    Parameters
-    ----------
-    teacher : Network, callable or array
-        See `distill`.
-    student : Network
-        Whose outputs and dtype they must have.
-    x : (samples, inputs) array
-        Inputs.
-
-    Returns
-    -------
-    (samples, outputs) array
-        Finite outputs.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they are not such an array.
-    """
-    n = student.sizes[-1]
-    if isinstance(teacher, Network):
-        _refuse_inputs(teacher, student)
-        named = teacher.classes is not None and student.classes is not None
-        if named and not np.array_equal(teacher.classes, student.classes):
-            raise ValueError(
-                f"teacher must have the classes of the student in their order, "
-                f"{shown(student.classes.tolist())}, not {shown(teacher.classes.tolist())}"
-            )
-        scaled = _in_chunks(logits_of(teacher).forward, scale_inputs(teacher, x))
-        outputs = scaled
-        if teacher.output_mean is not None:
-            outputs = scaled * teacher.output_scale + teacher.output_mean
-    elif isinstance(teacher, np.ndarray):
-        outputs = teacher
-    elif callable(teacher):
-        outputs = _in_chunks(teacher, x)
-    else:
-        raise TypeError(
-            f"teacher must be a Network, a callable or an array, not {type(teacher).__name__}"
-        )
-    outputs = as_input(outputs, "outputs of teacher", (student.dtype.type,), (len(x), n))
-    refuse_not_finite({"outputs of teacher": outputs})
-    return outputs
-
-
-def _in_chunks(function: Callable[[NDArray], NDArray], x: NDArray) -> NDArray:
-    parts = [function(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]
-    if not all(isinstance(part, np.ndarray) for part in parts):
-        raise TypeError(f"teacher must return a NumPy array, not {type(parts[0]).__name__}")
-    return np.ascontiguousarray(np.concatenate(parts))
-
-
 def _resolved(
     hint: Any, i: int, teacher: Teacher, student: Network, x: NDArray
 ) -> tuple[int, NDArray, float]:
@@ -264,21 +218,13 @@ def _resolved(
     if not isinstance(target, np.ndarray):
         if not isinstance(teacher, Network):
             raise TypeError(f"{name}.target must be an array: the teacher is not a Network")
-        _refuse_inputs(teacher, student)
+        refuse_inputs(teacher, student)
         last = as_count(target, f"{name}.target", 0, max(len(teacher.layers) - 2, 0))
         layers = Network(teacher.layers[: last + 1], activation_bits=teacher.activation_bits)
-        target = _in_chunks(layers.forward, scale_inputs(teacher, x))
+        target = in_chunks(layers.forward, scale_inputs(teacher, x))
     target = as_input(target, f"{name}.target", (student.dtype.type,))
     if target.ndim != 2 or len(target) != len(x) or not target.shape[1]:
         raise ValueError(f"{name}.target must have shape ({len(x)}, neurons), not {target.shape}")
     refuse_not_finite({f"{name}.target": target})
     weight = as_number(hint.weight, f"{name}.weight", math.nextafter(0, 1), LARGEST)
     return layer, target, weight
-
-
-def _refuse_inputs(teacher: Network, student: Network) -> None:
-    if teacher.dtype != student.dtype or teacher.sizes[0] != student.sizes[0]:
-        raise ValueError(
-            f"teacher must take {student.sizes[0]} inputs of {student.dtype} as the student does, "
-            f"not {teacher.sizes[0]} of {teacher.dtype}"
-        )

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from .._core.check import as_count, as_input, as_sequence, refuse_not_finite
 from .._core.frozen import freeze, reduce_to_parts, restore_parts
+from .._core.table import text_table
 from ..arrays.activation import activate
 from ..networks.network import Network
-from .distill import Teacher, outputs_of
-from .losses import as_labels, loss_of
-from .train import as_samples, refuse_activation
+from ..networks.samples import as_samples
+from .data import as_labels, refuse_activation
+from .losses import loss_of
+from .teacher import Teacher, outputs_of
 
 # Classes or outputs that the text has a line for.
 MOST_LINES = 20
@@ -121,7 +123,7 @@ class Evaluation:
             parts.append(_rows_of_classes(self.confusion, self.classes))
         if self.rmse_per_output is not None and 1 < len(self.rmse_per_output) <= MOST_LINES:
             parts.append(_rows_of_outputs(self.rmse_per_output, self.r2_per_output))
-        return "\n\n".join(map(aligned, parts))
+        return "\n\n".join(map(text_table, parts))
 
 
 def _rows_of_classes(confusion: NDArray, classes: NDArray | None) -> list[tuple[str, ...]]:
@@ -140,25 +142,6 @@ def _rows_of_outputs(rmse: NDArray, r2: NDArray) -> list[tuple[str, ...]]:
 
 def _share(part: int, of: int) -> str:
     return f"{part / of:.4f}" if of else "-"
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of text in columns: the first to the left, the others to the right.
-
-    Parameters
-    ----------
-    rows : sequence of sequences of str
-        As many in each.
-
-    Returns
-    -------
-    str
-        Lines.
-    """
-    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return "\n".join(
-        "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], widths)]).rstrip() for row in rows
-    )
 
 
 def evaluate(

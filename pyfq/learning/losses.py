@@ -5,10 +5,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import FLOATS, as_input, as_number, refuse_not_finite, shown
+from .._core.check import FLOATS, as_input, as_number, refuse_not_finite
 from ..arrays.activation import activate
 
 Loss = Literal["cross_entropy", "mse", "huber"]
+Imitation = Literal["kl", "mse", "cosine"]
+
+# From 0, in the order of the constants LOSS_ and IMITATE_ of `fortran/learning/fq_training.f90`.
+LOSSES = ("none", "cross_entropy", "mse", "huber")
+IMITATIONS = ("none", "kl", "mse", "cosine")
 
 
 def soften(logits: NDArray, temperature: float = 4.0) -> NDArray:
@@ -63,54 +68,6 @@ def as_temperature(temperature: Any) -> float:
     return as_number(temperature, "temperature", 1e-3, 1e6)
 
 
-def as_labels(y: Any, outputs: int, classes: NDArray | None, name: str = "y") -> NDArray[np.int64]:
-    """Return the positions of labels among `classes`, or labels that are positions.
-
-    Parameters
-    ----------
-    y : (samples,) array
-        Labels.
-    outputs : int
-        Classes that there are.
-    classes : (outputs,) array or None
-        Their labels; None for ``0 ... outputs - 1``.
-    name : str
-        What an error calls y.
-
-    Returns
-    -------
-    (samples,) int64
-        Positions.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If y is not such an array, or holds what is no label.
-    """
-    if not isinstance(y, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, not {type(y).__name__}")
-    if y.ndim != 1:
-        raise ValueError(f"{name} must have shape (samples,), not {y.shape}")
-    if classes is None:
-        if not np.issubdtype(y.dtype, np.integer):
-            raise TypeError(f"{name} must be labels 0 ... {outputs - 1}, integers, not {y.dtype}")
-        bad = np.flatnonzero((y < 0) | (y >= outputs))
-        if bad.size:
-            raise ValueError(
-                f"{name} must be labels 0 ... {outputs - 1}, but {name}[{bad[0]}] is {y[bad[0]]}"
-            )
-        return y.astype(np.int64)
-    order = np.argsort(classes)
-    at = order[np.minimum(np.searchsorted(classes, y, sorter=order), outputs - 1)]
-    bad = np.flatnonzero(np.asarray(classes)[at] != y)
-    if bad.size:
-        raise ValueError(
-            f"{name} must be labels of the network's classes, but {name}[{bad[0]}] is "
-            f"{shown(y[bad[0]])}"
-        )
-    return at.astype(np.int64)
-
-
 def loss_of(
     outputs: NDArray, y: NDArray, loss: Loss, weights: NDArray | None = None, delta: float = 1.0
 ) -> float:
@@ -149,3 +106,29 @@ def loss_of(
             small = np.minimum(error, delta)
             each = (small * (error - small / 2)).mean(axis=1)
     return float(np.average(each, weights=weights))
+
+
+def gradient_of(z: NDArray, y: NDArray, loss: Loss, delta: float = 1.0) -> NDArray:
+    """Return the gradient of each sample's loss, as `loss_of` defines it, with respect to outputs.
+
+    Parameters
+    ----------
+    z : (samples, n) float64
+        Logits for ``"cross_entropy"``, else values.
+    y, loss, delta
+        As in `loss_of`.
+
+    Returns
+    -------
+    (samples, n) float64
+        The gradient.
+    """
+    match loss:
+        case "cross_entropy":
+            shifted = z - z.max(axis=1, keepdims=True)
+            p = np.exp(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+            expected = np.eye(z.shape[1])[y] if y.ndim == 1 else y
+            return p * expected.sum(axis=1, keepdims=True) - expected
+        case "mse":
+            return 2 * (z - y) / z.shape[1]
+    return np.clip(z - y, -delta, delta) / z.shape[1]

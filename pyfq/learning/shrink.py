@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from .._core.check import as_choice, as_count, as_number, as_sequence, shown
 from .._core.frozen import read_only, reduce_to_parts, restore_parts, set_part
-from ..arrays.activation import activate
-from ..networks.network import Dense, Network
+from .._core.table import text_table
+from ..arrays.activation import activate, derivative_of
+from ..networks.layer import Dense
+from ..networks.network import Network
+from ..networks.samples import as_samples, logits_of, refuse_compressed, scale_inputs
 from ..products.linear import linear
 from ..products.matmul import matmul
-from ..reference.learning.train import cross_entropy, derivative, huber, squared_error
-from .evaluate import aligned
-from .losses import Loss, loss_of
-from .train import LARGEST, as_data, as_samples, logits_of, refuse_compressed, scale_inputs
+from .data import as_data
+from .losses import Loss, gradient_of, loss_of
+from .optimizers import LARGEST
 
 Criterion = Literal["l2", "activation", "taylor"]
 
@@ -102,14 +104,14 @@ class Shrunk:
             ("bytes", [network.nbytes for network in pair]),
         ):
             rows.append((word, *map(str, counts), f"{counts[1] / counts[0]:.3f}"))
-        text = aligned(rows)
+        text = text_table(rows)
         if self.loss is None:
             return text
         rows = [("without layer", "loss", ""), ("-", f"{self.loss:.6g}", "")]
         for trial in self.trials:
             word = "removed" if trial.removed else "refused"
             rows.append((str(trial.layer), f"{trial.loss:.6g}", word))
-        return f"{text}\n\n{aligned(rows)}"
+        return f"{text}\n\n{text_table(rows)}"
 
 
 def prune_neurons(
@@ -377,8 +379,8 @@ def _measure(
     means = None
     if x is not None:
         x = as_samples(network, x, "x")
-        slope = None if y is None else _slope(network, len(x), y, loss, delta)
-        means, deviations, products = _over_samples(network, x, slope)
+        gradient = None if y is None else _gradient(network, len(x), y, loss, delta)
+        means, deviations, products = _over_samples(network, x, gradient)
     match criterion:
         case "taylor":
             return means, products
@@ -396,24 +398,20 @@ def _norms(w: NDArray, axis: int) -> NDArray[np.float64]:
     return np.linalg.norm(w.astype(np.float64), axis=axis)
 
 
-def _slope(
+def _gradient(
     network: Network, samples: int, y: Any, loss: Loss | None, delta: float
 ) -> Callable[[NDArray, slice], NDArray]:
-    """Return what gives the derivative of the losses of some samples by their outputs."""
+    """Return what gives the gradient of the losses of some samples with respect to outputs."""
     loss, labels, targets = as_data(network, samples, y, loss)
     delta = as_number(delta, "delta", math.nextafter(0, 1), LARGEST)
     expected = targets if labels is None else labels
-    if loss == "cross_entropy":
-        return lambda z, part: cross_entropy(z, expected[part])[1]
-    if loss == "mse":
-        return lambda z, part: squared_error(z, expected[part])[1]
-    return lambda z, part: huber(z, expected[part], delta)[1]
+    return lambda z, part: gradient_of(z, expected[part], loss, delta)
 
 
 def _over_samples(
-    network: Network, x: NDArray, slope: Callable[[NDArray, slice], NDArray] | None
+    network: Network, x: NDArray, gradient: Callable[[NDArray, slice], NDArray] | None
 ) -> tuple[list[NDArray], list[NDArray], list[NDArray]]:
-    """Return means and deviations of hidden neurons, and means of output times derivative."""
+    """Return means and deviations of hidden neurons, and means of output times gradient."""
     layers = [
         (
             layer.weights.astype(np.float64),
@@ -435,12 +433,12 @@ def _over_samples(
             apart = a - origin[i]
             totals[i] += apart.sum(axis=0)
             squares[i] += (apart**2).sum(axis=0)
-        if slope is None:
+        if gradient is None:
             continue
-        back = slope(outputs[-1], part)
+        back = gradient(outputs[-1], part)
         for i in reversed(range(len(products))):
             w, _, activation = layers[i + 1]
-            back = matmul(back * derivative(sums[i + 1], outputs[i + 2], activation), w)
+            back = matmul(back * derivative_of(sums[i + 1], outputs[i + 2], activation), w)
             products[i] += np.abs(back * outputs[i + 1]).sum(axis=0)
     n = len(x)
     means = [a + total / n for a, total in zip(origin, totals, strict=True)]

@@ -4,315 +4,26 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from .._core.check import (
-    as_choice,
-    as_count,
-    as_flag,
-    as_input,
-    as_number,
-    as_seed,
-    refuse_not_finite,
-    shown,
-)
-from .._core.frozen import freeze, reduce_to_parts, restore_parts, set_part
-from .._core.grid import Granularity, PerGroup, PerRow, grid_of
+from .._core.check import as_count, as_flag, as_number, as_seed, shown
+from .._core.frozen import set_part
+from .._core.grid import grid_of
 from .._core.threads import get_num_threads
 from ..arrays.activation import as_activation
-from ..arrays.quantize import Quantized, Scheme, code_rule, quantize
+from ..arrays.quantize import code_rule
 from ..errors import NOT_FINITE, FqError
-from ..networks.network import Dense, Network
-from .losses import Loss, as_labels, loss_of
-
-# From 0, in the order of the constants of `fortran/learning/fq_training.f90`.
-LOSSES = ("none", "cross_entropy", "mse", "huber")
-# What numbers are at most; and at least, where float32 must not round them to 0.
-LARGEST, SMALLEST = float(np.finfo(np.float32).max), 1e-30
-IMITATIONS = ("none", "kl", "mse", "cosine")
-OPTIMIZERS = ("sgd", "adam", "adamw")
-
-Imitation = Literal["kl", "mse", "cosine"]
-
-
-@dataclass(frozen=True)
-class SGD:
-    r"""Stochastic gradient descent: :math:`v := \mu v + g`, :math:`w := w - \eta v`.
-
-    g is the gradient plus `weight_decay` times the weights. With `nesterov` the step is
-    :math:`\eta (g + \mu v)`.
-
-    Parameters
-    ----------
-    learning_rate : float
-        :math:`\eta`, above 0.
-    momentum : float
-        :math:`\mu`, 0 ... 1.
-    nesterov : bool
-        Momentum of Nesterov.
-    weight_decay : float
-        At least 0; biases do not decay.
-
-    References
-    ----------
-    Sutskever et al. 2013, On the importance of initialization and momentum in deep learning, ICML;
-    in the form of ``torch.optim.SGD``.
-
-    Examples
-    --------
-    >>> SGD(0.1, momentum=0.9)
-    SGD(learning_rate=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
-    """
-
-    learning_rate: float = 0.01
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
-        set_part(self, "learning_rate", _as_rate(self.learning_rate))
-        set_part(self, "momentum", as_number(self.momentum, "momentum", 0, 1))
-        set_part(self, "nesterov", as_flag(self.nesterov, "nesterov"))
-        set_part(self, "weight_decay", as_number(self.weight_decay, "weight_decay", 0, LARGEST))
-
-    __reduce__ = reduce_to_parts
-    __setstate__ = restore_parts
-
-
-@dataclass(frozen=True)
-class Adam:
-    r"""Adam: :math:`w \leftarrow w - \eta \hat m / (\sqrt{\hat s} + \epsilon)`.
-
-    .. math::
-        m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
-        s \leftarrow \beta_2 s + (1 - \beta_2) g^2, \quad
-        \hat m = m/(1 - \beta_1^t), \quad \hat s = s/(1 - \beta_2^t)
-
-    g is the gradient, plus `weight_decay` times the weights if not `decoupled`.
-
-    Parameters
-    ----------
-    learning_rate : float
-        :math:`\eta`, above 0.
-    beta1, beta2 : float
-        0 ... 1, less than 1.
-    epsilon : float
-        At least 1e-30, which float32 has.
-    weight_decay : float
-        At least 0; biases do not decay.
-    decoupled : bool
-        AdamW: weights are multiplied by :math:`1 - \eta \cdot` `weight_decay` before the step.
-
-    References
-    ----------
-    Kingma & Ba 2014, Adam, arXiv 1412.6980; Loshchilov & Hutter 2017, Decoupled weight decay
-    regularization, arXiv 1711.05101; in the form of ``torch.optim.Adam`` and ``AdamW``.
-
-    Examples
-    --------
-    >>> Adam(0.01).beta2
-    0.999
-    """
-
-    learning_rate: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    decoupled: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
-        set_part(self, "learning_rate", _as_rate(self.learning_rate))
-        below_one = math.nextafter(1, 0)
-        set_part(self, "beta1", as_number(self.beta1, "beta1", 0, below_one))
-        set_part(self, "beta2", as_number(self.beta2, "beta2", 0, below_one))
-        set_part(self, "epsilon", as_number(self.epsilon, "epsilon", SMALLEST, LARGEST))
-        set_part(self, "weight_decay", as_number(self.weight_decay, "weight_decay", 0, LARGEST))
-        set_part(self, "decoupled", as_flag(self.decoupled, "decoupled"))
-
-    __reduce__ = reduce_to_parts
-    __setstate__ = restore_parts
-
-
-def AdamW(learning_rate: float = 1e-3, weight_decay: float = 0.01) -> Adam:
-    """Return `Adam` with decoupled weight decay.
-
-    Parameters
-    ----------
-    learning_rate, weight_decay : float
-        See `Adam`.
-
-    Returns
-    -------
-    Adam
-        The optimizer.
-
-    Examples
-    --------
-    >>> AdamW().decoupled
-    True
-    """
-    return Adam(learning_rate, weight_decay=weight_decay, decoupled=True)
-
-
-Optimizer = SGD | Adam
-
-
-@dataclass(frozen=True)
-class Schedule:
-    r"""How the learning rate goes on, as a factor of the optimizer's.
-
-    With T epochs, of which the first `warmup` raise it linearly, at epoch t (with fractions):
-
-    - ``"constant"``: 1,
-    - ``"step"``: ``factor ** floor(t / every)``,
-    - ``"cosine"``: from 1 to `final` along half a cosine, over the epochs behind the warm-up.
-
-    Parameters
-    ----------
-    kind : str
-        One of these.
-    warmup : float
-        Epochs, at least 0.
-    every : int
-        Epochs of ``"step"``, at least 1.
-    factor : float
-        Of ``"step"``, above 0, at most 1.
-    final : float
-        Of ``"cosine"``, 0 ... 1.
-
-    References
-    ----------
-    Loshchilov & Hutter 2016, SGDR, arXiv 1608.03983 (cosine); Goyal et al. 2017, arXiv 1706.02677
-    (warm-up).
-
-    Examples
-    --------
-    >>> Schedule("step", every=2, factor=0.5).factors(0, 4, 4, 1).tolist()
-    [1.0, 1.0, 0.5, 0.5]
-    """
-
-    kind: Literal["constant", "step", "cosine"] = "constant"
-    warmup: float = 0.0
-    every: int = 30
-    factor: float = 0.1
-    final: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
-        as_choice(self.kind, "kind", ("constant", "step", "cosine"))
-        set_part(self, "warmup", as_number(self.warmup, "warmup", 0, LARGEST))
-        set_part(self, "every", as_count(self.every, "every", 1))
-        set_part(self, "factor", as_number(self.factor, "factor", math.nextafter(0, 1), 1))
-        set_part(self, "final", as_number(self.final, "final", 0, 1))
-
-    __reduce__ = reduce_to_parts
-    __setstate__ = restore_parts
-
-    def factors(self, first: int, last: int, epochs: int, steps: int) -> NDArray[np.float64]:
-        """Return the factor of each step of some epochs.
-
-        Parameters
-        ----------
-        first, last : int
-            Epochs, from 0, the last not included.
-        epochs : int
-            Epochs of the training.
-        steps : int
-            Steps of an epoch.
-
-        Returns
-        -------
-        ((last - first) * steps,) float64
-            The factors.
-
-        Raises
-        ------
-        TypeError
-            If an argument is not an integer.
-        ValueError
-            If there are no steps, or `last` is before `first`.
-        """
-        first = as_count(first, "first", 0)
-        last = as_count(last, "last", first)
-        epochs, steps = as_count(epochs, "epochs", 0), as_count(steps, "steps", 1)
-        as_count(last * steps, "last * steps", 0)
-        t = np.arange(first * steps, last * steps) / steps
-        match self.kind:
-            case "step":
-                factor = self.factor ** np.floor(t / self.every)
-            case "cosine":
-                part = np.clip((t - self.warmup) / max(epochs - self.warmup, 1 / steps), 0, 1)
-                factor = self.final + (1 - self.final) * (1 + np.cos(np.pi * part)) / 2
-            case _:
-                factor = np.ones_like(t)
-        if self.warmup:
-            factor = factor * np.minimum((t + 1 / steps) / self.warmup, 1)
-        return factor
-
-
-@dataclass(frozen=True)
-class FakeQuantize:
-    """Weights in training that are rounded as `quantize` rounds them.
-
-    Products use the rounded weights; gradients pass through the rounding as if it were not there
-    (straight-through) to weights that keep all their bits.
-
-    Parameters
-    ----------
-    bits : int
-        2 ... 8.
-    scheme : str
-        ``"symmetric"``, ``"affine"`` or ``"minmax"``.
-    granularity : PerRow or PerGroup
-        Which weights share a scale.
-
-    References
-    ----------
-    Jacob et al. 2017, arXiv 1712.05877; Bengio et al. 2013, arXiv 1308.3432 (straight-through).
-
-    Examples
-    --------
-    >>> FakeQuantize(4).apply(np.array([[0.7, -0.2]])).codes
-    array([[ 7, -2]], dtype=int8)
-    """
-
-    bits: int = 8
-    scheme: Scheme = "symmetric"
-    granularity: Granularity = PerRow()
-
-    def __post_init__(self) -> None:
-        """Refuse what weights can't be rounded to in training."""
-        set_part(self, "bits", as_count(self.bits, "bits", 2, 8))
-        code_rule(self.bits, self.scheme)
-        if not isinstance(self.granularity, PerRow | PerGroup):
-            raise TypeError(
-                f"granularity must be PerRow() or PerGroup(n), not {shown(self.granularity)}"
-            )
-
-    __reduce__ = reduce_to_parts
-    __setstate__ = restore_parts
-
-    def apply(self, w: NDArray) -> Quantized:
-        """Return quantized weights: those that training used.
-
-        Parameters
-        ----------
-        w : (out_features, in_features) float32 or float64
-            Weights.
-
-        Returns
-        -------
-        Quantized
-            Their codes and scales.
-        """
-        return quantize(w, self.bits, scheme=self.scheme, granularity=self.granularity)
+from ..networks.layer import Dense
+from ..networks.network import Network
+from ..networks.samples import as_samples, refuse_compressed, scale_inputs
+from .data import as_data, as_validation, as_weights, times_class_weight
+from .fake_quantize import FakeQuantize
+from .losses import IMITATIONS, LOSSES, Loss
+from .optimizers import LARGEST, OPTIMIZERS, SGD, SMALLEST, Adam, Optimizer, Schedule
 
 
 @dataclass(frozen=True)
@@ -364,49 +75,6 @@ class Training:
     epochs: list[Epoch]
     best_epoch: int
     stopped: Literal["done", "patience", "callback", "interrupted"]
-
-
-def _as_rate(rate: float) -> float:
-    return as_number(rate, "learning_rate", math.nextafter(0, 1), LARGEST)
-
-
-@dataclass(frozen=True, eq=False)
-class Hint:
-    """A hidden layer of the student that learns to be like one of the teacher.
-
-    The outputs of the student's layer, put through a linear layer that is learned with it and then
-    forgotten, are compared: `weight` times their mean squared difference joins the loss.
-
-    Parameters
-    ----------
-    layer : int
-        The student's hidden layer, from 0.
-    target : int or (samples, neurons) array
-        The teacher's hidden layer, from 0, where the teacher is a `Network`; or its outputs, of
-        which the hint keeps a view that refuses writes.
-    weight : float
-        Factor in the loss, above 0.
-
-    References
-    ----------
-    Romero et al. 2014, FitNets: hints for thin deep nets, arXiv 1412.6550, equation 3.
-
-    Examples
-    --------
-    >>> Hint(0, 1)
-    Hint(layer=0, target=1, weight=1.0)
-    """
-
-    layer: int
-    target: int | NDArray
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Take a view of outputs that refuses writes; `distill` checks the rest."""
-        freeze(self, "target")
-
-    __reduce__ = reduce_to_parts
-    __setstate__ = restore_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -496,6 +164,45 @@ def _stops(answer: Any) -> bool:
     return bool(answer)
 
 
+class TrainedLayer(NamedTuple):
+    """What the kernel must know of a layer, or of what projects one for a hint: `trained_layer`."""
+
+    n: int
+    k: int
+    activation: int
+    weights: int
+    bias: int
+    source: int
+    target: int
+    group_size: int
+
+
+class TrainingIntegers(NamedTuple):
+    """What the kernel minimises, and how: the components of `training`."""
+
+    loss: int
+    labeled: int
+    imitation: int
+    optimizer: int
+    nesterov: int
+    masked: int
+    batch_size: int
+    done: int
+
+
+class TrainingReals(NamedTuple):
+    """The numbers of losses and optimizers: the components of `training_reals`."""
+
+    alpha: float
+    temperature: float
+    delta: float
+    momentum: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    clip: float
+
+
 class Parameters:
     """The parameters of a network in one array, and what the kernel must know of each layer."""
 
@@ -516,42 +223,46 @@ class Parameters:
             group = 0
             if spec and not source:
                 group = min(grid_of((n, k), spec.granularity).group_size, k)
-            table.append((n, k, code, used, bias, source, target_at if source else 0, group))
+            target = target_at if source else 0
+            table.append(TrainedLayer(n, k, code, used, bias, source, target, group))
             rules.append(code_rule(spec.bits, spec.scheme) if group else np.zeros(9, np.int64))
             used += n * k + (n if has_bias else 0)
             target_at += n if source else 0
         self.layers = np.array(table, np.int64)
         self.rules = np.array(rules)
-        self.leaks = np.zeros(len(table), dtype)
-        self.leaks[: len(network.layers)] = [as_activation(a.activation)[1] for a in network.layers]
+        self.slopes = np.zeros(len(table), dtype)
+        self.slopes[: len(network.layers)] = [
+            as_activation(layer.activation)[1] for layer in network.layers
+        ]
         self.hint_weights = np.zeros(len(table), dtype)
         self.hint_weights[len(network.layers) :] = [weight for *_, weight in problem.hints]
         self.values = np.zeros(used, dtype)
-        for (n, k, _, at, bias, *_), layer in zip(table, network.layers, strict=False):
-            self.values[at : at + n * k] = layer.weights.reshape(-1)
-            if bias >= 0:
-                self.values[bias : bias + n] = layer.bias
+        self._trained = table[: len(network.layers)]
+        for its, layer in zip(self._trained, network.layers, strict=True):
+            self._weights_of(its)[:] = layer.weights
+            if its.bias >= 0:
+                self.values[its.bias : its.bias + its.n] = layer.bias
         generator = np.random.default_rng((options.seed, 1))  # not that of the batches
-        for n, k, _, at, *_ in table[len(network.layers) :]:
-            self.values[at : at + n * k] = generator.normal(0, k**-0.5, n * k)
+        for its in table[len(network.layers) :]:
+            self._weights_of(its)[:] = generator.normal(0, its.k**-0.5, (its.n, its.k))
         self.mask = np.ones(used if options.keep_zeros else 1, np.int8)
         if options.keep_zeros:
-            for n, k, _, at, *_ in table[: len(network.layers)]:
-                self.mask[at : at + n * k] = self.values[at : at + n * k] != 0
+            for its in self._trained:
+                end = its.weights + its.n * its.k
+                self.mask[its.weights : end] = self.values[its.weights : end] != 0
+
+    def _weights_of(self, its: TrainedLayer, values: NDArray | None = None) -> NDArray:
+        """Return a view of the weights of a layer."""
+        values = self.values if values is None else values
+        return values[its.weights : its.weights + its.n * its.k].reshape(its.n, its.k)
 
     def network(self, values: NDArray | None = None) -> Network:
         """Return the network with these parameters, or with those of an earlier moment."""
         values = self.values if values is None else values
         layers = []
-        for (n, k, _, at, bias, *_), layer in zip(
-            self.layers.tolist(), self._network.layers, strict=False
-        ):
-            weights = values[at : at + n * k].reshape(n, k).copy()
-            layers.append(
-                Dense(
-                    weights, None if bias < 0 else values[bias : bias + n].copy(), layer.activation
-                )
-            )
+        for its, layer in zip(self._trained, self._network.layers, strict=True):
+            bias = None if its.bias < 0 else values[its.bias : its.bias + its.n].copy()
+            layers.append(Dense(self._weights_of(its, values).copy(), bias, layer.activation))
         return replace(self._network, layers=tuple(layers))
 
 
@@ -708,8 +419,8 @@ def fit(
     run = _Epochs(parameters, problem, options)
     start, history = time.perf_counter(), []
     best, best_loss, best_epoch, stopped = parameters.values.copy(), math.inf, 0, "done"
-    # Of the last whole epoch its number, the best parameters up to it, and the number of their
-    # epoch: set at once, so that an interrupt at any moment finds what belongs together.
+    # The number of the last whole epoch, the best parameters so far, and the epoch that gave them.
+    # All three are set at once: an interrupt at any moment finds what belongs together.
     whole = 0, best, 0
     try:
         for number in range(1, options.epochs + 1):
@@ -779,8 +490,8 @@ class _Epochs:
             _native.call(
                 "train_epoch", _native.KIND[p.x.dtype], p.x,
                 self._generator.permutation(len(p.x)), *self._data, parameters.layers,
-                parameters.leaks, parameters.hint_weights, parameters.rules,
-                self._choices((number - 1) * self._steps), self._reals(), rates, parameters.mask,
+                parameters.slopes, parameters.hint_weights, parameters.rules,
+                self._integers((number - 1) * self._steps), self._reals(), rates, parameters.mask,
                 parameters.values, self._first, self._second, losses, get_num_threads(),
             )  # fmt: skip
         except FqError as e:
@@ -799,25 +510,23 @@ class _Epochs:
             )
         return float(losses.mean()), float(rates[-1])
 
-    def _choices(self, done: int) -> NDArray[np.int64]:
-        """Return the components of `training`."""
+    def _integers(self, done: int) -> NDArray[np.int64]:
+        """Return the components of `training` after so many steps."""
         p, options, optimizer = self._problem, self._options, self._options.optimizer
         word = "sgd"
         if isinstance(optimizer, Adam):
             word = "adamw" if optimizer.decoupled else "adam"
-        return np.array(
-            [
-                LOSSES.index(p.loss),
-                p.labels is not None,
-                IMITATIONS.index(p.imitation),
-                OPTIMIZERS.index(word),
-                isinstance(optimizer, SGD) and optimizer.nesterov,
-                options.keep_zeros,
-                min(options.batch_size, len(p.x)),
-                done,
-            ],
-            np.int64,
+        integers = TrainingIntegers(
+            loss=LOSSES.index(p.loss),
+            labeled=p.labels is not None,
+            imitation=IMITATIONS.index(p.imitation),
+            optimizer=OPTIMIZERS.index(word),
+            nesterov=isinstance(optimizer, SGD) and optimizer.nesterov,
+            masked=options.keep_zeros,
+            batch_size=min(options.batch_size, len(p.x)),
+            done=done,
         )
+        return np.array(integers, np.int64)
 
     def _reals(self) -> NDArray[np.float64]:
         """Return the components of `training_reals`."""
@@ -826,159 +535,14 @@ class _Epochs:
             moments = (optimizer.momentum, 0.0, 0.0)
         else:
             moments = (optimizer.beta1, optimizer.beta2, optimizer.epsilon)
-        return np.array(
-            [
-                p.alpha, p.temperature, p.delta, *moments, optimizer.weight_decay,
-                self._options.clip or 0.0,
-            ]
-        )  # fmt: skip
+        clip = self._options.clip or 0.0
+        reals = TrainingReals(
+            p.alpha, p.temperature, p.delta, *moments, optimizer.weight_decay, clip
+        )
+        return np.array(reals)
 
 
 def _remedy(options: Options) -> str:
     """Return what may help where training diverges."""
     rate = options.optimizer.learning_rate
     return f"a lower learning rate than {rate}, or clip, may help"
-
-
-def refuse_compressed(network: Network, purpose: str = "be trained") -> None:
-    """Refuse a network whose weights are not arrays, which its purpose needs."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a Network, not {type(network).__name__}")
-    if network.layers[0].x_scale is not None:
-        raise TypeError(
-            f"network must not be calibrated to {purpose}: quantize and calibrate it after that"
-        )
-    for i, layer in enumerate(network.layers):
-        if not isinstance(layer.weights, np.ndarray):
-            raise TypeError(
-                f"layers[{i}].weights must be an array to {purpose}, not "
-                f"{type(layer.weights).__name__}: network.map_weights(np.ascontiguousarray) "
-                f"makes one"
-            )
-
-
-def as_samples(network: Network, x: Any, name: str) -> NDArray:
-    """Return inputs of a network, at least one sample, finite."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a Network, not {type(network).__name__}")
-    x = as_input(x, name, (network.dtype.type,))
-    if x.ndim != 2 or x.shape[1] != network.sizes[0] or not len(x):
-        raise ValueError(
-            f"{name} must have shape (samples, {network.sizes[0]}), at least one, not {x.shape}"
-        )
-    refuse_not_finite({name: x})
-    return x
-
-
-def as_weights(network: Network, samples: int, sample_weight: Any) -> NDArray:
-    """Return the weight of each sample."""
-    if sample_weight is None:
-        return np.ones(samples, network.dtype)
-    weights = as_input(sample_weight, "sample_weight", (network.dtype.type,), (samples,))
-    refuse_not_finite({"sample_weight": weights})
-    if weights.min() < 0 or not weights.any():
-        raise ValueError("sample_weight must be at least 0, and not all 0")
-    return weights
-
-
-def times_class_weight(
-    weights: NDArray, class_weight: Any, labels: NDArray | None, network: Network
-) -> NDArray:
-    """Return the weight of each sample times that of its class."""
-    if class_weight is None:
-        return weights
-    if labels is None:
-        raise ValueError("class_weight needs y to be labels")
-    of_class = as_input(class_weight, "class_weight", (network.dtype.type,), network.sizes[-1:])
-    refuse_not_finite({"class_weight": of_class})
-    if of_class.min() < 0:
-        raise ValueError("class_weight must be at least 0")
-    with np.errstate(over="ignore"):
-        weights = weights * of_class[labels]
-    refuse_not_finite({"sample_weight times class_weight": weights})
-    if not weights.any():
-        raise ValueError("class_weight must not leave every sample with the weight 0")
-    return weights
-
-
-def as_data(
-    network: Network, samples: int, y: Any, loss: str | None, name: str = "y"
-) -> tuple[str, NDArray[np.int64] | None, NDArray | None]:
-    """Return the loss, and labels, or targets as the layers' outputs must be."""
-    if not isinstance(y, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, not {type(y).__name__}")
-    if loss is None:
-        labels = y.ndim == 1 and (y.dtype.kind != "f" or network.classes is not None)
-        loss = "cross_entropy" if labels else "mse"
-    as_choice(loss, "loss", get_args(Loss))
-    refuse_activation(network, loss)
-    if y.ndim == 0 or len(y) != samples:
-        raise ValueError(f"{name} must have {samples} samples, as x has, not shape {y.shape}")
-    n = network.sizes[-1]
-    if loss == "cross_entropy" and y.ndim == 1:
-        return loss, as_labels(y, n, network.classes, name), None
-    targets = as_input(y, name, (network.dtype.type,), (samples, n))
-    refuse_not_finite({name: targets})
-    if loss == "cross_entropy":
-        if targets.min() < 0:
-            raise ValueError(f"{name} must be probabilities, at least 0")
-        return loss, None, targets
-    return loss, None, scale_outputs(network, targets)
-
-
-def refuse_activation(network: Network, loss: str) -> None:
-    """Refuse a last activation that a loss has no use for."""
-    last = network.layers[-1].activation
-    if loss in ("cross_entropy", "kl") and last not in (None, "softmax"):
-        raise ValueError(
-            f"the last activation must be None or 'softmax' for the loss {loss!r}, not {last!r}"
-        )
-    if loss in ("mse", "huber") and last == "softmax":
-        raise ValueError(f"the last activation must not be 'softmax' for the loss {loss!r}")
-
-
-def as_validation(
-    network: Network, validation: Any, loss: str, delta: float
-) -> Callable[[Network], float] | None:
-    """Return what tells the loss of a network on validation samples."""
-    if validation is None:
-        return None
-    if not (isinstance(validation, tuple) and len(validation) == 2):
-        raise TypeError("validation must be a tuple (x, y)")
-    x = as_samples(network, validation[0], "validation[0]")
-    _, labels, targets = as_data(network, len(x), validation[1], loss, "validation[1]")
-    expected = targets if labels is None else labels
-
-    def validate(candidate: Network) -> float:
-        outputs = logits_of(candidate).forward(scale_inputs(candidate, x))
-        return loss_of(outputs, expected, loss, None, delta)
-
-    return validate
-
-
-def logits_of(network: Network) -> Network:
-    """Return the layers alone, without a last softmax."""
-    layers = network.layers
-    if layers[-1].activation == "softmax":
-        layers = (*layers[:-1], replace(layers[-1], activation=None))
-    return Network(layers, activation_bits=network.activation_bits)
-
-
-def scale_inputs(network: Network, x: NDArray) -> NDArray:
-    """Return inputs as the first layer takes them."""
-    if network.input_mean is None:
-        return x
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = (x - network.input_mean) / network.input_scale
-    refuse_not_finite({"(x - input_mean) / input_scale": scaled})
-    return scaled
-
-
-def scale_outputs(network: Network, y: NDArray) -> NDArray:
-    """Return outputs as the last layer gives them."""
-    if network.output_mean is None:
-        return y
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = (y - network.output_mean) / network.output_scale
-    refuse_not_finite({"(y - output_mean) / output_scale": scaled})
-    return scaled

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.activation import activate
-from ..learning.train import as_samples, scale_inputs
-from .network import Dense, Network
+from .layer import Dense
+from .network import Network
+from .samples import as_samples, scale_inputs
 
 
 def correct_bias(network: Network, original: Network, x: NDArray) -> Network:

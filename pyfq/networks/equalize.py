@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from .._core.check import as_count, as_number
 from ..arrays.activation import Activation
-from ..learning.train import refuse_compressed
 from .network import Network
+from .samples import refuse_compressed
 
 
 def equalize(
@@ -99,7 +99,7 @@ def equalize(
         raise ValueError(
             "network must have a hidden layer of activation 'relu', 'leaky_relu' or None"
         )
-    # Of each neuron what it is divided by; inputs and outputs stay.
+    # What each neuron is divided by; inputs and outputs stay as they are.
     scales = [np.ones(n) for n in network.sizes]
     magnitudes = [np.abs(layer.weights.astype(np.float64)) for layer in layers]
     for _ in range(max_iterations):

@@ -1,8 +1,7 @@
-"""A network's weights in one block of memory (`fortran/networks/fq_plan.f90`)."""
+"""A network's weights in one block of memory (`fortran/formats/fq_stored_layer.f90`)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,26 +9,15 @@ from numpy.typing import NDArray
 from .. import _native
 from .._core.memory import LINE, aligned_empty
 from ..arrays.activation import Activation, as_activation
-from ..formats.layouts import (
-    CodePanels,
-    Codes,
-    HalfPanels,
-    Layout,
-    LevelPanels,
-    Nibbles,
-    Nonzeros,
-    Panels,
-    Rows,
-    StaticCodes,
-)
-from ..formats.sparse import describe_sparse
+from ..formats.layout import Layout
+from ..formats.static import StaticCodes
 
 # From 1, in the order of the constants FORMAT_.
 FORMATS = (
     "dense", "panels", "codes", "nibbles", "code_panels", "csr", "blocked_csr", "nm24", "nm24_int8",
     "static", "half", "level_panels",
 )  # fmt: skip
-# The components of `planned_layer`: numbers, and where arrays are; and those of `planned_ends`.
+# The components of `stored_layer`: numbers, and where arrays are; and those of `planned_ends`.
 NUMBERS = (
     "format", "n", "k", "activation", "rows", "group_size", "groups", "vectors", "row_steps",
     "group_stride", "two_per_byte", "float_format", "block_cols", "panels", "run_bytes",
@@ -64,9 +52,8 @@ def plan_layers(
     layers: Sequence[tuple[tuple[int, int], Layout | StaticCodes, NDArray | None, Activation]],
     ends: Sequence[NDArray | None],
     dtype: np.dtype,
-    batch: int,
 ) -> Plan:
-    """Return the plan of layers for so many samples.
+    """Return the plan of layers.
 
     Parameters
     ----------
@@ -76,8 +63,6 @@ def plan_layers(
         As in `ENDS`.
     dtype : dtype
         Of activations.
-    batch : int
-        Samples of a call, at least 1.
     """
     arrays: list[NDArray] = []
     used = 0
@@ -96,7 +81,7 @@ def plan_layers(
     for row, ((n, k), layout, bias, activation) in enumerate(layers):
         code, slopes[row] = as_activation(activation)
         described = {"n": n, "k": k, "rows": n, "coded_inputs": 0, "activation": code, "bias": bias}
-        described |= _describe(layout, batch)
+        described |= layout.describe()
         if isinstance(layout, StaticCodes) and bias is None:
             described["bias"] = np.zeros(n, dtype)
         described["format"] = FORMATS.index(described["format"]) + 1
@@ -113,49 +98,3 @@ def plan_layers(
     memory.flags.writeable = False
     call = getattr(_native.lib, f"fq_forward_network_{_native.KIND[dtype]}")
     return Plan(call, (table, slopes, memory, places))
-
-
-def _describe(layout: Layout | StaticCodes, batch: int) -> dict[str, Any]:
-    """Return those of `FIELDS` that say what a layout is."""
-    match layout:
-        case Rows(w):
-            return {"format": "dense", "weights": w, "vectors": len(w)}
-        case Panels(panels=panels):
-            return {"format": "panels", "weights": panels, "vectors": len(panels)}
-        case HalfPanels(words, number):
-            return {
-                "format": "half", "weights": words, "row_steps": words.shape[1],
-                "float_format": number,
-            }  # fmt: skip
-        case LevelPanels(codes, group_size, pairs, scale):
-            return {
-                "format": "level_panels", "weights": codes, "levels": pairs, "scale": scale,
-                "group_size": group_size, "groups": scale.shape[1],
-            }  # fmt: skip
-        case Codes(codes, group_size, stride, scale, zero_point, minimum):
-            return {
-                "format": "codes", "weights": codes, "scale": scale,
-                "zero_point": zero_point, "minimum": minimum, "group_size": group_size,
-                "groups": scale.shape[1], "row_steps": codes.shape[1], "group_stride": stride,
-            }  # fmt: skip
-        case StaticCodes(codes, code_sums, zero_point, scale, step, input_zero):
-            return {
-                "format": "static", "weights": codes, "code_sums": code_sums,
-                "input_scale": step, "zero_point": zero_point, "scale": scale,
-                "input_zero": input_zero, "rows": len(codes),
-            }  # fmt: skip
-        case Nibbles(words, group_size, scale, zero_point, minimum):
-            return {
-                "format": "nibbles", "weights": words, "scale": scale,
-                "zero_point": zero_point, "minimum": minimum, "group_size": group_size,
-                "groups": scale.shape[1],
-            }  # fmt: skip
-        case CodePanels(codes, halves, group_size, scale, zero_point, minimum):
-            return {
-                "format": "code_panels", "weights": codes, "scale": scale,
-                "zero_point": zero_point, "minimum": minimum, "group_size": group_size,
-                "groups": scale.shape[1], "row_steps": codes.shape[1], "two_per_byte": int(halves),
-            }  # fmt: skip
-        case Nonzeros(w, activation_bits):
-            return describe_sparse(w, activation_bits, batch)
-    raise TypeError(f"no plan for {type(layout).__name__}")

@@ -5,6 +5,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from .. import _native
 from .._core.check import (
-    FLOATS,
     as_choice,
     as_count,
     as_float_dtype,
@@ -24,134 +24,28 @@ from .._core.check import (
     refuse_not_finite,
     shown,
 )
-from .._core.frozen import fixed, reduce_to_parts, restore_parts, set_part
+from .._core.frozen import reduce_to_parts, restore_parts, set_part
 from .._core.threads import get_num_threads
 from ..arrays.activation import Activation, as_activation
-from ..arrays.codebook import Codebook
-from ..arrays.lowrank import LowRank
-from ..arrays.observer import Method
+from ..arrays.observer import Method, Observer
 from ..arrays.quantize import Quantized
 from ..arrays.ranges import Signs
 from ..errors import NOT_FINITE, FqError
-from ..formats.layouts import Layout, Nonzeros, as_static_codes, as_x_scale
-from ..formats.sparse import FEW_DENSE, FEW_SAMPLES, Sparse
+from ..formats.layout import Layout
+from ..formats.nm24 import FEW_SAMPLES
+from ..formats.nonzeros import FEW_DENSE, layout_of
+from ..formats.sparse import Sparse
+from ..formats.static import as_static_codes
 from ..products.linear import MOST_LANE_ROWS, prepare
-from ..products.mixed import Half
+from ..products.lowrank import LowRank
+from .layer import Dense, Weights, as_frozen, matrices_of
 from .memory_plan import ENDS, Plan, plan_layers
 from .static_ranges import input_codes
 
-Weights = NDArray | Half | Quantized | Codebook | Sparse | LowRank
 Initialization = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
 
 # Numbers of samples from which another layout of some weights is the better one.
 _LIMITS = sorted({1, MOST_LANE_ROWS, FEW_DENSE, FEW_SAMPLES})
-
-
-@dataclass(frozen=True, eq=False)
-class Dense:
-    """A layer: ``activation(x @ weights.T + bias)``, as `linear` computes it.
-
-    Parameters
-    ----------
-    weights : (out_features, in_features) array, Half, Quantized, Codebook, Sparse or LowRank
-        float32 or float64, finite; an array is copied. The parts of other forms must not change;
-        `LowRank` ones have no residual.
-    bias : (out_features,) array of the weights' dtype, optional
-        Finite; copied in the same way.
-    activation : str, ("leaky_relu", slope) or None
-        As `activate` takes it.
-    x_scale : float, optional
-        The fixed step of the 8-bit codes that inputs become, positive; rounded to the weights'
-        dtype. `Network.calibrate` finds it. Weights are then `Quantized`, of at most 8 bits, with
-        one scale for all or one a row, without minima, and of at most 33025 columns, so that sums
-        of products fit 32 bits.
-    x_zero_point : int, optional
-        The code of 0 among codes 0 ... 255; codes are -128 ... 127 without it.
-
-    Raises
-    ------
-    TypeError
-        If an argument has the wrong type or dtype.
-    ValueError
-        If shapes do not fit each other or are empty, an array is not C-contiguous or not finite, or
-        there is no such activation; if weights do not go with `x_scale`.
-
-    Examples
-    --------
-    >>> layer = Dense(np.array([[1.0, -2.0]]), np.array([0.5]), "relu")
-    >>> layer.shape, layer.dtype, layer.activation
-    ((1, 2), dtype('float64'), 'relu')
-    """
-
-    weights: Weights
-    bias: NDArray | None = None
-    activation: Activation = None
-    x_scale: float | None = None
-    x_zero_point: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what is no layer."""
-        if isinstance(self.weights, LowRank):
-            set_part(self, "weights", _frozen_factors(self.weights))
-        elif not isinstance(self.weights, Half | Quantized | Codebook | Sparse):
-            set_part(self, "weights", _frozen(self.weights, "weights", FLOATS))
-        if len(self.shape) != 2 or 0 in self.shape:
-            raise ValueError(
-                f"weights must have shape (out_features, in_features), not {self.shape}"
-            )
-        if self.bias is not None:
-            bias = _frozen(self.bias, "bias", (self.dtype.type,), self.shape[:1])
-            set_part(self, "bias", bias)
-        _, slope = as_activation(self.activation)
-        if not isinstance(self.activation, str | None):
-            set_part(self, "activation", ("leaky_relu", slope))
-        if self.x_scale is not None:
-            scale = as_x_scale(self.x_scale, self.weights, self.bias)
-            set_part(self, "x_scale", scale)
-        if self.x_zero_point is not None:
-            if self.x_scale is None:
-                raise ValueError("x_zero_point needs x_scale")
-            zero_point = as_count(self.x_zero_point, "x_zero_point", 0, 255)
-            set_part(self, "x_zero_point", zero_point)
-
-    __reduce__ = reduce_to_parts
-    __setstate__ = restore_parts
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(out_features, in_features)``."""
-        return self.weights.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Dtype of activations and bias."""
-        w = self.weights
-        return w.scale.dtype if isinstance(w, Quantized) else w.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of weights and bias."""
-        return self.weights.nbytes + (0 if self.bias is None else self.bias.nbytes)
-
-    @property
-    def size(self) -> int:
-        """Number of weights and biases that are not left out; of low rank, entries of factors."""
-        return sum(_kept(w) for w in self._matrices) + (0 if self.bias is None else self.bias.size)
-
-    def toarray(self) -> NDArray:
-        """Return the weights as an array."""
-        match self.weights:
-            case Half() | Quantized() | Codebook() as w:
-                return w.dequantize()
-            case Sparse() | LowRank() as w:
-                return w.toarray()
-        return self.weights
-
-    @property
-    def _matrices(self) -> tuple[NDArray | Quantized | Sparse, ...]:
-        """What inputs are multiplied by, in order."""
-        w = self.weights
-        return (w.v, w.u) if isinstance(w, LowRank) else (w,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +145,7 @@ class Network:
         if (end is None) != (getattr(self, other) is None):
             raise ValueError(f"{name} and {other} must both be given, or neither")
         if end is not None:
-            end = _frozen(end, name, (self.dtype.type,), (n,))
+            end = as_frozen(end, name, (self.dtype.type,), (n,))
             if what == "scale" and not end.all():
                 at = np.flatnonzero(end == 0)[0]
                 raise ValueError(f"{name} must not be 0, but {name}[{at}] is")
@@ -518,7 +412,11 @@ class Network:
         >>> bool(np.abs(small.forward(x) - network.forward(x)).max() < 0.1)
         True
         """
-        found = input_codes(self, x, scheme, method, bins, percentile, momentum)
+        new_observer = partial(
+            Observer, method, bins=bins, percentile=percentile, momentum=momentum
+        )
+        ends = self.input_mean, self.input_scale
+        found = input_codes(self.layers, ends, x, scheme, new_observer)
         layers = (
             replace(layer, x_scale=scale, x_zero_point=zero_point)
             for layer, (scale, zero_point) in zip(self.layers, found, strict=True)
@@ -615,7 +513,7 @@ class Network:
     def _plan(self, batch: int) -> Plan:
         """Make the plan for so many samples; where all weights are arrays, it is that for any."""
         key = bisect_left(_LIMITS, batch), _native.lib
-        if all(isinstance(w, np.ndarray) for layer in self.layers for w in layer._matrices):
+        if all(isinstance(w, np.ndarray) for layer in self.layers for w in matrices_of(layer)):
             keys = [(i, _native.lib) for i in range(len(_LIMITS) + 1)]
         else:
             keys = [key]
@@ -626,24 +524,20 @@ class Network:
                 layers.append((layer.shape, static, layer.bias, layer.activation))
                 continue
             bits = None if isinstance(layer.weights, LowRank) else self.activation_bits
-            *before, last = ((w.shape, _layout_of(w, bits, batch)) for w in layer._matrices)
+            *before, last = ((w.shape, _layout_of(w, bits, batch)) for w in matrices_of(layer))
             layers += [(*each, None, None) for each in before]
             layers.append((*last, layer.bias, layer.activation))
         ends = [getattr(self, name) for name in ENDS]
-        self._plans.update(dict.fromkeys(keys, plan_layers(layers, ends, self.dtype, batch)))
+        self._plans.update(dict.fromkeys(keys, plan_layers(layers, ends, self.dtype)))
         return self._plans[key]
 
 
 def _layout_of(w: NDArray | Quantized | Sparse, bits: int | None, batch: int) -> Layout:
     """Return weights for so many samples; their inputs become codes only if they are codes."""
     if isinstance(w, Sparse):
-        return Nonzeros(w, bits if w.scale is not None else None)
+        return layout_of(w, bits if w.scale is not None else None, batch)
     takes_codes = isinstance(w, Quantized) and w.bits <= 8
     return prepare(w, activation_bits=bits if takes_codes else None, batch=batch).layout
-
-
-def _kept(w: NDArray | Quantized | Sparse) -> int:
-    return int(np.count_nonzero(w.values)) if isinstance(w, Sparse) else math.prod(w.shape)
 
 
 def _as_classes(classes: Any, outputs: int) -> NDArray:
@@ -659,29 +553,3 @@ def _as_classes(classes: Any, outputs: int) -> NDArray:
         raise ValueError(f"classes must differ from each other, not {shown(labels.tolist())}")
     labels.flags.writeable = False
     return labels
-
-
-def _frozen(
-    x: Any, name: str, dtypes: Sequence[Any], shape: tuple[int, ...] | None = None
-) -> NDArray:
-    """Return an array that nobody can write to: a copy, unless it is such an array already.
-
-    That an array refuses writes is not enough: views from before may still write to its memory.
-    """
-    x = fixed(as_input(x, name, dtypes, shape))
-    refuse_not_finite({name: x})
-    return x
-
-
-def _frozen_factors(w: LowRank) -> LowRank:
-    """Return factors that nobody can write to; refuse a residual, which no plan can add."""
-    if w.residual is not None:
-        raise ValueError(
-            "weights must have no residual: layers of a network multiply by one matrix after "
-            "another; pass weights.toarray(), or call linear"
-        )
-    u, v = (
-        part if isinstance(part, Quantized) else _frozen(part, name, FLOATS)
-        for name, part in (("u", w.u), ("v", w.v))
-    )
-    return replace(w, u=u, v=v)

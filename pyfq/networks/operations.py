@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.activation import Activation
-from .network import Dense, Network
+from .layer import Dense
+from .network import Network
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,1 +1,1 @@
-"""Products of matrices, and layers with weights in any form."""
+"""Products of matrices, matrices as products, and layers with weights in any form."""

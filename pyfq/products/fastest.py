@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from time import perf_counter
 from typing import Any
 
@@ -11,20 +12,17 @@ from numpy.typing import NDArray
 from .. import _native
 from .._core.check import FLOATS, as_count, as_input
 from .._core.threads import get_num_threads
+from ..arrays.half import Half
 from ..arrays.prune import Pruned
 from ..arrays.quantize import Quantized
 from ..formats.sparse import Sparse, to_sparse
 from .linear import Prepared, as_activation_bits, linear, prepare
-from .mixed import Half
 
 # Seconds that the measurement of a layer may take, and rounds that are enough.
 PATIENCE = 0.8
 ROUNDS = 15
 # Weights of which more are nonzero are not tried as compressed rows.
 MOST_DENSITY = 0.5
-
-# Times of layers already measured, by what determines them.
-_measured: dict[tuple, dict[str, float]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,10 +100,10 @@ def fastest(
     if len(w.shape) != 2 or not w.size:
         raise ValueError(f"w must have 2 axes and entries, but its shape is {w.shape}")
     forms = _forms(w, batch, activation_bits)
-    key = (*_identity(w), batch, activation_bits, tuple(forms), _native.isa, get_num_threads())
-    if key not in _measured:
-        _measured[key] = _measure(forms, w, batch, activation_bits)
-    seconds = _measured[key]
+    layer = (*_identity(w), batch, activation_bits, tuple(forms), _native.isa, get_num_threads())
+    seconds = _times_of(layer)
+    if not seconds:
+        seconds |= _measure(forms, w, batch, activation_bits)
     best = min(seconds, key=seconds.__getitem__)
     return Fastest(best, forms[best](), _reason(best, seconds, batch), dict(seconds))
 
@@ -148,6 +146,12 @@ def _identity(w: Any) -> tuple:
         return "half", w.shape, w.format
     density = np.count_nonzero(w) / w.size if isinstance(w, np.ndarray) else w.density
     return type(w).__name__, w.shape, w.dtype, round(density, 2)
+
+
+@cache
+def _times_of(layer: tuple) -> dict[str, float]:
+    """Return what holds the best time of each form of such a layer; empty until it is measured."""
+    return {}
 
 
 def _measure(

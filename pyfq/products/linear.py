@@ -12,32 +12,26 @@ from .._core.check import FLOATS, as_count, as_input, as_output, is_none_or, sho
 from .._core.frozen import fixed
 from ..arrays.activation import Activation
 from ..arrays.codebook import Codebook
-from ..arrays.lowrank import LowRank
+from ..arrays.half import Half
 from ..arrays.quantize import Quantized
-from ..formats.layouts import (
-    Factors,
-    HalfPanels,
-    Layout,
-    Nonzeros,
-    Panels,
-    Rows,
-    as_code_panels,
-    as_codes,
-    as_half_panels,
-    as_level_panels,
-    as_nibbles,
-    as_panels,
-    nbytes_of,
-    shared_arrays,
-)
+from ..formats.code_panels import as_code_panels
+from ..formats.codes import as_codes
+from ..formats.dense import Panels, Rows, as_panels
+from ..formats.epilogue import as_bias, fill
+from ..formats.factors import Factors, shared_arrays
+from ..formats.half import HalfPanels, as_half_panels
+from ..formats.layout import Layout, nbytes_of
+from ..formats.level_panels import as_level_panels
+from ..formats.nibbles import as_nibbles
+from ..formats.nonzeros import Nonzeros
 from ..formats.sparse import Sparse
-from .matmul import as_bias, fill
-from .mixed import Accumulation, Half, as_accumulation
+from .lowrank import LowRank
+from .mixed import Accumulation, as_accumulation
 
 # Rows of activations up to which codes of 4 bits, one scale a row, are multiplied faster by lanes
 # than as bytes.
 MOST_LANE_ROWS = 2
-# Rows of weights that are multiplied where they lie: `FEW_DOTS` of fq_matmul.inc.
+# Rows of weights that are multiplied where they lie: `FEW_DOTS` of fq_matmul.f90.
 MOST_DOTS = 3
 # Steps of k up to which those lanes sum as the specification does: `MAX_STEPS` of fq_gemm_int8.f90.
 MOST_LANE_STEPS = 65536
@@ -246,8 +240,8 @@ def linear(
         out = as_output(out, "out", dtype, (*shape[:-1], n), *inputs)
     y = out if len(shape) == 2 else out.reshape(math.prod(shape[:-1]), n)
     if out.size and k:
-        how = {"wide": True} if wide else {}  # which only layouts of floats know
-        w.layout.apply(x, bias, activation, y, **how)
+        apply = w.layout.apply_float64 if wide else w.layout.apply
+        apply(x, bias, activation, y)
     else:
         fill(y, bias, activation)
     return out

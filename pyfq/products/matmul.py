@@ -1,17 +1,12 @@
 """Products of matrices of floats (`fortran/products/fq_matmul.f90`)."""
 
-import numpy as np
 from numpy.typing import NDArray
 
-from .. import _native
 from .._core.check import FLOATS, as_flag, as_input, as_output
-from .._core.memory import aligned_empty
-from .._core.threads import get_num_threads
-from ..arrays.activation import Activation, activate, as_activation
+from ..arrays.activation import Activation
+from ..formats.dense import PLAIN, TRANSPOSED, multiply
+from ..formats.epilogue import as_bias
 from .mixed import Accumulation, as_accumulation
-
-# How the right matrix is given: the numbers of `fortran/products/fq_matmul.f90`.
-PLAIN, TRANSPOSED, PACKED = range(3)
 
 
 def matmul(
@@ -126,61 +121,3 @@ def matmul(
         rows = a if a.ndim == 2 else a.reshape(-1, k)
         multiply(rows, transpose_a, b, form, k, bias, activation, out.reshape(-1, n), wide)
     return out
-
-
-def multiply(
-    a: NDArray,
-    a_transposed: bool,
-    b: NDArray,
-    form: int,
-    k: int,
-    bias: NDArray | None,
-    activation: Activation,
-    out: NDArray,
-    wide: bool = False,
-) -> None:
-    """Write ``activation(op(a) op(b) + bias)`` of arguments known to fit; `wide`: in float64."""
-    if k == 0:
-        fill(out, bias, activation)
-        return
-    _native.call(
-        "multiply_wide" if wide and a.dtype == np.float32 else "matmul",
-        _native.KIND[a.dtype],
-        k,
-        a,
-        a_transposed,
-        b,
-        form,
-        *epilogue(bias, activation, out),
-    )
-
-
-def epilogue(
-    bias: NDArray | None, activation: Activation, out: NDArray
-) -> tuple[bool, NDArray, int, float, NDArray, int]:
-    """Return the arguments that end the list of every kernel that writes a product."""
-    beta = out[0] if bias is None else bias  # where there is none, it is not looked at
-    return bias is not None, beta, *as_activation(activation), out, get_num_threads()
-
-
-def fill(out: NDArray, bias: NDArray | None, activation: Activation) -> None:
-    """Write what a product over nothing is: ``activation(bias)`` in each row."""
-    row = np.zeros(out.shape[1:], out.dtype) if bias is None else bias
-    out[...] = activate(row, activation)
-
-
-def pack_panels(b: NDArray, transposed: bool) -> NDArray:
-    """Return a right matrix as `multiply` takes it in the form PACKED."""
-    n, k = b.shape if transposed else b.shape[::-1]
-    kind = _native.KIND[b.dtype]
-    vectors, lanes, _ = getattr(_native.lib, f"fq_panels_shape_{kind}")(n, k)
-    packed = aligned_empty((vectors, lanes), b.dtype)
-    if b.size:
-        threads = get_num_threads()
-        _native.call("pack_panels", kind, n, k, b, transposed, packed, threads)
-    return packed
-
-
-def as_bias(bias: NDArray | None, dtype: np.dtype, n: int) -> NDArray | None:
-    """Return `bias`, an array of `n` entries or None."""
-    return None if bias is None else as_input(bias, "bias", (dtype.type,), (n,))

@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 from pyfq._core.check import FLOATS, as_input, refuse_not_finite, shown
 from pyfq._core.grid import PerGroup, PerRow, grid_of
 from pyfq.arrays.codebook import CODEBOOK_PARTS, SCALE_BLOCK, Codebook, codebook_of, codebook_parts
-from pyfq.arrays.lowrank import LowRank, break_even_rank
 from pyfq.arrays.quantize import Quantized
 from pyfq.io.dtypes import DTYPES, nbytes_of
+from pyfq.products.lowrank import LowRank, break_even_rank
 from pyfq.recipes import layout
 from pyfq.recipes.floats import computed_in, store, widen
 from pyfq.recipes.layout import Declaration

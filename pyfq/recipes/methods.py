@@ -11,9 +11,9 @@ from pyfq._core.check import as_choice, as_count, shown
 from pyfq._core.grid import Granularity, PerGroup, PerRow, PerTensor
 from pyfq.arrays.calibrate import Calibration
 from pyfq.arrays.codebook import Codebook, Initialization, quantize_codebook
-from pyfq.arrays.lowrank import LowRank, Method, rank_of_ratio, svd_lowrank
 from pyfq.arrays.prune import Pruned, prune_nm, prune_percentile, prune_ratio, prune_threshold
 from pyfq.arrays.quantize import Quantized, Rounding, Scheme, quantize
+from pyfq.products.lowrank import LowRank, Method, rank_of_ratio, svd_lowrank
 from pyfq.recipes.stack import LowRankStack, matrices
 
 Levels = str | tuple[float, ...]

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from pyfq._core.check import shown
+from pyfq.arrays.half import FORMATS, Half
 from pyfq.io.dtypes import word_of
 from pyfq.networks.network import Network
-from pyfq.products.mixed import FORMATS, Half
 from pyfq.recipes import forms
 from pyfq.recipes.decide import decide, examine, naming, refuse_budget, undecided
 from pyfq.recipes.recipe import Recipe, Rule

@@ -13,7 +13,6 @@ from .arrays.codebook import (
 )
 from .arrays.convert import cast_from, cast_to
 from .arrays.distortion import distortion
-from .arrays.lowrank import svd_lowrank
 from .arrays.observer import count_bins
 from .arrays.pack import pack, unpack
 from .arrays.prune import (
@@ -31,6 +30,7 @@ from .learning.train import train_epoch
 from .networks.network import forward_network
 from .products.integer import matmul_integer, quantized_matmul
 from .products.linear import linear
+from .products.lowrank import svd_lowrank
 from .products.matmul import matmul
 from .products.mixed import linear_half, to_half
 

@@ -9,7 +9,8 @@ from variants import SHAPES, dtypes, everywhere, large, same
 
 import pyfq
 from pyfq import reference
-from pyfq.arrays.activation import ACTIVATIONS, as_activation
+from pyfq.arrays.activation import ACTIVATIONS, as_activation, derivative_of
+from pyfq.reference.learning.train import derivative
 
 # All but softmax, and but what multiplies or chooses.
 SMOOTH = ("tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "softplus")
@@ -264,3 +265,13 @@ def test_activate_refuses_arrays():
         pyfq.activate(x, "relu", out=x)
     with pytest.raises(ValueError, match=r"out must have shape \(3, 4\), not \(4, 3\)"):
         pyfq.activate(x, "relu", out=np.ones((4, 3)))
+
+
+@pytest.mark.parametrize("activation", [None, *ACTIVATIONS[:-1], ("leaky_relu", 0.3)], ids=str)
+def test_derivatives_are_those_of_differences_and_of_the_reference(activation):
+    x = np.concatenate([np.random.default_rng(0).uniform(-6, 6, 200), [1e-300, -1e-300]])
+    got = derivative_of(x, pyfq.activate(x, activation), activation)
+    step = 1e-6
+    apart = pyfq.activate(x + step, activation) - pyfq.activate(x - step, activation)
+    np.testing.assert_allclose(got[:-2], apart[:-2] / (2 * step), rtol=1e-6, atol=1e-9)
+    same(got, derivative(x, reference.activate(x, activation), activation), str(activation))

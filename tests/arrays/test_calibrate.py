@@ -19,7 +19,10 @@ from pyfq.arrays.ranges import laplace_clip, normal_clip
 from pyfq.reference.arrays import calibrate as specification
 
 ROOT = Path(__file__).parents[2]
-KERNEL = (ROOT / "fortran/arrays/fq_calibrate.f90").read_text()
+KERNEL = "".join(
+    (ROOT / f"fortran/arrays/fq_{part}.f90").read_text()
+    for part in ("calibrate", "group_range", "group_sums", "least_squares", "hqq")
+)
 FOUND = CALIBRATIONS[1:]
 PAIRS = [(c, s) for c in FOUND for s in SCHEMES if (c, s) != ("hqq", "symmetric")]
 BUT_EMPTY = array_shapes(min_dims=1, max_dims=2, max_side=90)

@@ -19,7 +19,7 @@ from hypothesis import settings
 import pyfq
 from pyfq.cli import compress
 from pyfq.io import write_npz, write_safetensors
-from pyfq.networks.network import Dense
+from pyfq.networks.layer import Dense
 
 RECIPE = """
 [[rule]]

@@ -38,9 +38,9 @@ def test_distill_matches_the_reference(loss, alpha):
     targets = TEACHER.forward(X)
 
     def both(z, t, y):
-        ours, slopes = LOSSES[loss](z, t)
-        theirs, their_slopes = reference.cross_entropy(z, y)
-        return alpha * ours + (1 - alpha) * theirs, alpha * slopes + (1 - alpha) * their_slopes
+        ours, gradient = LOSSES[loss](z, t)
+        theirs, their_gradient = reference.cross_entropy(z, y)
+        return alpha * ours + (1 - alpha) * theirs, alpha * gradient + (1 - alpha) * their_gradient
 
     layers, state, generator = layers_of(STUDENT), {}, np.random.default_rng(0)
     for epoch in range(10):
@@ -126,9 +126,9 @@ def test_divergence_matches_torch():
     kl = torch.nn.KLDivLoss(reduction="batchmean", log_target=True)
     value = 4.0**2 * kl((z / 4).log_softmax(1), (t / 4).log_softmax(1))
     value.backward()
-    each, slopes = reference.divergence(z.detach().numpy(), t.numpy(), 4.0)
+    each, gradient = reference.divergence(z.detach().numpy(), t.numpy(), 4.0)
     np.testing.assert_allclose(each.mean(), value.item(), rtol=1e-12)
-    np.testing.assert_allclose(slopes / 6, z.grad.numpy(), rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(gradient / 6, z.grad.numpy(), rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize("clip", [None, 0.2])
@@ -147,9 +147,9 @@ def test_hints_match_the_reference(clip):
     ]
 
     def both(z, t, y):
-        ours, slopes = reference.divergence(z, t, 4.0)
-        theirs, their_slopes = reference.cross_entropy(z, y)
-        return 0.9 * ours + 0.1 * theirs, 0.9 * slopes + 0.1 * their_slopes
+        ours, gradient = reference.divergence(z, t, 4.0)
+        theirs, their_gradient = reference.cross_entropy(z, y)
+        return 0.9 * ours + 0.1 * theirs, 0.9 * gradient + 0.1 * their_gradient
 
     layers, state = layers_of(student), {}
     for epoch in range(5):

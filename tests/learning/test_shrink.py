@@ -12,6 +12,8 @@ from variants import everywhere, same
 import pyfq
 from pyfq import Dense, LayerTrial, Network
 from pyfq.arrays.activation import ACTIVATIONS
+from pyfq.learning import losses
+from pyfq.reference.learning import train as reference
 
 DTYPES = [np.float32, np.float64]
 HIDDEN = [None, *ACTIVATIONS[:-1], ("leaky_relu", 0.3)]  # softmax is for the last layer
@@ -210,6 +212,29 @@ def test_prune_neurons_scores_by_norm_and_by_deviation(dtype, activation):
         apart = (a - a.mean(axis=0))[:, None, :] * w  # change of sums without each neuron
         want = np.sqrt((apart**2).sum(axis=1).mean(axis=0))
         np.testing.assert_allclose(by_deviation[i], want, 1e-9, 1e-12)
+
+
+LOSSES = {
+    "cross_entropy": reference.cross_entropy,
+    "mse": reference.squared_error,
+    "huber": lambda z, y: reference.huber(z, y, 0.7),
+}
+
+
+@pytest.mark.parametrize(
+    "loss, labeled", [(loss, False) for loss in LOSSES] + [("cross_entropy", True)]
+)
+def test_gradients_are_those_of_differences_and_of_the_reference(loss, labeled):
+    z = random(np.float64, 6, 4)
+    y = np.arange(6) % 4 if labeled else np.abs(random(np.float64, 6, 4, seed=1))
+    got = losses.gradient_of(z, y, loss, 0.7)
+    same(got, LOSSES[loss](z, y)[1], loss)
+    for j in range(4):
+        step = 1e-6 * np.eye(4)[j]
+        for i in range(6):
+            part = slice(i, i + 1)
+            ends = [losses.loss_of(z[part] + s, y[part], loss, None, 0.7) for s in (step, -step)]
+            assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(got[i, j], rel=1e-6, abs=1e-8)
 
 
 @pytest.mark.parametrize("activation", HIDDEN, ids=str)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ..._native import _build
 from ...arrays.activation import as_activation
-from ...networks.network import Dense, Network
+from ...networks.layer import Dense
+from ...networks.network import Network
 from .file import import_onnx
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ def train_epoch(layers, batches, loss, optimizer, state, rates, *, hints=(), cli
 
     `layers` are lists ``[weights, bias, activation]``; `batches` tuples ``(x, share, *data)`` where
     share sums to 1 over the batch; ``loss(z, *data)`` returns the loss of each sample and its
-    derivative by z; `hints` are lists ``[layer, weights, bias, factor]``, whose targets are the
-    last of the data; `state` is a dict that keeps the moments of the optimizer from epoch to epoch.
+    gradient with respect to z; `hints` are lists ``[layer, weights, bias, factor]``, whose targets
+    are the last of the data; `state` is a dict that keeps the moments of the optimizer from epoch
+    to epoch.
     """
     losses = []
     for step, ((x, share, *data), rate) in enumerate(zip(batches, rates, strict=True), done + 1):
@@ -23,8 +24,8 @@ def train_epoch(layers, batches, loss, optimizer, state, rates, *, hints=(), cli
         for w, (_, bias, activation) in zip(used, layers, strict=True):
             sums.append(outputs[-1] @ w.T + bias)
             outputs.append(activate(sums[-1], activation))
-        each, slopes = loss(outputs[-1], *data)
-        total, slopes = np.sum(share * each), share[:, None] * slopes
+        each, upstream = loss(outputs[-1], *data)
+        total, upstream = np.sum(share * each), share[:, None] * upstream
         gradients, hint_gradients = [], [None] * len(hints)
         for i in reversed(range(len(layers))):
             for h, (layer, w, bias, factor) in enumerate(hints):
@@ -33,10 +34,10 @@ def train_epoch(layers, batches, loss, optimizer, state, rates, *, hints=(), cli
                     total += factor * np.sum(share * (error**2).mean(axis=1))
                     back = 2 * factor * share[:, None] * error / error.shape[1]
                     hint_gradients[h] = [back.T @ outputs[i + 1], back.sum(axis=0)]
-                    slopes = slopes + back @ w
-            slopes = slopes * derivative(sums[i], outputs[i + 1], layers[i][2])
-            gradients.insert(0, [slopes.T @ outputs[i], slopes.sum(axis=0)])
-            slopes = slopes @ used[i]
+                    upstream = upstream + back @ w
+            upstream = upstream * derivative(sums[i], outputs[i + 1], layers[i][2])
+            gradients.insert(0, [upstream.T @ outputs[i], upstream.sum(axis=0)])
+            upstream = upstream @ used[i]
         if masks is not None:
             gradients = [[w * m, b] for (w, b), m in zip(gradients, masks, strict=True)]
         gradients += hint_gradients
@@ -45,8 +46,8 @@ def train_epoch(layers, batches, loss, optimizer, state, rates, *, hints=(), cli
             factor = min(1.0, clip / (norm + 1e-6))
             gradients = [[factor * g for g in pair] for pair in gradients]
         parameters = [layer[:2] for layer in layers] + [hint[1:3] for hint in hints]
-        for i, (values, slopes_of) in enumerate(zip(parameters, gradients, strict=True)):
-            for part, (value, g) in enumerate(zip(values, slopes_of, strict=True)):
+        for i, (values, its) in enumerate(zip(parameters, gradients, strict=True)):
+            for part, (value, g) in enumerate(zip(values, its, strict=True)):
                 update(value, g, optimizer, state.setdefault((i, part), [0.0, 0.0]), rate, step,
                        decays=part == 0)  # fmt: skip
         losses.append(total)
@@ -100,7 +101,7 @@ def update(w, g, optimizer, moments, rate, step, *, decays):
 
 
 def cross_entropy(z, t):
-    """Return the cross-entropy of probabilities t, or labels, and its derivative."""
+    """Return the cross-entropy of probabilities t, or labels, and its gradient."""
     p = softmax(z)
     if t.ndim == 1:
         t = np.eye(z.shape[1], dtype=z.dtype)[t]
@@ -108,27 +109,27 @@ def cross_entropy(z, t):
 
 
 def squared_error(y, t):
-    """Return the mean of ``(y - t)**2`` of each sample, and its derivative."""
+    """Return the mean of ``(y - t)**2`` of each sample, and its gradient."""
     return ((y - t) ** 2).mean(axis=1), 2 * (y - t) / y.shape[1]
 
 
 def huber(y, t, delta=1.0):
-    """Return the mean Huber loss of each sample, and its derivative."""
+    """Return the mean Huber loss of each sample, and its gradient."""
     error = y - t
     within = np.clip(error, -delta, delta)
     return (within * (error - within / 2)).mean(axis=1), within / y.shape[1]
 
 
 def divergence(z, teacher, temperature):
-    """Return ``T**2 KL(softmax(z_t/T) || softmax(z_s/T))`` of each sample, and its derivative."""
+    """Return ``T**2 KL(softmax(z_t/T) || softmax(z_s/T))`` of each sample, and its gradient."""
     q = softmax(teacher / temperature)
     log_ratio = log_softmax(teacher / temperature) - log_softmax(z / temperature)
-    slopes = temperature * (softmax(z / temperature) - q)
-    return temperature**2 * np.sum(q * log_ratio, axis=1), slopes
+    gradient = temperature * (softmax(z / temperature) - q)
+    return temperature**2 * np.sum(q * log_ratio, axis=1), gradient
 
 
 def cosine_distance(y, t):
-    """Return ``1 - cos(y, t)`` of each sample, and its derivative."""
+    """Return ``1 - cos(y, t)`` of each sample, and its gradient."""
     square = (y * y).sum(axis=1, keepdims=True)
     norms = np.sqrt(square * (t * t).sum(axis=1, keepdims=True))
     cosine = (y * t).sum(axis=1, keepdims=True) / norms

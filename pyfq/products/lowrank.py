@@ -19,8 +19,8 @@ from .._core.check import (
     refuse_not_finite,
 )
 from .._core.frozen import freeze, reduce_to_parts, restore_parts, set_part
-from ..products.matmul import matmul
-from .quantize import Quantized
+from ..arrays.quantize import Quantized
+from .matmul import matmul
 
 Method = Literal["exact", "randomized"]
 

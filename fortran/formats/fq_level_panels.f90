@@ -1,0 +1,137 @@
+!> Weights as panels of 4-bit codes of a table's levels, times scales.
+!>
+!> A panel is LANES rows of codes, a lane each, step after step of k: the codes of two neighbouring
+!> rows are a byte.
+module fq_level_panels_real32
+  use fq_code_values_real32, only: RUN_STEPS
+  use fq_epilogue_real32, only: epilogue
+  use fq_gemm_real32, only: LANES
+  use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_panel_row_real32, only: code_source
+  use fq_panels_real32, only: multiply_panels
+  use fq_stored_layer, only: stored_layer
+  use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
+  implicit none (type, external)
+  private
+  public :: matmul_levels, multiply_level_panels_layer
+
+  type, extends(code_source) :: level_panels
+    integer(i8), pointer, contiguous :: codes(:, :, :)
+    real(wp), pointer, contiguous :: levels(:, :), scale(:, :, :)
+  contains
+    procedure :: widen => widen_levels
+    procedure :: read => read_level_run
+  end type level_panels
+
+contains
+
+  !> `c = activation(a w**T + bias)`, w levels of a table times scales.
+  !>
+  !> The same bits as `matmul_blocked` with panels of these reals.
+  subroutine matmul_levels(a, group_size, codes, levels, scale, bias, after, c, threads, info)
+    real(wp), intent(in), contiguous :: a(:, :)                    !! left matrix, `(k, m)`
+    integer(i64), intent(in) :: group_size                         !! steps of a group
+    integer(i8), intent(in), target, contiguous :: codes(:, :, :)  !! bytes, `(LANES/2, k, panels)`
+    real(wp), intent(in), target, contiguous :: levels(:, :)       !! both of a byte, `(2, 256)`
+    real(wp), intent(in), target, contiguous :: scale(:, :, :)     !! `(LANES, groups, panels)`
+    real(wp), intent(in) :: bias(*)                                !! added to each row, `(n)`
+    type(epilogue), intent(in) :: after                            !! what is done to each sum
+    real(wp), intent(out), contiguous :: c(:, :)                   !! product, `(n, m)`
+    integer(i32), intent(in) :: threads                            !! threads to use, at least 1
+    integer(i32), intent(out) :: info                              !! FQ_OK or FQ_NO_MEMORY
+    type(level_panels) :: weights
+
+    weights%few_rows = 1
+    weights%group_size = group_size
+    weights%has_zero = .false.
+    weights%codes => codes
+    weights%levels => levels
+    weights%scale => scale
+    call multiply_panels(weights, a, bias, after, c, threads, info)
+  end subroutine matmul_levels
+
+  !> `y = activation(x w**T + bias)` of a layer of a network.
+  subroutine multiply_level_panels_layer(layer, memory, x, bias, after, y, threads, info)
+    type(stored_layer), intent(in) :: layer                   !! of FORMAT_LEVEL_PANELS
+    integer(i8), intent(in), target, contiguous :: memory(:)  !! where its arrays are
+    real(wp), intent(in), contiguous :: x(:, :)               !! inputs, `(k, m)`
+    real(wp), intent(in) :: bias(*)                           !! added to each row, `(rows)`
+    type(epilogue), intent(in) :: after                       !! what is done to each sum
+    real(wp), intent(out), contiguous :: y(:, :)              !! outputs, `(rows, m)`
+    integer(i32), intent(in) :: threads                       !! threads to use, at least 1
+    integer(i32), intent(out) :: info                         !! FQ_OK or FQ_NO_MEMORY
+    integer(i8), pointer, contiguous :: codes(:, :, :)
+    real(wp), pointer, contiguous :: levels(:, :), scale(:, :, :)
+    integer(i64) :: panels
+
+    panels = (layer%rows + LANES - 1)/LANES
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [LANES/2_i64, layer%k, panels])
+    call c_f_pointer(c_loc(memory(layer%levels + 1)), levels, [2, 256])
+    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [int(LANES, i64), layer%groups, &
+      panels])
+    call matmul_levels(x, layer%group_size, codes, levels, scale, bias, after, y, threads, info)
+  end subroutine multiply_level_panels_layer
+
+  !> Steps `step + 1 ... step + steps` of a panel as reals.
+  pure subroutine widen_levels(self, p, step, steps, block)
+    class(level_panels), intent(in) :: self
+    integer(i64), intent(in) :: p, step, steps
+    real(wp), intent(inout) :: block(LANES, steps + 1)
+
+    associate (codes => self%codes, levels => self%levels, scale => self%scale)
+      call dequantize_levels(step, steps, self%group_size, codes(:, step + 1:step + steps, p), &
+        levels, scale(:, :, p), block)
+    end associate
+  end subroutine widen_levels
+
+  !> Levels of a run of codes of a panel, and scales; there are no zero points.
+  pure subroutine read_level_run(self, p, step, steps, values, zero, unit)
+    class(level_panels), intent(in) :: self
+    integer(i64), intent(in) :: p, step, steps
+    real(wp), intent(inout) :: values(LANES, RUN_STEPS), zero(LANES), unit(LANES)
+
+    zero = 0
+    unit = self%scale(:, step/self%group_size + 1, p)
+    associate (codes => self%codes, levels => self%levels)
+      call read_levels(LANES/2*steps, codes(:, step + 1:step + steps, p), levels, values)
+    end associate
+  end subroutine read_level_run
+
+  !> Some steps of a panel as reals, levels times scales; the codes are those of these steps.
+  pure subroutine dequantize_levels(step, steps, group_size, codes, levels, scale, block)
+    integer(i64), intent(in) :: step, steps, group_size
+    integer(i8), intent(in) :: codes(LANES/2, steps)
+    real(wp), intent(in) :: levels(2, 0:255), scale(LANES, *)
+    real(wp), intent(inout) :: block(LANES, steps)
+    integer(i64) :: first, last, g, s
+    integer :: l
+
+    first = 1
+    do while (first <= steps)
+      g = (step + first - 1)/group_size + 1
+      last = min(steps, g*group_size - step, first + RUN_STEPS - 1)
+      call read_levels(LANES/2*(last - first + 1), codes(1, first), levels, block(1, first))
+      !GCC$ novector
+      do s = first, last
+        do l = 1, LANES
+          block(l, s) = block(l, s)*scale(l, g)
+        end do
+      end do
+      first = last + 1
+    end do
+  end subroutine dequantize_levels
+
+  !> Levels of bytes of two codes: one load and one store of both, which is what a byte costs.
+  pure subroutine read_levels(n, codes, levels, values)
+    integer(i64), intent(in) :: n
+    integer(i8), intent(in) :: codes(n)
+    real(wp), intent(in) :: levels(2, 0:255)
+    real(wp), intent(inout) :: values(2, n)
+    integer(i64) :: i
+
+    !GCC$ unroll 8
+    do i = 1, n
+      values(:, i) = levels(:, iand(int(codes(i)), 255))
+    end do
+  end subroutine read_levels
+end module fq_level_panels_real32

@@ -1,0 +1,68 @@
+"""Samples as a network's layers take and give them, and networks that are refused."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._core.check import as_input, refuse_not_finite
+from .network import Network
+
+
+def refuse_compressed(network: Network, purpose: str = "be trained") -> None:
+    """Refuse a network whose weights are not arrays, which its purpose needs."""
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    if network.layers[0].x_scale is not None:
+        raise TypeError(
+            f"network must not be calibrated to {purpose}: quantize and calibrate it after that"
+        )
+    for i, layer in enumerate(network.layers):
+        if not isinstance(layer.weights, np.ndarray):
+            raise TypeError(
+                f"layers[{i}].weights must be an array to {purpose}, not "
+                f"{type(layer.weights).__name__}: network.map_weights(np.ascontiguousarray) "
+                f"makes one"
+            )
+
+
+def as_samples(network: Network, x: Any, name: str) -> NDArray:
+    """Return inputs of a network, at least one sample, finite."""
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    x = as_input(x, name, (network.dtype.type,))
+    if x.ndim != 2 or x.shape[1] != network.sizes[0] or not len(x):
+        raise ValueError(
+            f"{name} must have shape (samples, {network.sizes[0]}), at least one, not {x.shape}"
+        )
+    refuse_not_finite({name: x})
+    return x
+
+
+def logits_of(network: Network) -> Network:
+    """Return the layers alone, without a last softmax."""
+    layers = network.layers
+    if layers[-1].activation == "softmax":
+        layers = (*layers[:-1], replace(layers[-1], activation=None))
+    return Network(layers, activation_bits=network.activation_bits)
+
+
+def scale_inputs(network: Network, x: NDArray) -> NDArray:
+    """Return inputs as the first layer takes them."""
+    if network.input_mean is None:
+        return x
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (x - network.input_mean) / network.input_scale
+    refuse_not_finite({"(x - input_mean) / input_scale": scaled})
+    return scaled
+
+
+def scale_outputs(network: Network, y: NDArray) -> NDArray:
+    """Return outputs as the last layer gives them."""
+    if network.output_mean is None:
+        return y
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (y - network.output_mean) / network.output_scale
+    refuse_not_finite({"(y - output_mean) / output_scale": scaled})
+    return scaled

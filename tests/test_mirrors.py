@@ -1,0 +1,160 @@
+"""Numbers and names that Python and Fortran both write down are the same in both."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from fortran_sources import FORTRAN
+
+import pyfq
+from pyfq.arrays.calibrate import CALIBRATIONS
+from pyfq.arrays.convert import FORMATS as CASTS
+from pyfq.arrays.quantize import code_rule
+from pyfq.learning.losses import IMITATIONS, LOSSES
+from pyfq.learning.optimizers import OPTIMIZERS
+from pyfq.learning.train import TrainedLayer, TrainingIntegers, TrainingReals
+from pyfq.networks.memory_plan import ENDS, FIELDS, FORMATS
+
+
+def code_of(path):
+    """Return a Fortran text without comments, a statement a line."""
+    lines = (line.partition("!")[0].rstrip() for line in path.read_text().splitlines())
+    return re.sub(r"&\n\s*&?", " ", "\n".join(lines))
+
+
+SOURCES = [code_of(path) for path in sorted(FORTRAN.rglob("*.f90"))]
+
+
+def parameters(source):
+    """Return the constants of a text, as far as they are numbers or products of such."""
+    found = {}
+    for statement in re.findall(r"parameter.*?:: (.*)", source):
+        for name, value in re.findall(r"\b([A-Z]\w*) = ([^,(]+)(?:,|$)", statement):
+            plain = re.sub(r"(?<=\d)_\w+", "", value).strip()
+            if re.fullmatch(r"[-+*.\w ]+", plain):
+                try:
+                    found[name] = eval(plain, {"__builtins__": {}}, found)
+                except (NameError, SyntaxError):  # what other modules or the compiler know
+                    continue
+    return found
+
+
+PARAMETERS = [parameters(source) for source in SOURCES]
+
+
+def constant(name, beside=None):
+    """Return the one value of a constant, wherever it is; of those beside another, if several."""
+    values = {
+        each[name] for each in PARAMETERS if name in each and (beside is None or beside in each)
+    }
+    assert len(values) == 1, f"{name} has the values {values}"
+    return values.pop()
+
+
+def numbered(prefix):
+    """Return the numbers of the constants that start with a prefix, by the rest of their names."""
+    return {
+        name.removeprefix(prefix).lower(): n
+        for each in PARAMETERS
+        for name, n in each.items()
+        if name.startswith(prefix)
+    }
+
+
+def components(*names):
+    """Return the names of the components of the one Fortran type that has one of these names."""
+    pattern = rf"^ *type\b[^\n]*:: (?:{'|'.join(names)})\n(.*?)^ *end type"
+    (body,) = (body for source in SOURCES for body in re.findall(pattern, source, re.M | re.S))
+    return tuple(
+        name.strip() for names in re.findall(r":: (.*)", body) for name in names.split(",")
+    )
+
+
+def python_constant(name):
+    """Return the one value of a constant of the package, wherever it is."""
+    root = Path(pyfq.__file__).parent
+    values = set()
+    for path in root.rglob("*.py"):
+        if re.search(rf"^(\w+, )*{name}(, \w+)* = ", path.read_text(), re.M):
+            parts = path.relative_to(root.parent).with_suffix("").parts
+            values.add(getattr(importlib.import_module(".".join(parts)), name))
+    assert len(values) == 1, f"{name} has the values {values}"
+    return values.pop()
+
+
+def test_formats_of_weights_agree():
+    assert numbered("FORMAT_") == {word: n for n, word in enumerate(FORMATS, 1)}
+
+
+def test_descriptions_of_layers_and_ends_agree():
+    assert components("planned_layer", "stored_layer") == FIELDS
+    assert components("planned_ends") == ENDS
+
+
+@pytest.mark.parametrize(
+    "prefix, words", [("LOSS_", LOSSES), ("IMITATE_", IMITATIONS), ("OPTIMIZER_", OPTIMIZERS)]
+)
+def test_choices_of_training_agree(prefix, words):
+    assert numbered(prefix) == {word: n for n, word in enumerate(words)}
+
+
+def test_descriptions_of_training_agree():
+    assert components("training") == TrainingIntegers._fields
+    assert components("training_reals") == TrainingReals._fields
+    assert components("trained_layer") == TrainedLayer._fields
+
+
+def test_methods_of_calibration_agree():
+    numbers = numbered("METHOD_")
+    assert numbers
+    assert numbers == {CALIBRATIONS[n]: n for n in numbers.values()}
+
+
+def test_formats_of_two_bytes_agree():
+    wanted = {word: n for word, (bits, n) in CASTS.items() if bits == 16}
+    assert {word: constant(f"HALF_{word.upper()}") for word in wanted} == wanted
+
+
+def test_forms_of_the_right_matrix_agree():
+    for word in ("PLAIN", "TRANSPOSED", "PACKED"):
+        assert python_constant(word) == constant(f"B_{word}")
+
+
+def test_rules_of_codes_have_the_same_components():
+    assert code_rule(8, "symmetric").size == len(components("code_rule"))
+
+
+def test_codes_of_activations_agree():
+    rules = {
+        tuple(map(int, rule.split(",")))
+        for source in SOURCES
+        for rule in re.findall(r"INT8 = code_rule\(([-\d, ]+)\)", source)
+    }
+    assert rules == {tuple(code_rule(8, "symmetric").tolist())}
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, beside",
+    [
+        ("CODE_STEPS", "CODE_STEPS", None),
+        ("WORDS", "WORDS", None),
+        ("PANEL_ROWS", "PANEL_ROWS", "WORDS"),
+        ("MOST_DOTS", "FEW_DOTS", None),
+        ("MOST_LANE_STEPS", "MAX_STEPS", None),
+        # Those of the reference.
+        ("MAX_STEPS", "MAX_STEPS", None),
+        ("FITS", "FITS", None),
+        ("SHRINKINGS", "SHRINKINGS", None),
+        ("FIRST_WEIGHT", "FIRST_WEIGHT", None),
+        ("KAPPA", "KAPPA", None),
+    ],
+)
+def test_sizes_agree(ours, theirs, beside):
+    assert python_constant(ours) == constant(theirs, beside)
+
+
+def test_static_codes_fill_tiles_of_any_registers():
+    cols = [each["CODE_COLS"] for each in PARAMETERS if "CODE_COLS" in each]
+    assert cols
+    assert all(python_constant("TILE_STEP") % n == 0 for n in cols)
