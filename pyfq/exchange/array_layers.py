@@ -12,6 +12,11 @@ from .array_names import WAY_OUT
 # What ends the names of weights and of biases.
 _WEIGHT = re.compile(r"weights?|kernels?|w|coefs?", re.I)
 _END = re.compile(r"(^|[\s_-])(?P<word>weights?|kernels?|w|W|coefs?)[\s_:-]*\d*$")
+# Weights as Keras, Flax, Haiku, TensorFlow and multi-layer perceptrons of scikit-learn name them,
+# which are products x @ w: one row an input.
+_IN_OUT = re.compile(
+    r"(^|[\s._/-])(kernels?|coefs)[\s_:-]*\d*$|(^|[/._])weights?:\d+$|/~/.*/w$", re.I
+)
 _BIAS = re.compile(r"bias(es)?|b|offsets?|intercepts?", re.I)
 # Parts of one chain that are built alike, and stand one behind the other.
 _STAGES = re.compile(
@@ -87,6 +92,19 @@ def _refuse_extended(names: Mapping[tuple[str, ...], str]) -> None:
             for kept, added in ((stem[:i], stem[i:]), (stem[i:], stem[:i])):
                 if (path, kept) in stems and not all(map(_STAGES.fullmatch, added)):
                     raise ValueError(f"{name} is the same layer as {stems[path, kept]}: {WAY_OUT}")
+
+
+def is_named_in_out(weights: str) -> bool:
+    """Tell whether weights have a name that those of shape ``(in_features, out_features)`` have.
+
+    Examples
+    --------
+    >>> is_named_in_out("dense/kernel:0"), is_named_in_out("mlp/~/linear_0/w")
+    (True, True)
+    >>> is_named_in_out("fc.weight")
+    False
+    """
+    return _IN_OUT.search(weights) is not None
 
 
 def is_bias_of(bias: str, weights: str) -> bool:

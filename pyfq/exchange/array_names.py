@@ -62,6 +62,7 @@ _BY_NAME = (
         r"|adam\w?|rmsprop|adagrad|optimi[sz]er)([_./:]\w*)?$|(^|[._/])optimi[sz]ers?[._/]",
         "belongs to an optimizer: pass the weights alone",
     ),
+    (r"(^|[._/])shards?_?\d+([._/]|$)", "is one part of weights: join them"),
     (
         r"(^|[._])q(weight|zeros)$|(^|[._/])g_idx$|_packed(_params)?(\.|$)|packed_params|(^|[._/])SCB$"
         r"|(^|[._])(absmax|quant_map|nested_absmax|quant_state)(\.|$)"
@@ -94,6 +95,11 @@ _BY_PAIR = (
         tuple((rf"(?<=[._/]){one}", other) for one, other in ("ab", "gv", "uv")),
         "is a factor of weights, or of what is added to them: pass their product",
     ),
+    (
+        (("mean", "std"), ("mean", "var"), ("mu", "std"), ("mu", "var")),
+        "belongs to a distribution of weights or outputs, which is no layer of a chain",
+    ),
+    ((("base", "spline"),), "is one of two products that a layer adds"),
     ((("mu", "nu"), ("m", "v")), "belongs to an optimizer: pass the weights alone"),
     (
         (("head_?0", "head1"), ("head_?1", "head2"), ("head_1", "head_2"), ("left", "right")),
@@ -111,7 +117,8 @@ def refuse_roles(names: Collection[str]) -> None:
     >>> refuse_roles(["fc1.weight_orig", "fc1.weight_mask"])
     Traceback (most recent call last):
     ValueError: fc1.weight_orig is a tensor before it is pruned or normalized: call \
-torch.nn.utils.prune.remove or remove_spectral_norm first, or pass the module to from_torch
+torch.nn.utils.prune.remove or remove_spectral_norm first, or pass the module to from_torch; if it \
+is a layer, pass the arrays of the layers alone, as a list in their order
     """
     in_lower_case = {name.lower() for name in names}
     for name in names:
@@ -122,7 +129,8 @@ torch.nn.utils.prune.remove or remove_spectral_norm first, or pass the module to
             or _role_by_pair(name.lower(), in_lower_case)
         )
         if role:
-            raise ValueError(f"{name} {role}" if ":" in role else f"{name} {role}: {WAY_OUT}")
+            way_out = f"; if it is a layer, {WAY_OUT}" if ":" in role else f": {WAY_OUT}"
+            raise ValueError(f"{name} {role}{way_out}")
 
 
 def _role_by_name(name: str) -> str | None:
@@ -156,8 +164,11 @@ def _role_by_pair(name: str, names: Collection[str]) -> str | None:
     """Return what an array is whose name says one word of a pair, if another says the other."""
     for pairs, role in _BY_PAIR:
         for one, other in pairs:
-            its_name = re.sub(rf"(?<![a-z])({one})(?![a-z])", other, name)
+            place = re.compile(rf"(?<![a-z])({one})(?![a-z])")
+            its_name = place.sub(other, name)
             if its_name != name and its_name in names:
+                if other == "b" and place.sub("c", name) in names:
+                    continue  # layers by letters, as layer_a, layer_b and layer_c
                 return role
     return None
 

@@ -13,7 +13,7 @@ from ..arrays.activation import Activation, as_activation
 from ..networks.memory_plan import ENDS
 from ..networks.network import Network
 from ..networks.operations import Linear, Nonlinear, Operation, network_of
-from .array_layers import is_bias_of, refuse_other_patterns
+from .array_layers import is_bias_of, is_named_in_out, refuse_other_patterns
 from .array_names import WAY_OUT, refuse_roles
 
 
@@ -53,8 +53,10 @@ def from_arrays(
         another one, two names are one layer in two networks. If a name says that an array is no
         layer of a chain: masks of pruned tensors, factors of weight normalization or adapters,
         averages of weights, normalizations, codes and scales of quantized weights, embeddings,
-        parts of attention, of recurrent layers and of branches. A sequence has no names to doubt:
-        pass the arrays of the layers alone. If an array holds a NaN or Inf.
+        parts of attention, of recurrent layers and of branches. If names are those of weights
+        ``(in_features, out_features)``, as ``kernel`` of Keras and Flax, and shapes do not tell the
+        contrary. A sequence has no names to doubt: pass the arrays of the layers alone. If an array
+        holds a NaN or Inf.
 
     Examples
     --------
@@ -214,8 +216,18 @@ def _numbers(name: str) -> list[int]:
 def _refuse_transposed(
     pairs: Sequence[tuple[str, str | None]], items: Mapping[str, NDArray]
 ) -> None:
-    """Refuse weights that would fit as ``(in_features, out_features)`` only."""
+    """Refuse weights that fit as ``(in_features, out_features)``, by their names or that only."""
     shapes = [items[name].shape for name, _ in pairs]
+    turned = all(a[1] == b[0] for a, b in itertools.pairwise(shapes)) and all(
+        bias is None or len(items[bias]) == items[name].shape[1] for name, bias in pairs
+    )
+    for name, _ in pairs if turned else ():
+        if is_named_in_out(name):
+            raise ValueError(
+                f"{name} is named as weights of shape (in_features, out_features) are, and arrays "
+                "fit each other as such: pass np.ascontiguousarray(w.T) of weights, and biases, as "
+                "a list in their order"
+            )
     fits = all(a[0] == b[1] for a, b in itertools.pairwise(shapes))
     if not fits and all(a[1] == b[0] for a, b in itertools.pairwise(shapes)):
         raise ValueError(

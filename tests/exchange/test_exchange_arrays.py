@@ -1,5 +1,7 @@
 """Arrays that are no layers are refused by name, though all are square and would fit a chain."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -108,11 +110,18 @@ def square(*names):
         ("momentum_encoder.0.weight encoder.0.weight", "encoder.0.weight is the same layer as mom"),
         ("fc.weight fc_frozen.weight", "fc_frozen.weight is the same layer as fc.weight"),
         ("w w_init", "w_init is not named as w is"),
+        ("fc.weight_shard0 fc.weight_shard1", "fc.weight_shard0 is one part of weights: join them"),
+        ("enc.weight fc_mean.weight fc_std.weight", "fc_mean.weight belongs to a distribution of"),
+        ("0.base_weight 0.spline_weight", "0.base_weight is one of two products that a layer adds"),
     ],
 )
 def test_names_of_what_is_no_layer_are_refused(names, match):
-    with pytest.raises(ValueError, match=match.replace(".", r"\.")):
-        pyfq.from_arrays(square(*names.split()))
+    arrays = square(*names.split())
+    with pytest.raises(ValueError, match=match.replace(".", r"\.")) as raised:
+        pyfq.from_arrays(arrays)
+    assert "pass the arrays of the layers alone, as a list in their order" in str(raised.value) or (
+        "give layers in their order" in str(raised.value)
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,8 +138,8 @@ def test_names_of_what_is_no_layer_are_refused(names, match):
         "layers.0.weight layers.1.weight",
         "normal.weight masked.weight flora.weight explore.weight",
         "V.weight U.weight",
-        "params/Dense_0/kernel params/Dense_1/kernel",
-        "params/Dense_0/kernel params/Dense_0/bias",
+        "layer_a.weight layer_b.weight layer_c.weight",
+        "shared.weight base.weight mean_field.weight",
         "trunk.0.weight trunk.2.weight head.weight",
         "input_layer.linear.weight hidden.linear.weight output.linear.weight",
         "blocks.0.fc1.weight blocks.0.fc2.weight blocks.1.fc1.weight blocks.1.fc2.weight",
@@ -139,7 +148,6 @@ def test_names_of_what_is_no_layer_are_refused(names, match):
         "W1 W2 W3",
         "w1.weight w2.weight w3.weight",
         "arr_0 arr_1",
-        "fc/kernel:0 logits/kernel:0",
     ],
 )
 def test_names_of_layers_are_taken(names):
@@ -165,15 +173,17 @@ def test_one_axis_alone_makes_no_bias(name):
     [
         ("fc.w", "fc.b"),
         ("W1", "b1"),
-        ("fc1_kernel", "fc1_bias"),
-        ("coefs_0", "intercepts_0"),
+        ("fc1_coef", "fc1_intercept"),
         ("weights_1", "biases_1"),
         ("fc", "fc_b"),
+        ("dense/weight:0", "dense/bias:0"),
         ("dense/kernel:0", "dense/bias:0"),
+        ("fc1_kernel", "fc1_bias"),
+        ("coefs_0", "intercepts_0"),
     ],
 )
 def test_biases_are_named_by_their_weights(weights, bias):
-    arrays = square(weights) | {bias: np.ones(4, np.float32)}
+    arrays = {weights: np.ones((4, 3), np.float32), bias: np.ones(4, np.float32)}
     assert pyfq.from_arrays(arrays).layers[0].bias is not None
 
 
@@ -242,3 +252,49 @@ def test_activations_are_refused_by_name_also_where_no_layer_has_them():
             pyfq.from_arrays(arrays, activation="rleu")
         with pytest.raises(ValueError, match=r"^output_activation must be None, .*'rleu'$"):
             pyfq.from_arrays(arrays, output_activation="rleu")
+
+
+IN_OUT = [
+    ("dense/kernel:0", "dense_1/kernel:0"),
+    ("params/Dense_0/kernel", "params/Dense_1/kernel"),
+    ("Dense_0.kernel", "Dense_1.kernel"),
+    ("fc1_kernel", "fc2_kernel"),
+    ("mlp/~/linear_0/w", "mlp/~/linear_1/w"),
+    ("fc1/weights:0", "fc2/weights:0"),
+    ("coefs_0", "coefs_1"),
+]
+
+
+@pytest.mark.parametrize("names", IN_OUT)
+@pytest.mark.parametrize("shapes", [((4, 4), (4, 4)), ((3, 4), (4, 5)), ((4, 4), (4, 2))])
+def test_kernels_are_refused_if_they_may_be_transposed(names, shapes):
+    """Keras and Flax compute ``x @ kernel``: as layers, square ones would be their transposes."""
+    rng = np.random.default_rng(0)
+    kernels = [rng.standard_normal(shape) for shape in shapes]
+    biases = [rng.standard_normal(shape[1]) for shape in shapes]
+    for arrays in (
+        dict(zip(names, kernels, strict=True)),
+        {names[0]: kernels[0]},
+        {names[0]: kernels[0], re.sub("kernel|w(eights)?|coefs", "bias", names[0]): biases[0]},
+    ):
+        with pytest.raises(ValueError, match=r"named as .*: pass np\.ascontiguousarray\(w\.T\)"):
+            pyfq.from_arrays(arrays)
+    x = rng.standard_normal((2, shapes[0][0]))
+    turned = [np.ascontiguousarray(w.T) for w in kernels]
+    network = pyfq.from_arrays([turned[0], biases[0], turned[1], biases[1]])
+    want = np.maximum(x @ kernels[0] + biases[0], 0) @ kernels[1] + biases[1]
+    np.testing.assert_allclose(network.forward(x), want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("names", IN_OUT)
+def test_kernels_whose_shapes_tell_that_they_are_transposed_are_taken(names):
+    arrays = {names[0]: np.ones((4, 3)), names[1]: np.ones((2, 4))}
+    assert pyfq.from_arrays(arrays).sizes == (3, 4, 2)
+
+
+def test_weights_of_an_mlp_of_sklearn_are_told_from_those_of_layers():
+    arrays = {"coefs_0": np.ones((3, 4)), "intercepts_0": np.ones(4)}
+    with pytest.raises(ValueError, match="coefs_0 is named as weights of shape"):
+        pyfq.from_arrays(arrays)
+    arrays["coefs_0"] = np.ones((4, 3))
+    assert pyfq.from_arrays(arrays).sizes == (3, 4)
