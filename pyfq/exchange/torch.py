@@ -34,8 +34,9 @@ def from_torch(module: "nn.Module") -> Network:
         If a module is no torch.nn.Module, or weights are not float32 or float64.
     ValueError
         If a module is none of these, or does not follow the one before; if something else than its
-        class says what it computes: a forward hook, a forward pre-hook, an own ``forward``; if its
-        weights have no values or are no plain tensors. The message says which and where.
+        class says what it computes: a forward hook, a forward pre-hook, an own ``forward``, another
+        function in the place of one of ``torch.nn.functional`` that it calls; if its weights have
+        no values or are no plain tensors. The message says which and where.
     ImportError
         If PyTorch is not installed.
 

@@ -18,6 +18,12 @@ _KINDS = (
     "Linear", *_WORDS, "LeakyReLU", "GELU", "Softplus", "Softmax", "Identity", "Dropout",
     "Flatten", "Sequential",
 )  # fmt: skip
+# What the forward methods of these classes call.
+_FUNCTIONS = {
+    "Linear": "linear", "ReLU": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "SiLU": "silu",
+    "LeakyReLU": "leaky_relu", "GELU": "gelu", "Softplus": "softplus", "Softmax": "softmax",
+    "Dropout": "dropout",
+}  # fmt: skip
 # torch.nn.Softplus is the identity above its threshold: of 20, within 1e-10 of the function.
 _LEAST_THRESHOLD = 20
 # What a class of modules may define, and instances may hold, without a change of what a call does.
@@ -136,6 +142,27 @@ def _refuse_overrides(module: Any, where: str, kind: type) -> None:
             raise ValueError(f"{where}: {cls.__name__}.{method} is not that of PyTorch")
     if kind.__call__ is not kind._wrapped_call_impl:
         raise ValueError(f"{where}: {kind.__name__}.__call__ is not that of PyTorch")
+    if kind.__name__ in _FUNCTIONS:
+        _refuse_replaced(_FUNCTIONS[kind.__name__], kind, where)
+
+
+def _refuse_replaced(name: str, kind: type, where: str) -> None:
+    """Refuse a module whose forward method calls a function that is not that of PyTorch."""
+    import torch
+    from torch.nn import functional
+
+    compiled = [getattr(torch._C._nn, name, None), getattr(torch._C._VariableFunctions, name, None)]
+    for function, place in (
+        (vars(functional).get(name), "torch.nn.functional"),
+        (vars(torch).get(name), "torch"),
+    ):
+        own = function is None or any(function is each for each in compiled)
+        if not own and getattr(function, "__globals__", None) is vars(functional):
+            own = function.__code__.co_qualname == name
+        if not own:
+            raise ValueError(f"{where}: {place}.{name} is not that of PyTorch")
+    if kind.forward.__globals__.get("F", functional) is not functional:
+        raise ValueError(f"{where}: F of {kind.__module__} is not torch.nn.functional")
 
 
 def _is_original(function: Any, cls: type, method: str) -> bool:

@@ -41,8 +41,7 @@ def test_prune_threshold_takes_one_for_each_group(data, w, granularity):
 
 @given(w=weights(), rate=st.floats(0, 100), granularity=granularities)
 def test_prune_percentile_matches_reference(w, rate, granularity):
-    if w.size:
-        check("prune_percentile", w, rate, granularity=granularity)
+    check("prune_percentile", w, rate, granularity=granularity)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -88,8 +87,7 @@ def test_prune_rows_matches_reference(w, ratio, norm, round_to):
 @given(data=st.data(), ratio=st.floats(0, 1), dtype=st.sampled_from(DTYPES))
 def test_prune_global_matches_reference(data, ratio, dtype):
     tensors = {
-        name: data.draw(weights(dtype))
-        for name in data.draw(st.sets(st.sampled_from("abcd"), min_size=1))
+        name: data.draw(weights(dtype)) for name in data.draw(st.sets(st.sampled_from("abcd")))
     }
     want = reference.prune_global(tensors, ratio)
     for where in everywhere():
@@ -345,3 +343,22 @@ def test_prune_takes_the_largest_floats_of_both_arrays():
     for prune in PRUNE_WITH_SCORES.values():
         for where in everywhere():
             assert prune(w, -w, PerTensor()), where
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("granularity", [PerTensor(), PerRow(), PerGroup(3)])
+@pytest.mark.parametrize("shape", [(8, 0), (0, 8), (0,), (2, 0, 3)])
+def test_arrays_without_entries_match_reference(dtype, granularity, shape):
+    w = np.empty(shape, dtype)
+    for name in ("prune_threshold", "prune_percentile", "prune_ratio"):
+        check(name, w, 0.5, granularity=granularity)
+    check("prune_nm", w)
+
+
+def test_no_tensors_match_reference():
+    assert pyfq.prune_global({}, 0.5) == reference.prune_global({}, 0.5) == {}
+    empty = {"a": np.empty((8, 0)), "b": np.empty(0)}
+    got, want = pyfq.prune_global(empty, 0.5), reference.prune_global(empty, 0.5)
+    for name in empty:
+        same(got[name].weights, want[name][0], name)
+        same(got[name].threshold, want[name][2], name)

@@ -6,6 +6,7 @@ Each table makes a module in one way; PyTorch's own forward pass is what is righ
 import copy
 import functools
 import re
+import types
 import warnings
 
 import numpy as np
@@ -543,6 +544,38 @@ def test_classes_that_were_changed_are_refused(cls, method, monkeypatch):
     monkeypatch.setattr(cls, method, new, raising=False)
     with pytest.raises(ValueError, match=rf"module .*\.{method} is not that of PyTorch"):
         pyfq.from_torch(chain())
+
+
+USES = {
+    "linear": nn.Linear(6, 6), "relu": nn.ReLU(), "silu": nn.SiLU(), "gelu": nn.GELU(),
+    "leaky_relu": nn.LeakyReLU(), "softplus": nn.Softplus(), "softmax": nn.Softmax(-1),
+    "dropout": nn.Dropout(), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(p, name) for p in (torch, nn.functional) for name in USES if hasattr(p, name)],
+)
+def test_functions_that_were_replaced_are_refused(name, place, monkeypatch):
+    """Forward methods are PyTorch's, but what they call is not."""
+    module = nn.Sequential(nn.Linear(6, 6), USES[name]).eval()
+    check_same(module)
+    old = getattr(place, name)
+    wrapped = functools.wraps(old)(lambda *a, **k: 2 * old(*a, **k))
+    for new in (wrapped, lambda *_: 0, torch.cos, 5):
+        monkeypatch.setattr(place, name, new)
+        with pytest.raises(ValueError, match=rf"module .*: {place.__name__}\.{name} is not that"):
+            pyfq.from_torch(module)
+    monkeypatch.setattr(place, name, old)
+    check_same(module)
+
+
+def test_functions_of_another_module_under_its_name_are_refused(monkeypatch):
+    module = nn.Sequential(nn.Linear(6, 6))
+    monkeypatch.setattr(nn.modules.linear, "F", types.SimpleNamespace(linear=lambda *_: 0))
+    with pytest.raises(ValueError, match=r"F of torch\.nn\.modules\.linear is not torch\.nn\.func"):
+        pyfq.from_torch(module)
 
 
 def test_names_of_modules_are_those_of_pytorch():

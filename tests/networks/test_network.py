@@ -48,6 +48,9 @@ FORMS = {
     "2:4": lambda w: pyfq.to_sparse(pyfq.prune_nm(w, 2, 4), "nm"),
     "3:5": lambda w: pyfq.to_sparse(pyfq.prune_nm(w, 3, 5), "nm", n=3, m=5),
     "rows": lambda w: pyfq.to_sparse(pyfq.prune_rows(w, 0.4), "rows"),
+    "nf4 by group": lambda w: pyfq.quantize_codebook(w, granularity=PerGroup(8)),
+    "a table a row": lambda w: pyfq.quantize_codebook(w, "lloyd", 3, granularity=pyfq.PerRow()),
+    "low rank": lambda w: pyfq.svd_lowrank(w, 3),
     "nothing": lambda w: pyfq.to_sparse(np.zeros_like(w), "csr"),
 }
 CODED = {
@@ -58,6 +61,7 @@ CODED = {
     "csr": lambda w: pyfq.to_sparse(pyfq.quantize(pruned(w).weights, 8), "csr"),
     "2:4": lambda w: pyfq.to_sparse(pyfq.quantize(pyfq.prune_nm(w, 2, 4).weights, 8), "nm"),
     "rows": lambda w: pyfq.to_sparse(pyfq.quantize(pyfq.prune_rows(w, 0.4).weights, 8), "rows"),
+    "of a table": lambda w: pyfq.quantize_codebook(w) if len(w) > 100 else pyfq.quantize(w, 8),
     "mixed": lambda w: pyfq.quantize(w, 8) if len(w) > 100 else w,
 }
 

@@ -282,6 +282,20 @@ def each_form(w):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("granularity", [PerTensor(), PerRow(), PerGroup(16)])
+@pytest.mark.parametrize("codebook", ["nf4", "lloyd"])
+def test_linear_of_a_codebook_matches_reference(dtype, codebook, granularity):
+    x, w, bias = random(dtype, 5, 40), random(dtype, 7, 40), random(dtype, 7)
+    q = pyfq.quantize_codebook(w, codebook, granularity=granularity)
+    want = reference.linear(x, q, bias, activation="relu")
+    same(want, reference.linear(x, q.dequantize(), bias, activation="relu"), "reference")
+    room = 100 * np.finfo(dtype).eps * np.abs(want).max()
+    for where in everywhere():
+        got = pyfq.linear(x, q, bias, activation="relu")
+        np.testing.assert_allclose(got, want, rtol=0, atol=room, err_msg=where)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_linear_takes_any_leading_axes(dtype):
     x, w, bias = random(dtype, 2, 3, 4, 40), random(dtype, 7, 40), random(dtype, 7)
     for form, bits in each_form(w):

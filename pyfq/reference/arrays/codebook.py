@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ..._core.grid import grid_of
 from .distortion import lane_sum
 from .grouping import each_group, spread
 
@@ -12,11 +11,9 @@ RUN = 512
 
 def quantize_codebook(w, levels, *, granularity, scale=None):
     """Return codes and scales: of the largest magnitudes, unless the scale is given."""
-    grid = grid_of(w.shape, granularity)
     if scale is None:
-        starts = np.arange(grid.groups) * grid.group_size
-        peaks = np.maximum.reduceat(np.abs(w.reshape(grid.rows, grid.cols)), starts, axis=1)
-        scale = np.where(peaks > 0, peaks, 1).astype(w.dtype).reshape(grid.parameter_shape)
+        peaks = each_group(np.abs(w), granularity, lambda group: group.max(initial=0))
+        scale = np.where(peaks > 0, peaks, 1).astype(w.dtype)
     x = (w / spread(scale, w.shape, granularity)).reshape(w.shape)
     middles = levels[..., :-1] / 2 + levels[..., 1:] / 2
     # One table for all, or one a row.

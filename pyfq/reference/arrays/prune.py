@@ -17,7 +17,7 @@ def prune_threshold(w, threshold, *, granularity=PerTensor(), scores=None):
 
 
 def prune_percentile(w, rate, *, granularity=PerTensor(), scores=None):
-    """Keep what is not below the percentile of the scores."""
+    """Keep what is not below the percentile of the scores; of no scores it is NaN."""
     threshold = each_group(_scores(w, scores), granularity, lambda group: _percentile(group, rate))
     return prune_threshold(w, threshold, granularity=granularity, scores=scores)
 
@@ -88,7 +88,7 @@ def _euclidean(x):
 def _percentile(group, rate):
     """Return NumPy's percentile; where its difference of two values overflows, their mean."""
     with np.errstate(over="ignore", invalid="ignore"):
-        found = np.percentile(group, rate)
+        found = np.percentile(group, rate) if group.size else group.dtype.type(np.nan)
     if not group.size or np.isfinite(found):
         return found
     place = (group.size - 1) * (rate / 100)
@@ -99,6 +99,8 @@ def _percentile(group, rate):
 
 def prune_global(tensors, ratio, *, scores=None):
     """Drop the first `round(ratio * n)` in a stable sort by score of all tensors in a row."""
+    if not tensors:
+        return {}
     ranked = np.concatenate(
         [
             _scores(w, None if scores is None else scores[name]).reshape(-1)

@@ -18,7 +18,8 @@ def forward_network(x, network):
             if layer.x_scale is not None:
                 x = linear_static(x, layer)
                 continue
-            if getattr(w, "scale", None) is None or getattr(w, "bits", 8) > 8:
+            is_coded = getattr(w, "scale", None) is not None and not hasattr(w, "levels")
+            if not is_coded or getattr(w, "bits", 8) > 8:
                 bits = None  # inputs become codes only where weights are codes
             multiply = linear_sparse if hasattr(w, "positions") else linear
             x = multiply(x, w, layer.bias, activation=layer.activation, activation_bits=bits)

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..._core.grid import grid_of
 from ..arrays.activation import activate
+from ..arrays.codebook import dequantize_codebook
 from ..arrays.convert import cast_from
 from ..arrays.pack import unpack
 from ..arrays.quantize import dequantize, quantize
@@ -14,13 +15,19 @@ MAX_STEPS = 65536
 
 
 def linear(x, w, bias=None, *, activation=None, activation_bits=None):
-    """Return ``activation(x @ w.T + bias)`` for weights as an array, quantized or of low rank."""
+    """Return ``activation(x @ w.T + bias)`` for weights of any form but `Sparse`."""
     if isinstance(w, np.ndarray):
         return matmul(x, w, transpose_b=True, bias=bias, activation=activation)
     if hasattr(w, "rank"):
         y = linear(linear(x, w.v), w.u)
         y = y if w.residual is None else y + linear(x, w.residual)
         return activate(y if bias is None else y + bias, activation)
+    if hasattr(w, "levels"):  # of a codebook
+        codes = unpack(w.packed, w.bits, w.shape[1], signed=False)
+        scale = np.ones(grid_of(w.shape, w.granularity).parameter_shape, w.dtype)
+        scale = scale if w.scale is None else w.scale
+        reals = dequantize_codebook(codes, w.levels, scale, granularity=w.granularity)
+        return linear(x, reals, bias, activation=activation)
     if isinstance(w.bits, np.ndarray):  # of 2 bytes
         return linear(x, cast_from(w.bits, w.format), bias, activation=activation)
     codes = unpack(w.packed, w.bits, w.shape[1], signed=w.signed)
