@@ -43,22 +43,14 @@ from pyfq.cli.writing import (
     write_contents,
     write_files,
 )
+from pyfq.exchange.compressed_tensors import Declaration, quantization_config
+from pyfq.exchange.manifest import KEY, write_manifest
+from pyfq.exchange.stored import CAST, DENSE
 from pyfq.io.dtypes import nbytes_of
-from pyfq.recipes import (
-    Finding,
-    Recipe,
-    Rule,
-    TensorPlan,
-    compress_tensor,
-    decide,
-    examine,
-    plan,
-    undecided,
-)
-from pyfq.recipes.decide import read_finding, refuse_budget
-from pyfq.recipes.forms import CAST, DENSE
-from pyfq.recipes.layout import Declaration, quantization_config
-from pyfq.recipes.manifest import KEY, write_manifest
+from pyfq.recipes import Finding, Recipe, Rule, TensorPlan, compress_tensor, plan
+from pyfq.recipes.choose import choose_bits, refuse_budget
+from pyfq.recipes.declare import open_rules
+from pyfq.recipes.measure import measure, read_finding
 
 EPILOG = f"""\
 what is compressed:
@@ -213,11 +205,11 @@ def run(args: argparse.Namespace) -> int:
     refuse_taken(reports, [args.source, source.file, *source.files], args.output)
     _refuse_compressed(source)
     # What needs no data is planned before any is read: a refusal should not wait for it.
-    open_ones = undecided(source.words, source.shapes, recipe)
+    undecided = open_rules(source.words, source.shapes, recipe)
     refuse_budget(source.words, source.shapes, recipe)
-    certain = {name: word for name, word in source.words.items() if name not in open_ones}
+    certain = {name: word for name, word in source.words.items() if name not in undecided}
     planned = plan(certain, source.shapes, recipe, dense=args.dense)
-    if not open_ones and all(tensor.rule is None for tensor in planned):
+    if not undecided and all(tensor.rule is None for tensor in planned):
         advice = "" if args.recipe else _advice(source, recipe)
         raise ValueError(f"{args.source}: {_nothing_to_do(planned)}{advice}")
     for remark in _unused(recipe, source):
@@ -227,15 +219,15 @@ def run(args: argparse.Namespace) -> int:
         print(f"pyfq compress: {_FOR_ADAPTERS}", file=sys.stderr)
     refuse_overlap(source, target)
     if args.dry_run:
-        with _progress(_bytes_of(source, open_ones)) as advance:
-            decided = _decide(source, recipe, open_ones, None, advance)
+        with _progress(_bytes_of(source, undecided)) as advance:
+            decided = _decide(source, recipe, undecided, None, advance)
         plans = plan(source.words, source.shapes, recipe, dense=args.dense, decided=decided)
         rows = [planned_row(tensor) for tensor in plans]
         document = document_of(args, source, target, recipe, decided, rows)
         _tell(args, document, f"{rows_text(rows)}\n\n{dry_text(source, document)}")
         return 0
 
-    rows, decided, is_new = _write(args, source, target, recipe, open_ones)
+    rows, decided, is_new = _write(args, source, target, recipe, undecided)
     document = document_of(args, source, target, recipe, decided, rows)
     if not is_new:
         if args.plot is not None:
@@ -278,9 +270,9 @@ def _advice(source: Source, recipe: Recipe) -> str:
     """Return the option that would have a tensor compressed, if it is that of their size."""
     rules = tuple(replace(rule, min_size=1) for rule in recipe.rules)
     looser = replace(recipe, rules=rules)
-    open_ones = undecided(source.words, source.shapes, looser)
-    certain = {name: word for name, word in source.words.items() if name not in open_ones}
-    helps = open_ones or any(tensor.rule for tensor in plan(certain, source.shapes, looser))
+    undecided = open_rules(source.words, source.shapes, looser)
+    certain = {name: word for name, word in source.words.items() if name not in undecided}
+    helps = undecided or any(tensor.rule for tensor in plan(certain, source.shapes, looser))
     return "; --min-size N asks for fewer" if helps else ""
 
 
@@ -298,7 +290,7 @@ def _write(
     source: Source,
     target: Target,
     recipe: Recipe,
-    open_ones: Mapping[str, Rule],
+    undecided: Mapping[str, Rule],
 ) -> tuple[list[dict[str, Any]], dict[str, Rule], bool]:
     """Write everything.
 
@@ -308,16 +300,16 @@ def _write(
     settings = {"command": "compress", "version": pyfq.__version__, "source": identity}
     settings |= {"recipe": recipe.settings(), "dense": args.dense}
     settings |= {"files": [str(file.relative_to(target.root)) for file in target.files]}
-    total = source.nbytes + _bytes_of(source, open_ones)
+    total = source.nbytes + _bytes_of(source, undecided)
     with locked(target, args) as staging, _progress(total) as advance:
         if args.resume and target.exists and not is_interrupted(staging):
-            decided = _decide(source, recipe, open_ones, None, advance)
+            decided = _decide(source, recipe, undecided, None, advance)
             plans = _plans(source, recipe, decided, dense=args.dense)
             if not _is_complete(source, target, plans, dense=args.dense):
                 refuse_another(target)
             return [planned_row(tensor) for tensor in plans.values()], decided, False
         with running(staging, target, settings, args) as journal:
-            decided = _decide(source, recipe, open_ones, journal, advance)
+            decided = _decide(source, recipe, undecided, journal, advance)
             plans = _plans(source, recipe, decided, dense=args.dense)
             tensors, metadata = _declared(source, target, plans)
             make = _maker(source, plans, journal, advance)
@@ -380,24 +372,24 @@ def _is_complete(
 def _decide(
     source: Source,
     recipe: Recipe,
-    open_ones: Mapping[str, Rule],
+    undecided: Mapping[str, Rule],
     journal: Journal | None,
     advance: Callable[[int], object],
 ) -> dict[str, Rule]:
     """Return what the data of tensors decides, seen one at a time; those of a journal are known."""
     findings: dict[str, Finding] = {}
-    for name, rule in open_ones.items():
-        told = None if journal is None else journal.findings.get(name)
-        if told is None:
+    for name, rule in undecided.items():
+        finding = None if journal is None else journal.findings.get(name)
+        if finding is None:
             started = time.perf_counter()
-            finding = examine(name, source.words[name], source[name], rule, recipe.budget)
-            told = finding.settings() | {"seconds": time.perf_counter() - started}
+            measured = measure(name, source.words[name], source[name], rule, recipe.budget)
+            finding = measured.settings() | {"seconds": time.perf_counter() - started}
             if journal is not None:
-                journal.add_finding(name, told)
-        findings[name] = read_finding(told)
+                journal.add_finding(name, finding)
+        findings[name] = read_finding(finding)
         advance(_bytes_of(source, [name]))
-    decided = decide(source.words, source.shapes, recipe, findings)
-    plans = plan(source.words, source.shapes, recipe, decided=decided) if open_ones else []
+    decided = choose_bits(source.words, source.shapes, recipe, findings)
+    plans = plan(source.words, source.shapes, recipe, decided=decided) if undecided else []
     if plans and all(tensor.rule is None for tensor in plans):
         raise ValueError(f"{source.path}: {_nothing_to_do(plans)}")
     return decided

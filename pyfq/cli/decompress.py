@@ -25,8 +25,8 @@ from pyfq.cli.writing import (
     write_contents,
     write_files,
 )
+from pyfq.exchange.compressed_tensors import Declaration
 from pyfq.recipes import decompress_tensor
-from pyfq.recipes.layout import Declaration
 
 EPILOG = """\
 The values are those that pyfq compress --dense writes, to the bit. What pruning and rounding took

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pyfq.exchange.manifest import KEY, read_manifest
+from pyfq.exchange.stored import TensorPlan
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.dtypes import nbytes_of
 from pyfq.io.errors import shown
 from pyfq.io.links import followed
-from pyfq.recipes.compress import TensorPlan
-from pyfq.recipes.manifest import KEY, read_manifest
 
 _GONE = "it is missing"
 

@@ -11,8 +11,8 @@ from pyfq import plot
 from pyfq.cli.report import bytes_text, copies_of, decibel_text, environment, write_figure
 from pyfq.cli.source import Source
 from pyfq.cli.target import Target
+from pyfq.exchange.stored import DENSE
 from pyfq.recipes import Recipe, Rule, plan
-from pyfq.recipes.forms import DENSE
 
 
 def document_of(

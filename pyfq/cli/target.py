@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from pyfq.cli.config import CONFIG, read_config, with_quantization
 from pyfq.cli.source import Source, as_array
+from pyfq.exchange.compressed_tensors import Declaration
+from pyfq.exchange.manifest import KEY
 from pyfq.io.directory import SINGLE, conventional_files
 from pyfq.io.dtypes import WORDS, nbytes_of
 from pyfq.io.links import followed
 from pyfq.io.sharded import index_content, is_index, read_index_document
 from pyfq.io.staging import INSIDE, places_of
-from pyfq.recipes.layout import Declaration
-from pyfq.recipes.manifest import KEY
 
 #: Files that hold weights; a model directory is copied without them and their indices.
 WEIGHTS = (

@@ -17,13 +17,13 @@ from pyfq.cli.journal import Journal, resumed
 from pyfq.cli.signals import interrupting
 from pyfq.cli.source import Source, as_array
 from pyfq.cli.target import Contents, Parts, Target, refuse_bits, refuse_existing, stale_files
+from pyfq.exchange.compressed_tensors import Declaration, file_order
+from pyfq.exchange.manifest import KEY
 from pyfq.io import Checkpoint, FormatError, disk, open_checkpoint
 from pyfq.io.atomic import DiskFile, buffered
 from pyfq.io.npz import write_archive
 from pyfq.io.safetensors_writer import TensorStream
 from pyfq.io.staging import Staging, commit, created, discard, place, staged
-from pyfq.recipes.layout import Declaration, file_order
-from pyfq.recipes.manifest import KEY
 
 _CHUNK = 1 << 20  # bytes
 _SAMPLE = 1 << 26  # bytes of tensors that are made again to see whether a target is theirs

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Literal
 
-from pyfq._core.check import as_choice
+from .._core.check import as_choice
 
 Rows = Literal["first", "leading"]
 

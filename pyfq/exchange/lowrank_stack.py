@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq.arrays.lowrank import LowRank
-from pyfq.arrays.quantize import Quantized
+from ..arrays.lowrank import LowRank
+from ..arrays.quantize import Quantized
 
 
 @dataclass(frozen=True, eq=False)
