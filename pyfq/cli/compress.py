@@ -5,13 +5,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
-import pyfq
 from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli.destination import destination
 from pyfq.cli.foreign import refuse_foreign
@@ -31,20 +29,8 @@ from pyfq.cli.report import (
 )
 from pyfq.cli.source import Source
 from pyfq.cli.summary import document_of, draw, dry_text, totals_text
-from pyfq.cli.target import Contents, Target, contents_of, plan_target, refuse_overlap
-from pyfq.cli.writing import (
-    add_writing_arguments,
-    is_complete,
-    is_interrupted,
-    locked,
-    refuse_another,
-    running,
-    take_place,
-    write_contents,
-    write_files,
-)
-from pyfq.exchange.compressed_tensors import Declaration, quantization_config
-from pyfq.exchange.manifest import KEY, write_manifest
+from pyfq.cli.target import plan_target, refuse_overlap
+from pyfq.cli.writing import add_writing_arguments, write_checkpoint
 from pyfq.exchange.stored import CAST, DENSE
 from pyfq.io.dtypes import nbytes_of
 from pyfq.recipes import Finding, Recipe, Rule, TensorPlan, compress_tensor, plan
@@ -218,18 +204,22 @@ def run(args: argparse.Namespace) -> int:
     if target.adapts and not args.dense:
         print(f"pyfq compress: {_FOR_ADAPTERS}", file=sys.stderr)
     refuse_overlap(source, target)
+    work = _Compression(source, recipe, undecided, args.dense)
     if args.dry_run:
-        with _progress(_bytes_of(source, undecided)) as advance:
-            decided = _decide(source, recipe, undecided, None, advance)
-        plans = plan(source.words, source.shapes, recipe, dense=args.dense, decided=decided)
-        rows = [planned_row(tensor) for tensor in plans]
-        document = document_of(args, source, target, recipe, decided, rows)
+        with _progress(work, _bytes_of(source, undecided)):
+            tensors = work.declare(None)
+        rows = [planned_row(tensor) for tensor in tensors.values()]
+        document = document_of(args, source, target, recipe, work.decided, rows)
         _tell(args, document, f"{rows_text(rows)}\n\n{dry_text(source, document)}")
         return 0
 
-    rows, decided, is_new = _write(args, source, target, recipe, undecided)
-    document = document_of(args, source, target, recipe, decided, rows)
-    if not is_new:
+    settings = {"recipe": recipe.settings(), "dense": args.dense}
+    with _progress(work, source.nbytes + _bytes_of(source, undecided)):
+        tensors, journal = write_checkpoint(args, source, target, settings, work)
+    measured = {} if journal is None else journal.rows
+    rows = [measured.get(name) or planned_row(tensor) for name, tensor in tensors.items()]
+    document = document_of(args, source, target, recipe, work.decided, rows)
+    if journal is None:
         if args.plot is not None:
             print("pyfq compress: the errors that --plot draws are not known", file=sys.stderr)
         _tell(args, document, f"{target.path}: complete already")
@@ -245,7 +235,7 @@ def run(args: argparse.Namespace) -> int:
         document["inputs"] = source.digests()
     if args.plot is not None:
         draw(args, rows)
-    totals = totals_text(source, target, recipe, decided, document)
+    totals = totals_text(source, target, recipe, work.decided, document)
     _tell(args, document, f"{rows_text(rows)}\n\n{totals}")
     return 0
 
@@ -285,151 +275,71 @@ def _unused(recipe: Recipe, source: Source) -> Iterator[str]:
             yield f"rule {number} ({', '.join(map(repr, rule.match))}) concerns no tensor"
 
 
-def _write(
-    args: argparse.Namespace,
-    source: Source,
-    target: Target,
-    recipe: Recipe,
-    undecided: Mapping[str, Rule],
-) -> tuple[list[dict[str, Any]], dict[str, Rule], bool]:
-    """Write everything.
+@dataclass(eq=False)
+class _Compression:
+    """What `write_checkpoint` is to do: what a recipe says to the tensors of a source."""
 
-    Return the report of each tensor, what the data decided, and whether there was anything to do.
-    """
-    identity = source.identity()
-    settings = {"command": "compress", "version": pyfq.__version__, "source": identity}
-    settings |= {"recipe": recipe.settings(), "dense": args.dense}
-    settings |= {"files": [str(file.relative_to(target.root)) for file in target.files]}
-    total = source.nbytes + _bytes_of(source, undecided)
-    with locked(target, args) as staging, _progress(total) as advance:
-        if args.resume and target.exists and not is_interrupted(staging):
-            decided = _decide(source, recipe, undecided, None, advance)
-            plans = _plans(source, recipe, decided, dense=args.dense)
-            if not _is_complete(source, target, plans, dense=args.dense):
-                refuse_another(target)
-            return [planned_row(tensor) for tensor in plans.values()], decided, False
-        with running(staging, target, settings, args) as journal:
-            decided = _decide(source, recipe, undecided, journal, advance)
-            plans = _plans(source, recipe, decided, dense=args.dense)
-            tensors, metadata = _declared(source, target, plans)
-            make = _maker(source, plans, journal, advance)
-            write_files(staging, target, tensors, make, metadata, journal)
-            contents = _contents(target, plans, tensors, dense=args.dense)
-            write_contents(staging, contents)
-            take_place(staging, target, contents, source, identity)
-    rows = [journal.rows.get(name) or planned_row(tensor) for name, tensor in plans.items()]
-    return rows, decided, True
+    source: Source
+    recipe: Recipe
+    undecided: Mapping[str, Rule]
+    dense: bool
+    #: The rules that the data of tensors decided.
+    decided: dict[str, Rule] = field(default_factory=dict)
+    #: Called with the bytes done.
+    advance: Callable[[int], object] = field(default=lambda nbytes: None)
+    _seen: set[str] = field(default_factory=set)
 
+    def declare(self, journal: Journal | None) -> dict[str, TensorPlan]:
+        """Return what becomes of each tensor; first those are seen of which only data tells."""
+        source, recipe = self.source, self.recipe
+        findings = {name: self._finding(name, journal) for name in self.undecided}
+        self.decided = choose_bits(source.words, source.shapes, recipe, findings)
+        tensors = plan(source.words, source.shapes, recipe, dense=self.dense, decided=self.decided)
+        if self.undecided and all(tensor.rule is None for tensor in tensors):
+            raise ValueError(f"{source.path}: {_nothing_to_do(tensors)}")
+        return {tensor.name: tensor for tensor in tensors}
 
-def _plans(
-    source: Source, recipe: Recipe, decided: Mapping[str, Rule], *, dense: bool
-) -> dict[str, TensorPlan]:
-    planned = plan(source.words, source.shapes, recipe, dense=dense, decided=decided)
-    return {tensor.name: tensor for tensor in planned}
+    def make(self, tensor: TensorPlan, journal: Journal | None) -> dict[str, NDArray]:
+        """Compress a tensor, note its report and move the bar."""
+        started = time.perf_counter()
+        compressed = compress_tensor(tensor, self.source[tensor.name])
+        if journal is None:
+            return compressed.parts
+        if tensor.rule is not None:
+            seconds = time.perf_counter() - started
+            seconds += journal.findings.get(tensor.name, {}).get("seconds", 0.0)
+            journal.add_row(compressed_row(compressed, seconds))
+        if tensor.name not in self._seen:  # parts of some are made twice, see `file_order`
+            self.advance(tensor.nbytes)
+            self._seen.add(tensor.name)
+        return compressed.parts
 
-
-def _declared(
-    source: Source, target: Target, plans: Mapping[str, TensorPlan]
-) -> tuple[dict[Path, dict[str, Declaration]], dict[Path, dict[str, str]]]:
-    """Return what the tensors of each file become, and its metadata."""
-    tensors, metadata = {}, {}
-    for file, names in target.files.items():
-        tensors[file] = {name: plans[name].parts for name in names}
-        metadata[file] = source.metadata_of([source.tensors[name] for name in names])
-        metadata[file][KEY] = write_manifest([plans[name] for name in names], pyfq.__version__)
-    return tensors, metadata
-
-
-def _contents(
-    target: Target,
-    plans: Mapping[str, TensorPlan],
-    tensors: Mapping[Path, Mapping[str, Declaration]],
-    *,
-    dense: bool,
-) -> Contents:
-    quantized = {
-        name: (tensor.shape, tensor.rule.quantize)
-        for name, tensor in plans.items()
-        if tensor.rule is not None and tensor.rule.quantize and tensor.rule.lowrank is None
-    }
-    return contents_of(target, tensors, None if dense else quantization_config(quantized))
-
-
-def _is_complete(
-    source: Source, target: Target, plans: Mapping[str, TensorPlan], *, dense: bool
-) -> bool:
-    """Return whether the target is what this run would write."""
-    tensors, metadata = _declared(source, target, plans)
-    contents = _contents(target, plans, tensors, dense=dense)
-    sizes = {name: tensor.nbytes for name, tensor in plans.items()}
-
-    def make(name: str) -> dict[str, NDArray]:
-        return compress_tensor(plans[name], source[name]).parts
-
-    return is_complete(target, tensors, make, metadata, contents, sizes)
-
-
-def _decide(
-    source: Source,
-    recipe: Recipe,
-    undecided: Mapping[str, Rule],
-    journal: Journal | None,
-    advance: Callable[[int], object],
-) -> dict[str, Rule]:
-    """Return what the data of tensors decides, seen one at a time; those of a journal are known."""
-    findings: dict[str, Finding] = {}
-    for name, rule in undecided.items():
+    def _finding(self, name: str, journal: Journal | None) -> Finding:
+        """Return what the data of a tensor tells; a journal knows that of those seen before."""
+        source, rule = self.source, self.undecided[name]
         finding = None if journal is None else journal.findings.get(name)
         if finding is None:
             started = time.perf_counter()
-            measured = measure(name, source.words[name], source[name], rule, recipe.budget)
+            measured = measure(name, source.words[name], source[name], rule, self.recipe.budget)
             finding = measured.settings() | {"seconds": time.perf_counter() - started}
             if journal is not None:
                 journal.add_finding(name, finding)
-        findings[name] = read_finding(finding)
-        advance(_bytes_of(source, [name]))
-    decided = choose_bits(source.words, source.shapes, recipe, findings)
-    plans = plan(source.words, source.shapes, recipe, decided=decided) if undecided else []
-    if plans and all(tensor.rule is None for tensor in plans):
-        raise ValueError(f"{source.path}: {_nothing_to_do(plans)}")
-    return decided
+        self.advance(_bytes_of(source, [name]))
+        return read_finding(finding)
 
 
 def _bytes_of(source: Source, names: Iterable[str]) -> int:
     return sum(nbytes_of(source.words[name], source.shapes[name]) for name in names)
 
 
-def _maker(
-    source: Source,
-    plans: Mapping[str, TensorPlan],
-    journal: Journal,
-    advance: Callable[[int], object],
-) -> Callable[[str], dict[str, NDArray]]:
-    """Return the function that compresses a tensor, notes its report and moves the bar."""
-    seen: set[str] = set()
-
-    def make(name: str) -> dict[str, NDArray]:
-        started = time.perf_counter()
-        compressed = compress_tensor(plans[name], source[name])
-        if compressed.plan.rule is not None:
-            seconds = time.perf_counter() - started
-            seconds += journal.findings.get(name, {}).get("seconds", 0.0)
-            journal.add_row(compressed_row(compressed, seconds))
-        if name not in seen:  # the parts of some tensors are made twice, see `file_order`
-            advance(compressed.plan.nbytes)
-            seen.add(name)
-        return compressed.parts
-
-    return make
-
-
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], object]]:
-    """Yield what to call with the bytes done; it draws a bar if stderr is a terminal."""
+def _progress(work: _Compression, total: int) -> Iterator[None]:
+    """Let work move a bar, which is drawn if stderr is a terminal."""
     from tqdm import tqdm
 
     with tqdm(total=total, unit="B", unit_scale=True, leave=False, disable=None) as bar:
-        yield bar.update
+        work.advance = bar.update
+        yield
 
 
 def _tell(args: argparse.Namespace, document: Mapping[str, Any], text: str) -> None:

@@ -7,18 +7,28 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from pyfq import FqError
+from pyfq import FqError, __version__
 from pyfq.cli.journal import Journal, resumed
 from pyfq.cli.signals import interrupting
 from pyfq.cli.source import Source, as_array
-from pyfq.cli.target import Contents, Parts, Target, refuse_bits, refuse_existing, stale_files
-from pyfq.exchange.compressed_tensors import Declaration, file_order
-from pyfq.exchange.manifest import KEY
+from pyfq.cli.target import (
+    Contents,
+    Parts,
+    Target,
+    contents_of,
+    refuse_bits,
+    refuse_existing,
+    stale_files,
+)
+from pyfq.exchange.compressed_tensors import Declaration, file_order, quantization_config
+from pyfq.exchange.manifest import KEY, write_manifest
+from pyfq.exchange.stored import DENSE, TensorPlan
 from pyfq.io import Checkpoint, FormatError, disk, open_checkpoint
 from pyfq.io.atomic import DiskFile, buffered
 from pyfq.io.npz import write_archive
@@ -41,25 +51,110 @@ def add_writing_arguments(group: argparse._ActionsContainer) -> None:
     )
 
 
+class Work(Protocol):
+    """What a command makes of the tensors of its source."""
+
+    def declare(self, journal: Journal | None) -> dict[str, TensorPlan]:
+        """Return what becomes of each tensor, by name; a journal knows what data told before."""
+
+    def make(self, tensor: TensorPlan, journal: Journal | None) -> dict[str, NDArray]:
+        """Return the arrays of the parts of a tensor, and note in a journal what was done."""
+
+
+def write_checkpoint(
+    args: argparse.Namespace,
+    source: Source,
+    target: Target,
+    settings: Mapping[str, Any],
+    work: Work,
+) -> tuple[dict[str, TensorPlan], Journal | None]:
+    """Write what becomes of a source, all of it or nothing.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Those of the command, with what `add_writing_arguments` adds.
+    source : Source
+        What is read.
+    target : Target
+        What is written.
+    settings : mapping
+        What a run that goes on with an interrupted one must have as well, besides files.
+    work : Work
+        What becomes of the tensors.
+
+    Returns
+    -------
+    dict of str to TensorPlan
+        What became of each tensor.
+    Journal or None
+        That of the run, closed; None if the target was complete already.
+    """
+    identity = source.identity()
+    settings = {"command": args.command, "version": __version__, "source": identity, **settings}
+    settings |= {"files": [str(file.relative_to(target.root)) for file in target.files]}
+    with _locked(target, args) as staging:
+        if args.resume and target.exists and not _is_interrupted(staging):
+            tensors = work.declare(None)
+            make = partial(_make, work, tensors, None)
+            if not _is_complete(source, target, tensors, make):
+                _refuse_another(target)
+            return tensors, None
+        with _running(staging, target, settings, args) as journal:
+            tensors = work.declare(journal)
+            make = partial(_make, work, tensors, journal)
+            files, metadata, contents = _files_of(source, target, tensors)
+            _write_files(staging, target, files, make, metadata, journal)
+            _write_contents(staging, contents)
+            _take_place(staging, target, contents, source, identity)
+    return tensors, journal
+
+
+def _make(
+    work: Work, tensors: Mapping[str, TensorPlan], journal: Journal | None, name: str
+) -> dict[str, NDArray]:
+    return work.make(tensors[name], journal)
+
+
+def _files_of(
+    source: Source, target: Target, tensors: Mapping[str, TensorPlan]
+) -> tuple[dict[Path, dict[str, Declaration]], dict[Path, dict[str, str]], Contents]:
+    """Return what the tensors of each file become, its metadata, and the files without tensors."""
+    compressed = any(tensor.rule is not None for tensor in tensors.values())
+    files, metadata = {}, {}
+    for file, names in target.files.items():
+        files[file] = {name: tensors[name].parts for name in names}
+        metadata[file] = source.metadata_of([source.tensors[name] for name in names])
+        if compressed:
+            metadata[file][KEY] = write_manifest([tensors[name] for name in names], __version__)
+    quantized = {
+        name: (tensor.shape, tensor.rule.quantize)
+        for name, tensor in tensors.items()
+        if tensor.format != DENSE and tensor.rule is not None
+        if tensor.rule.quantize and tensor.rule.lowrank is None
+    }
+    return files, metadata, contents_of(target, files, quantization_config(quantized))
+
+
 @contextmanager
-def locked(target: Target, args: argparse.Namespace) -> Iterator[Staging]:
+def _locked(target: Target, args: argparse.Namespace) -> Iterator[Staging]:
     """Exclude other writers of a target for the length of a block."""
     with (
         interrupting(),
         staged(target.path, is_file=target.is_file, break_lock=args.break_lock) as staging,
     ):
-        if not is_interrupted(staging):
+        if not _is_interrupted(staging):
             discard(staging)  # what is left of a run that was given up
         yield staging
 
 
-def is_interrupted(staging: Staging) -> bool:
+def _is_interrupted(staging: Staging) -> bool:
     """Return whether there is a run to go on with."""
     return os.path.lexists(staging.journal)
 
 
 @contextmanager
-def running(
+def _running(
     staging: Staging, target: Target, settings: Mapping[str, Any], args: argparse.Namespace
 ) -> Iterator[Journal]:
     """Yield the journal of a run, begun or gone on with.
@@ -87,10 +182,10 @@ def running(
         journal.close()
 
 
-def write_files(
+def _write_files(
     staging: Staging,
     target: Target,
-    tensors: Mapping[Path, Mapping[str, Declaration]],
+    files: Mapping[Path, Mapping[str, Declaration]],
     make: Callable[[str], dict[str, NDArray]],
     metadata: Mapping[Path, Mapping[str, str]],
     journal: Journal,
@@ -103,7 +198,7 @@ def write_files(
         Where they wait for each other.
     target : Target
         What they are of.
-    tensors : mapping of Path to mapping of str to Declaration
+    files : mapping of Path to mapping of str to Declaration
         What each tensor of each file becomes.
     make : callable
         Returns the arrays that a tensor becomes.
@@ -112,7 +207,7 @@ def write_files(
     journal : Journal
         What is done already, and where more is noted.
     """
-    for file, its_tensors in tensors.items():
+    for file, its_tensors in files.items():
         name, parts = file.relative_to(target.root), Parts(its_tensors, make)
         if file.suffix == ".npz":
             refuse_bits(its_tensors)
@@ -125,7 +220,7 @@ def write_files(
                 _write_tensors(stream, raw, name, parts, journal)
 
 
-def write_contents(staging: Staging, contents: Contents) -> None:
+def _write_contents(staging: Staging, contents: Contents) -> None:
     """Write the files that hold no tensors."""
     for name, content in contents.items():
         with created(staging, name) as copy:
@@ -137,7 +232,7 @@ def write_contents(staging: Staging, contents: Contents) -> None:
                     copy.write_all(chunk)
 
 
-def take_place(
+def _take_place(
     staging: Staging, target: Target, contents: Contents, source: Source, identity: object
 ) -> None:
     """Let everything that was written take its place; the source must be what it was."""
@@ -147,42 +242,41 @@ def take_place(
     commit(staging, [*files, *contents], [f.relative_to(target.root) for f in stale_files(target)])
 
 
-def is_complete(
+def _is_complete(
+    source: Source,
     target: Target,
-    tensors: Mapping[Path, Mapping[str, Declaration]],
+    tensors: Mapping[str, TensorPlan],
     make: Callable[[str], dict[str, NDArray]],
-    metadata: Mapping[Path, Mapping[str, str]],
-    contents: Contents,
-    sizes: Mapping[str, int],
 ) -> bool:
     """Return whether a target is what a run would write.
 
     All names, dtypes, shapes, metadata and files beside the weights must be the same, and so must
     the bytes of the smallest tensors, which are made again, up to 64 MB of the source.
     """
+    declared, metadata, contents = _files_of(source, target, tensors)
     if any(file.exists() for file in stale_files(target)):
         return False
     if not all(_holds(target.root / name, content) for name, content in contents.items()):
         return False
     with suppress(FormatError, OSError), ExitStack() as stack:
-        files = {file: stack.enter_context(open_checkpoint(file)) for file in tensors}
-        for file, its_tensors in tensors.items():
+        files = {file: stack.enter_context(open_checkpoint(file)) for file in declared}
+        for file, its_tensors in declared.items():
             if not _is_declared(files[file], its_tensors, metadata[file]):
                 return False
-        owner = {name: files[file] for file, its_tensors in tensors.items() for name in its_tensors}
+        owner = {name: files[file] for file, names in declared.items() for name in names}
         seen = 0
-        for name in sorted(owner, key=lambda name: sizes[name]):
+        for name in sorted(owner, key=lambda name: tensors[name].nbytes):
             for part, array in make(name).items():
                 if owner[name][part].tobytes() != array.tobytes():
                     return False
-            seen += sizes[name]
+            seen += tensors[name].nbytes
             if seen > _SAMPLE:
                 break
         return True
     return False
 
 
-def refuse_another(target: Target) -> None:
+def _refuse_another(target: Target) -> None:
     """Refuse to go on with a run that is not there, over something else."""
     raise ValueError(
         f"{target.path} exists, there is no interrupted run, and it is not what this command "
@@ -195,11 +289,11 @@ def _journal_of(
 ) -> Journal:
     # As it reads when it comes back: tuples become lists.
     settings = json.loads(json.dumps(settings))
-    if is_interrupted(staging) and not (args.resume or args.force):
+    if _is_interrupted(staging) and not (args.resume or args.force):
         raise ValueError(
             f"{target.path}: an interrupted run: --resume goes on with it, --force begins anew"
         )
-    if is_interrupted(staging) and args.resume:
+    if _is_interrupted(staging) and args.resume:
         journal = resumed(staging, settings)
         refuse_existing(target, force=journal is not None and journal.replaces)
         if journal is not None:

@@ -63,7 +63,7 @@ def choose_bits(
     recipe : Recipe
         What is to be done.
     findings : mapping of str to Finding
-        What `measure` found of each of those that `open_rules` names.
+        What `examine` found of each of those that `undecided` names.
 
     Raises
     ------
