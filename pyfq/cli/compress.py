@@ -11,12 +11,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pyfq.cli import SubParsers, UsageError, use_threads
-from pyfq.cli.destination import destination
-from pyfq.cli.foreign import refuse_foreign
-from pyfq.cli.journal import Journal
-from pyfq.cli.method import MIN_SIZE, add_method_arguments, recipe_of
-from pyfq.cli.parser import file_of, path_of
-from pyfq.cli.report import (
+from pyfq.cli._compress_options import MIN_SIZE, add_method_arguments, recipe_of
+from pyfq.cli._compress_report import document_of, draw, dry_text, totals_text
+from pyfq.cli._destination import output_path, plan_destination, refuse_overlap
+from pyfq.cli._foreign import refuse_foreign
+from pyfq.cli._journal import Journal
+from pyfq.cli._parser import file_of, path_of
+from pyfq.cli._report import (
     FIGURES,
     compressed_row,
     copies_of,
@@ -27,10 +28,8 @@ from pyfq.cli.report import (
     rows_text,
     write_json,
 )
-from pyfq.cli.source import Source
-from pyfq.cli.summary import document_of, draw, dry_text, totals_text
-from pyfq.cli.target import plan_target, refuse_overlap
-from pyfq.cli.writing import add_writing_arguments, write_checkpoint
+from pyfq.cli._source import Source
+from pyfq.cli._writing import add_writing_arguments, write_checkpoint
 from pyfq.exchange.stored import CAST, DENSE
 from pyfq.io.dtypes import nbytes_of
 from pyfq.recipes import Finding, Recipe, Rule, TensorPlan, compress_tensor, plan
@@ -146,7 +145,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "-o",
         "--output",
         metavar="DST",
-        type=destination,
+        type=output_path,
         required=True,
         help=".safetensors, .npz, or directory to write",
     )
@@ -200,31 +199,31 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.source}: {_nothing_to_do(planned)}{advice}")
     for remark in _unused(recipe, source):
         print(f"pyfq compress: {remark}", file=sys.stderr)
-    target = plan_target(source, args.output)
-    if target.adapts and not args.dense:
+    destination = plan_destination(source, args.output)
+    if destination.adapts and not args.dense:
         print(f"pyfq compress: {_FOR_ADAPTERS}", file=sys.stderr)
-    refuse_overlap(source, target)
+    refuse_overlap(source, destination)
     work = _Compression(source, recipe, undecided, args.dense)
     if args.dry_run:
         with _progress(work, _bytes_of(source, undecided)):
             tensors = work.declare(None)
         rows = [planned_row(tensor) for tensor in tensors.values()]
-        document = document_of(args, source, target, recipe, work.decided, rows)
+        document = document_of(args, source, destination, recipe, work.decided, rows)
         _tell(args, document, f"{rows_text(rows)}\n\n{dry_text(source, document)}")
         return 0
 
     settings = {"recipe": recipe.settings(), "dense": args.dense}
     with _progress(work, source.nbytes + _bytes_of(source, undecided)):
-        tensors, journal = write_checkpoint(args, source, target, settings, work)
+        tensors, journal = write_checkpoint(args, source, destination, settings, work)
     measured = {} if journal is None else journal.rows
     rows = [measured.get(name) or planned_row(tensor) for name, tensor in tensors.items()]
-    document = document_of(args, source, target, recipe, work.decided, rows)
+    document = document_of(args, source, destination, recipe, work.decided, rows)
     if journal is None:
         if args.plot is not None:
             print("pyfq compress: the errors that --plot draws are not known", file=sys.stderr)
-        _tell(args, document, f"{target.path}: complete already")
+        _tell(args, document, f"{destination.path}: complete already")
         return 0
-    written = sum(file.stat().st_size for file in target.files)
+    written = sum(file.stat().st_size for file in destination.files)
     seconds = time.perf_counter() - started
     document["totals"] |= {
         "file_bytes_after": written,
@@ -235,7 +234,7 @@ def run(args: argparse.Namespace) -> int:
         document["inputs"] = source.digests()
     if args.plot is not None:
         draw(args, rows)
-    totals = totals_text(source, target, recipe, work.decided, document)
+    totals = totals_text(source, destination, recipe, work.decided, document)
     _tell(args, document, f"{rows_text(rows)}\n\n{totals}")
     return 0
 

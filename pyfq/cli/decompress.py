@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from numpy.typing import NDArray
 
 from pyfq.cli import SubParsers, UsageError, use_threads
-from pyfq.cli.destination import destination
-from pyfq.cli.foreign import foreign_of
-from pyfq.cli.journal import Journal
-from pyfq.cli.parser import path_of
-from pyfq.cli.report import bytes_text
-from pyfq.cli.source import Source
-from pyfq.cli.target import plan_target, refuse_overlap
-from pyfq.cli.writing import add_writing_arguments, write_checkpoint
+from pyfq.cli._destination import output_path, plan_destination, refuse_overlap
+from pyfq.cli._foreign import foreign_of
+from pyfq.cli._journal import Journal
+from pyfq.cli._parser import path_of
+from pyfq.cli._report import bytes_text
+from pyfq.cli._source import Source
+from pyfq.cli._writing import add_writing_arguments, write_checkpoint
 from pyfq.exchange.stored import TensorPlan, copied, decompress_tensor
 
 EPILOG = """\
@@ -42,7 +41,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "-o",
         "--output",
         metavar="DST",
-        type=destination,
+        type=output_path,
         required=True,
         help=".safetensors, .npz, or directory to write",
     )
@@ -65,16 +64,16 @@ def run(args: argparse.Namespace) -> int:
         foreign = foreign_of(source)
         but = "it has no entry 'pyfq'" if foreign is None else f"it was quantized by {foreign}"
         raise ValueError(f"{source.path} was not written by pyfq compress: {but}")
-    target = plan_target(source, args.output)
-    refuse_overlap(source, target)
+    destination = plan_destination(source, args.output)
+    refuse_overlap(source, destination)
 
-    _, journal = write_checkpoint(args, source, target, {}, _Decompression(source))
+    _, journal = write_checkpoint(args, source, destination, {}, _Decompression(source))
     if journal is None:
-        print(f"{target.path}: complete already")
+        print(f"{destination.path}: complete already")
         return 0
-    written = sum(file.stat().st_size for file in target.files)
+    written = sum(file.stat().st_size for file in destination.files)
     print(
-        f"{source.path}: {bytes_text(source.nbytes)}\n{target.path}: {bytes_text(written)}\n"
+        f"{source.path}: {bytes_text(source.nbytes)}\n{destination.path}: {bytes_text(written)}\n"
         f"tensors decompressed: {len(done)}, in {time.perf_counter() - started:.2f} s"
     )
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 from pyfq._core.grid import PerGroup, PerRow, PerTensor
 from pyfq.arrays.quantize import ROUNDINGS, SCHEMES
 from pyfq.cli import UsageError
-from pyfq.cli.parser import path_of
+from pyfq.cli._parser import path_of
 from pyfq.exchange.methods.codebook import CODEBOOK_GROUPS
 from pyfq.exchange.methods.prune import parse_nm
 from pyfq.exchange.methods.quantize import GROUPS

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyfq
 from pyfq import plot
-from pyfq.cli.report import bytes_text, copies_of, decibel_text, environment, write_figure
-from pyfq.cli.source import Source
-from pyfq.cli.target import Target
+from pyfq.cli._destination import Destination
+from pyfq.cli._report import bytes_text, copies_of, decibel_text, environment, write_figure
+from pyfq.cli._source import Source
 from pyfq.exchange.stored import DENSE
 from pyfq.recipes import Recipe, Rule, plan
 
@@ -18,7 +18,7 @@ from pyfq.recipes import Recipe, Rule, plan
 def document_of(
     args: argparse.Namespace,
     source: Source,
-    target: Target,
+    destination: Destination,
     recipe: Recipe,
     decided: Mapping[str, Rule],
     rows: Sequence[Mapping[str, Any]],
@@ -34,7 +34,7 @@ def document_of(
         "settings": {"recipe": recipe.settings(), "dense": args.dense},
         "source": str(source.path),
         "output": str(args.output),
-        "files": [str(file) for file in target.files],
+        "files": [str(file) for file in destination.files],
         "budget": _budget_entry(source, recipe, decided),
         "tensors": list(rows),
         "totals": {
@@ -103,7 +103,7 @@ def _budget_lines(document: Mapping[str, Any]) -> list[str]:
 
 def totals_text(
     source: Source,
-    target: Target,
+    destination: Destination,
     recipe: Recipe,
     decided: Mapping[str, Rule],
     document: Mapping[str, Any],
@@ -117,7 +117,7 @@ def totals_text(
     speed = f"{totals['seconds']:.2f} s, {totals['mb_per_second']:.0f} MB/s"
     lines = [
         f"{source.path}: {bytes_text(before)}",
-        f"{target.path}: {bytes_text(after)}, {gain}; {bits}",
+        f"{destination.path}: {bytes_text(after)}, {gain}; {bits}",
         *_copied_lines(document),
         *_budget_lines(document),
         f"lowest SQNR {decibel_text(worst['sqnr_db'])} dB: {worst['name']}",

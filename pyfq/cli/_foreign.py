@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyfq.cli.config import CONFIG, QUANTIZATION, read_config, values_of
-from pyfq.cli.source import Source
+from pyfq.cli._model_config import CONFIG, QUANTIZATION, read_config, values_of
+from pyfq.cli._source import Source
 from pyfq.io.errors import shown
 
 _TRANSFORMERS = "transformers and vLLM"

@@ -1,4 +1,4 @@
-"""How ``compress`` and ``decompress`` write: beside the target, with a journal, all or nothing."""
+"""How ``compress`` and ``decompress`` write: beside -o, with a journal, all or nothing."""
 
 import argparse
 import filecmp
@@ -14,18 +14,18 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from pyfq import FqError, __version__
-from pyfq.cli.journal import Journal, resumed
-from pyfq.cli.signals import interrupting
-from pyfq.cli.source import Source, as_array
-from pyfq.cli.target import (
+from pyfq.cli._destination import (
     Contents,
+    Destination,
     Parts,
-    Target,
     contents_of,
     refuse_bits,
     refuse_existing,
     stale_files,
 )
+from pyfq.cli._journal import Journal, resumed
+from pyfq.cli._signals import interrupting
+from pyfq.cli._source import Source, as_array
 from pyfq.exchange.compressed_tensors import Declaration, file_order, quantization_config
 from pyfq.exchange.manifest import KEY, write_manifest
 from pyfq.exchange.stored import DENSE, TensorPlan
@@ -36,7 +36,7 @@ from pyfq.io.safetensors_writer import TensorStream
 from pyfq.io.staging import Staging, commit, created, discard, place, staged
 
 _CHUNK = 1 << 20  # bytes
-_SAMPLE = 1 << 26  # bytes of tensors that are made again to see whether a target is theirs
+_SAMPLE = 1 << 26  # bytes of tensors that are made again to see whether a destination is theirs
 
 
 def add_writing_arguments(group: argparse._ActionsContainer) -> None:
@@ -64,7 +64,7 @@ class Work(Protocol):
 def write_checkpoint(
     args: argparse.Namespace,
     source: Source,
-    target: Target,
+    destination: Destination,
     settings: Mapping[str, Any],
     work: Work,
 ) -> tuple[dict[str, TensorPlan], Journal | None]:
@@ -76,7 +76,7 @@ def write_checkpoint(
         Those of the command, with what `add_writing_arguments` adds.
     source : Source
         What is read.
-    target : Target
+    destination : Destination
         What is written.
     settings : mapping
         What a run that goes on with an interrupted one must have as well, besides files.
@@ -88,25 +88,25 @@ def write_checkpoint(
     dict of str to TensorPlan
         What became of each tensor.
     Journal or None
-        That of the run, closed; None if the target was complete already.
+        That of the run, closed; None if the destination was complete already.
     """
     identity = source.identity()
     settings = {"command": args.command, "version": __version__, "source": identity, **settings}
-    settings |= {"files": [str(file.relative_to(target.root)) for file in target.files]}
-    with _locked(target, args) as staging:
-        if args.resume and target.exists and not _is_interrupted(staging):
+    settings |= {"files": [str(file.relative_to(destination.root)) for file in destination.files]}
+    with _locked(destination, args) as staging:
+        if args.resume and destination.exists and not _is_interrupted(staging):
             tensors = work.declare(None)
             make = partial(_make, work, tensors, None)
-            if not _is_complete(source, target, tensors, make):
-                _refuse_another(target)
+            if not _is_complete(source, destination, tensors, make):
+                _refuse_another(destination)
             return tensors, None
-        with _running(staging, target, settings, args) as journal:
+        with _running(staging, destination, settings, args) as journal:
             tensors = work.declare(journal)
             make = partial(_make, work, tensors, journal)
-            files, metadata, contents = _files_of(source, target, tensors)
-            _write_files(staging, target, files, make, metadata, journal)
+            files, metadata, contents = _files_of(source, destination, tensors)
+            _write_files(staging, destination, files, make, metadata, journal)
             _write_contents(staging, contents)
-            _take_place(staging, target, contents, source, identity)
+            _take_place(staging, destination, contents, source, identity)
     return tensors, journal
 
 
@@ -117,12 +117,12 @@ def _make(
 
 
 def _files_of(
-    source: Source, target: Target, tensors: Mapping[str, TensorPlan]
+    source: Source, destination: Destination, tensors: Mapping[str, TensorPlan]
 ) -> tuple[dict[Path, dict[str, Declaration]], dict[Path, dict[str, str]], Contents]:
     """Return what the tensors of each file become, its metadata, and the files without tensors."""
     compressed = any(tensor.rule is not None for tensor in tensors.values())
     files, metadata = {}, {}
-    for file, names in target.files.items():
+    for file, names in destination.files.items():
         files[file] = {name: tensors[name].parts for name in names}
         metadata[file] = source.metadata_of([source.tensors[name] for name in names])
         if compressed:
@@ -133,15 +133,17 @@ def _files_of(
         if tensor.format != DENSE and tensor.rule is not None
         if tensor.rule.quantize and tensor.rule.lowrank is None
     }
-    return files, metadata, contents_of(target, files, quantization_config(quantized))
+    return files, metadata, contents_of(destination, files, quantization_config(quantized))
 
 
 @contextmanager
-def _locked(target: Target, args: argparse.Namespace) -> Iterator[Staging]:
-    """Exclude other writers of a target for the length of a block."""
+def _locked(destination: Destination, args: argparse.Namespace) -> Iterator[Staging]:
+    """Exclude other writers of a destination for the length of a block."""
     with (
         interrupting(),
-        staged(target.path, is_file=target.is_file, break_lock=args.break_lock) as staging,
+        staged(
+            destination.path, is_file=destination.is_file, break_lock=args.break_lock
+        ) as staging,
     ):
         if not _is_interrupted(staging):
             discard(staging)  # what is left of a run that was given up
@@ -155,14 +157,17 @@ def _is_interrupted(staging: Staging) -> bool:
 
 @contextmanager
 def _running(
-    staging: Staging, target: Target, settings: Mapping[str, Any], args: argparse.Namespace
+    staging: Staging,
+    destination: Destination,
+    settings: Mapping[str, Any],
+    args: argparse.Namespace,
 ) -> Iterator[Journal]:
     """Yield the journal of a run, begun or gone on with.
 
     After an error that would come again nothing is left; after any other, and an interrupt, what
     was done stays for ``--resume``.
     """
-    journal = _journal_of(staging, target, settings, args)
+    journal = _journal_of(staging, destination, settings, args)
     try:
         yield journal
     except KeyboardInterrupt:
@@ -184,7 +189,7 @@ def _running(
 
 def _write_files(
     staging: Staging,
-    target: Target,
+    destination: Destination,
     files: Mapping[Path, Mapping[str, Declaration]],
     make: Callable[[str], dict[str, NDArray]],
     metadata: Mapping[Path, Mapping[str, str]],
@@ -196,7 +201,7 @@ def _write_files(
     ----------
     staging : Staging
         Where they wait for each other.
-    target : Target
+    destination : Destination
         What they are of.
     files : mapping of Path to mapping of str to Declaration
         What each tensor of each file becomes.
@@ -208,7 +213,7 @@ def _write_files(
         What is done already, and where more is noted.
     """
     for file, its_tensors in files.items():
-        name, parts = file.relative_to(target.root), Parts(its_tensors, make)
+        name, parts = file.relative_to(destination.root), Parts(its_tensors, make)
         if file.suffix == ".npz":
             refuse_bits(its_tensors)
             with created(staging, name) as raw, buffered(raw) as stream:
@@ -233,30 +238,34 @@ def _write_contents(staging: Staging, contents: Contents) -> None:
 
 
 def _take_place(
-    staging: Staging, target: Target, contents: Contents, source: Source, identity: object
+    staging: Staging, destination: Destination, contents: Contents, source: Source, identity: object
 ) -> None:
     """Let everything that was written take its place; the source must be what it was."""
     if source.identity() != identity:
         raise ValueError(f"{source.path} has changed since it was opened: nothing was written")
-    files = [file.relative_to(target.root) for file in target.files]
-    commit(staging, [*files, *contents], [f.relative_to(target.root) for f in stale_files(target)])
+    files = [file.relative_to(destination.root) for file in destination.files]
+    commit(
+        staging,
+        [*files, *contents],
+        [f.relative_to(destination.root) for f in stale_files(destination)],
+    )
 
 
 def _is_complete(
     source: Source,
-    target: Target,
+    destination: Destination,
     tensors: Mapping[str, TensorPlan],
     make: Callable[[str], dict[str, NDArray]],
 ) -> bool:
-    """Return whether a target is what a run would write.
+    """Return whether a destination is what a run would write.
 
     All names, dtypes, shapes, metadata and files beside the weights must be the same, and so must
     the bytes of the smallest tensors, which are made again, up to 64 MB of the source.
     """
-    declared, metadata, contents = _files_of(source, target, tensors)
-    if any(file.exists() for file in stale_files(target)):
+    declared, metadata, contents = _files_of(source, destination, tensors)
+    if any(file.exists() for file in stale_files(destination)):
         return False
-    if not all(_holds(target.root / name, content) for name, content in contents.items()):
+    if not all(_holds(destination.root / name, content) for name, content in contents.items()):
         return False
     with suppress(FormatError, OSError), ExitStack() as stack:
         files = {file: stack.enter_context(open_checkpoint(file)) for file in declared}
@@ -276,26 +285,29 @@ def _is_complete(
     return False
 
 
-def _refuse_another(target: Target) -> None:
+def _refuse_another(destination: Destination) -> None:
     """Refuse to go on with a run that is not there, over something else."""
     raise ValueError(
-        f"{target.path} exists, there is no interrupted run, and it is not what this command "
+        f"{destination.path} exists, there is no interrupted run, and it is not what this command "
         "writes: --force replaces it"
     )
 
 
 def _journal_of(
-    staging: Staging, target: Target, settings: Mapping[str, Any], args: argparse.Namespace
+    staging: Staging,
+    destination: Destination,
+    settings: Mapping[str, Any],
+    args: argparse.Namespace,
 ) -> Journal:
     # As it reads when it comes back: tuples become lists.
     settings = json.loads(json.dumps(settings))
     if _is_interrupted(staging) and not (args.resume or args.force):
         raise ValueError(
-            f"{target.path}: an interrupted run: --resume goes on with it, --force begins anew"
+            f"{destination.path}: an interrupted run: --resume goes on with it, --force begins anew"
         )
     if _is_interrupted(staging) and args.resume:
         journal = resumed(staging, settings)
-        refuse_existing(target, force=journal is not None and journal.replaces)
+        refuse_existing(destination, force=journal is not None and journal.replaces)
         if journal is not None:
             return journal
         print(
@@ -303,7 +315,7 @@ def _journal_of(
             file=sys.stderr,
         )
     else:
-        refuse_existing(target, force=args.force)
+        refuse_existing(destination, force=args.force)
     with disk.naming(staging.asked):
         discard(staging)
     return Journal(staging, settings, None, replaces=args.force)
