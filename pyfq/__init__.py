@@ -1,5 +1,8 @@
 """Neural-network compression with Fortran kernels."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import reference
 from ._core.config import show_config
 from ._core.grid import PerColumn, PerGroup, PerRow, PerTensor
@@ -25,9 +28,6 @@ from .arrays.prune import (
 from .arrays.quantize import Quantized, fake_quantize, quantize, quantize_fixed_point
 from .arrays.select import select_kth
 from .errors import FqError
-from .exchange import from_arrays, from_sklearn, from_torch, to_npz
-from .exchange.onnx import from_onnx, to_onnx
-from .exchange.save import load_network, save_network
 from .formats.sparse import Sparse, to_sparse
 from .learning.distill import distill
 from .learning.evaluate import Evaluation, evaluate
@@ -42,6 +42,18 @@ from .products.integer import matmul_integer, quantized_matmul
 from .products.linear import Prepared, linear, prepare
 from .products.matmul import matmul
 from .products.mixed import Half, to_half
+
+if TYPE_CHECKING:
+    from .exchange import (
+        from_arrays,
+        from_onnx,
+        from_sklearn,
+        from_torch,
+        load_network,
+        save_network,
+        to_npz,
+        to_onnx,
+    )
 
 __version__: str = _build.VERSION
 
@@ -126,3 +138,23 @@ __all__ = [
     "train",
     "unpack",
 ]
+
+# Programs without files and other libraries do not wait for what only these need.
+_EXCHANGE = (
+    "from_arrays", "from_onnx", "from_sklearn", "from_torch", "load_network", "save_network",
+    "to_npz", "to_onnx",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Return a function of `pyfq.exchange`, which is imported on its first use."""
+    if name not in _EXCHANGE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    function = getattr(importlib.import_module(".exchange", __name__), name)
+    globals()[name] = function
+    return function
+
+
+def __dir__() -> list[str]:
+    """Return all names, those of `pyfq.exchange` as well."""
+    return sorted({*globals(), *_EXCHANGE})

@@ -167,11 +167,28 @@ def _running(
     After an error that would come again nothing is left; after any other, and an interrupt, what
     was done stays for ``--resume``.
     """
-    journal = _journal_of(staging, destination, settings, args)
+    with _told_to_resume(staging):
+        journal = _journal_of(staging, destination, settings, args)
+        with _kept(staging, journal):
+            yield journal
+
+
+@contextmanager
+def _told_to_resume(staging: Staging) -> Iterator[None]:
+    """Let an interrupt say what goes on, once there is a journal."""
     try:
-        yield journal
+        yield
     except KeyboardInterrupt:
+        if not _is_interrupted(staging):
+            raise
         raise KeyboardInterrupt("; the same command with --resume goes on") from None
+
+
+@contextmanager
+def _kept(staging: Staging, journal: Journal) -> Iterator[None]:
+    """Keep what was done in a block that fails, if it may succeed another time."""
+    try:
+        yield
     except (ValueError, FqError):
         with disk.naming(staging.asked):
             discard(staging)
