@@ -110,6 +110,7 @@ class Recipe:
 
     Examples
     --------
+    >>> from pyfq.recipes import Quantize
     >>> recipe = Recipe((Rule(("*bias",)), Rule(("*",), quantize=Quantize(4))))
     >>> print(recipe.rule_for("a.bias", "F32", (8,)))
     copy

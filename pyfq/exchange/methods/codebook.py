@@ -50,6 +50,7 @@ class QuantizeCodebook:
 
     Examples
     --------
+    >>> from pyfq import PerRow
     >>> print(QuantizeCodebook("lloyd", 3, PerRow()))
     lloyd 3 bits per row
     >>> print(QuantizeCodebook("nf4", calibration="mse", scale_bits=8))
