@@ -140,6 +140,7 @@ __all__ = [
 ]
 
 # Programs without files and other libraries do not wait for what only these need.
+_PARTS = ("io", "plot", "recipes")
 _EXCHANGE = (
     "from_arrays", "from_onnx", "from_sklearn", "from_torch", "load_network", "save_network",
     "to_npz", "to_onnx",
@@ -147,7 +148,9 @@ _EXCHANGE = (
 
 
 def __getattr__(name: str) -> Any:
-    """Return a function of `pyfq.exchange`, which is imported on its first use."""
+    """Return a part of pyfq, or a function of `pyfq.exchange`, imported on its first use."""
+    if name in _PARTS:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _EXCHANGE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     function = getattr(importlib.import_module(".exchange", __name__), name)
@@ -156,5 +159,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return all names, those of `pyfq.exchange` as well."""
-    return sorted({*globals(), *_EXCHANGE})
+    """Return all names, those as well that are imported on their first use."""
+    return sorted({*globals(), *_PARTS, *_EXCHANGE})

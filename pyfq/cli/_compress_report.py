@@ -11,7 +11,7 @@ from pyfq import plot
 from pyfq.cli._destination import Destination
 from pyfq.cli._report import bytes_text, copies_of, decibel_text, environment, write_figure
 from pyfq.cli._source import Source
-from pyfq.exchange.stored import DENSE
+from pyfq.exchange.stored import COPY, DENSE
 from pyfq.recipes import Recipe, Rule, plan
 
 
@@ -125,7 +125,7 @@ def totals_text(
     ]
     packed = plan(source.words, source.shapes, recipe, decided=decided)
     dense = any(row["format"] == DENSE for row in document["tensors"])
-    if dense and any(tensor.format not in ("copy", DENSE) for tensor in packed):
+    if dense and any(tensor.format not in (COPY, DENSE) for tensor in packed):
         nbytes = sum(tensor.nbytes_after for tensor in packed)
         lines.append(f"--dense keeps floats; without it: {bytes_text(nbytes)}")
     if any(tensor.format == DENSE and tensor.rule.prune is not None for tensor in packed):

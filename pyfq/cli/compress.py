@@ -30,7 +30,7 @@ from pyfq.cli._report import (
 )
 from pyfq.cli._source import Source
 from pyfq.cli._writing import add_writing_arguments, write_checkpoint
-from pyfq.exchange.stored import CAST, DENSE
+from pyfq.exchange.stored import CAST, COPY, DENSE
 from pyfq.io.dtypes import nbytes_of
 from pyfq.recipes import Finding, Recipe, Rule, TensorPlan, compress_tensor, plan
 from pyfq.recipes.choose import choose_bits, refuse_budget
@@ -241,7 +241,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _refuse_compressed(source: Source) -> None:
     """Quantizing codes or scales again would give a model that looks whole and is not."""
-    plain = ("copy", DENSE, CAST)
+    plain = (COPY, DENSE, CAST)
     if any(tensor.format not in plain for tensor in source.tensors.values()):
         raise ValueError(f"{source.path} is compressed already: decompress it first")
     refuse_foreign(source)
