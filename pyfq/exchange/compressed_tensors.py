@@ -150,9 +150,9 @@ def decode(
     if as_codes:
         codes = parts[name] if signed else _unsigned(parts[name], bits)
     else:
-        told = tuple(parts[f"{name}_shape"].tolist())
-        if told != shape:
-            raise ValueError(f"tensor {name + '_shape'!r}: expected {shape}, not {told}")
+        stored_shape = tuple(parts[f"{name}_shape"].tolist())
+        if stored_shape != shape:
+            raise ValueError(f"tensor {name + '_shape'!r}: expected {shape}, not {stored_shape}")
         cols = matrix[-1] if matrix else 1
         codes = unpack(parts[f"{name}_packed"], bits, cols, signed=signed).reshape(matrix)
     zero_point = minimum = None

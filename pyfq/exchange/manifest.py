@@ -20,7 +20,7 @@ from typing import Any
 from ..io.dtypes import nbytes_of
 from ..io.errors import shown
 from .rule import FLOAT_WORDS, parse_methods
-from .stored import DENSE, TensorPlan, declare, dense
+from .stored import DENSE, TensorPlan, declare, dense_tensor
 
 #: The name of the entry.
 KEY = "pyfq"
@@ -78,7 +78,7 @@ def _read_tensor(name: str, entry: Any, where: str) -> TensorPlan:
     nbytes_of(word, shape)
     rule = parse_methods({"rows": "leading"} | entry, where, (name,))
     if entry.get("format") == DENSE:
-        return dense(name, word, shape, rule)
+        return dense_tensor(name, word, shape, rule)
     if rule.undecided or rule.copies or word not in FLOAT_WORDS:
         raise ValueError(f"{where}: expected methods, and nothing undecided")
     tensor = declare(name, word, shape, rule)

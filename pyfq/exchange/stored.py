@@ -103,7 +103,7 @@ def copied(name: str, word: str, shape: tuple[int, ...], reason: str = "") -> Te
     return TensorPlan(name, word, shape, None, COPY, {name: (word, shape)}, reason)
 
 
-def dense(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> TensorPlan:
+def dense_tensor(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> TensorPlan:
     """Return a tensor whose rule is done, and which becomes floats again under its own name."""
     return TensorPlan(name, word, shape, rule, DENSE, {name: (word, shape)})
 

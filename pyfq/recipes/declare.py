@@ -8,8 +8,7 @@ from pyfq.arrays.lowrank import break_even_rank
 from pyfq.exchange.methods.tables import placed
 from pyfq.exchange.rows import matrix_shape
 from pyfq.exchange.rule import Rule
-from pyfq.exchange.stored import TensorPlan, copied, declare
-from pyfq.exchange.stored import dense as as_floats
+from pyfq.exchange.stored import TensorPlan, copied, declare, dense_tensor
 from pyfq.recipes.recipe import Recipe
 
 
@@ -87,7 +86,7 @@ def plan_tensor(
     reason = why_no_gain(tensor)
     if reason is not None:
         return replace(copied(name, word, shape, reason), kept=True)
-    return as_floats(name, word, shape, tensor.rule) if dense else tensor
+    return dense_tensor(name, word, shape, tensor.rule) if dense else tensor
 
 
 def why_no_gain(tensor: TensorPlan) -> str | None:

@@ -37,7 +37,7 @@ class Finding:
 
 
 def read_finding(settings: Mapping[str, Any]) -> Finding:
-    """Return what `Finding.settings` told."""
+    """Return the finding that `Finding.settings` wrote."""
     return Finding(settings["rank"], tuple(Trial(*trial) for trial in settings["trials"]))
 
 

@@ -96,8 +96,8 @@ class Factorize:
         rank = None if asked else self.rank
         low = svd_lowrank(w, rank, **asked, method=self.method, seed=self.seed)
         if self.rank not in (None, low.rank):
-            told = " and ".join(f"{name} {value}" for name, value in asked.items())
-            raise ValueError(f"{told} gives rank {low.rank}, not {self.rank}")
+            given = " and ".join(f"{name} {value}" for name, value in asked.items())
+            raise ValueError(f"{given} gives rank {low.rank}, not {self.rank}")
         return low
 
     def settings(self) -> dict[str, Any]:
