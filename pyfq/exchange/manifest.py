@@ -17,12 +17,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from pyfq.io.dtypes import nbytes_of
-from pyfq.io.errors import shown
-from pyfq.recipes import forms, layout
-from pyfq.recipes.compress import TensorPlan
-from pyfq.recipes.parse import parse_methods
-from pyfq.recipes.recipe import FLOAT_WORDS
+from ..io.dtypes import nbytes_of
+from ..io.errors import shown
+from .rule import FLOAT_WORDS, parse_methods
+from .stored import DENSE, TensorPlan, declare, dense_tensor
 
 #: The name of the entry.
 KEY = "pyfq"
@@ -79,13 +77,11 @@ def _read_tensor(name: str, entry: Any, where: str) -> TensorPlan:
     word, shape = entry.get("dtype"), tuple(entry["shape"])
     nbytes_of(word, shape)
     rule = parse_methods({"rows": "leading"} | entry, where, (name,))
-    parts: layout.Declaration = {name: (word, shape)}
-    kind = forms.DENSE
-    if entry.get("format") != kind:
-        if rule.undecided or rule.copies or word not in FLOAT_WORDS:
-            raise ValueError(f"{where}: expected methods, and nothing undecided")
-        kind = forms.format_of(name, word, shape, rule)
-        parts = forms.declare(name, word, shape, rule)
-    if entry.get("format") != kind:
-        raise ValueError(f"{where}: expected format {kind!r}, not {entry.get('format')!r}")
-    return TensorPlan(name, word, shape, rule, kind, parts)
+    if entry.get("format") == DENSE:
+        return dense_tensor(name, word, shape, rule)
+    if rule.undecided or rule.copies or word not in FLOAT_WORDS:
+        raise ValueError(f"{where}: expected methods, and nothing undecided")
+    tensor = declare(name, word, shape, rule)
+    if entry.get("format") != tensor.format:
+        raise ValueError(f"{where}: expected format {tensor.format!r}, not {entry.get('format')!r}")
+    return tensor

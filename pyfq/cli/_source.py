@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pyfq.exchange.manifest import KEY, read_manifest
+from pyfq.exchange.stored import TensorPlan, copied
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.dtypes import nbytes_of
 from pyfq.io.errors import shown
 from pyfq.io.links import followed
-from pyfq.recipes.compress import TensorPlan
-from pyfq.recipes.manifest import KEY, read_manifest
 
 _GONE = "it is missing"
 
@@ -169,8 +169,7 @@ class Source(Mapping[str, NDArray]):
                     self.file_of[part],
                     f"tensor {shown(part)} stands there both as it was and compressed",
                 )
-            shape = self.shapes[part]
-            tensors[part] = TensorPlan(part, word, shape, None, "copy", {part: (word, shape)})
+            tensors[part] = copied(part, word, self.shapes[part])
         return tensors
 
 

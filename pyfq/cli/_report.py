@@ -15,12 +15,13 @@ import numpy as np
 import pyfq
 from pyfq import plot
 from pyfq.cli import UsageError
+from pyfq.exchange.stored import TensorPlan
 from pyfq.io import disk
 from pyfq.io.atomic import replacing
 from pyfq.io.errors import printable
 from pyfq.io.links import followed
 from pyfq.io.staging import places_of
-from pyfq.recipes.compress import Compressed, TensorPlan
+from pyfq.recipes import Compressed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

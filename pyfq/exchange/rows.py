@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Literal
 
-from pyfq._core.check import as_choice
+from .._core.check import as_choice
 
 Rows = Literal["first", "leading"]
 
@@ -29,7 +29,7 @@ LONGEST_KERNEL = 32
 
 # What the parts of a name say; the last one in it is the nearest to the tensor.
 _KERNELS, _STACKS = r"conv(?!er)", r"expert|_exps\b|(?<![a-z])moe(?![a-z])|switch_mlp"
-_TOLD = re.compile(f"(?P<kernel>{_KERNELS})|{_STACKS}", re.IGNORECASE)
+_SIGN = re.compile(f"(?P<kernel>{_KERNELS})|{_STACKS}", re.IGNORECASE)
 
 
 def check_rows(rows: Any) -> None:
@@ -59,11 +59,11 @@ def rows_of(name: str, shape: Sequence[int]) -> Rows:
     """
     if len(shape) < 3:
         return "leading"
-    told = [match["kernel"] is not None for match in _TOLD.finditer(name)]
+    are_kernels = [match["kernel"] is not None for match in _SIGN.finditer(name)]
     long = shape[-1] > LONGEST_KERNEL
     if len(shape) > 3:
-        return "leading" if told and not told[-1] and long else "first"
-    is_kernel = told[-1] if told else not long or shape[1] == 1
+        return "leading" if are_kernels and not are_kernels[-1] and long else "first"
+    is_kernel = are_kernels[-1] if are_kernels else not long or shape[1] == 1
     return "first" if is_kernel else "leading"
 
 

@@ -8,7 +8,11 @@ from typing import Any
 from pyfq._core.grid import PerGroup, PerRow, PerTensor
 from pyfq.arrays.quantize import ROUNDINGS, SCHEMES
 from pyfq.cli import UsageError
-from pyfq.cli.parser import path_of
+from pyfq.cli._parser import path_of
+from pyfq.exchange.methods.codebook import CODEBOOK_GROUPS
+from pyfq.exchange.methods.prune import parse_nm
+from pyfq.exchange.methods.quantize import GROUPS
+from pyfq.exchange.methods.tables import BUDGET, placed
 from pyfq.recipes import (
     Budget,
     Factorize,
@@ -19,8 +23,6 @@ from pyfq.recipes import (
     Rule,
     read_recipe,
 )
-from pyfq.recipes.methods import BUDGET, CODEBOOK_GROUPS, GROUPS
-from pyfq.recipes.parse import parse_nm, placed
 from pyfq.recipes.recipe import CHOICES
 
 #: Tensors of fewer entries are copied, unless a recipe says otherwise.

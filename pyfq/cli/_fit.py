@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import pyfq
 from pyfq.arrays.activation import ACTIVATIONS
 from pyfq.cli import UsageError, use_threads
-from pyfq.cli.data import (
+from pyfq.cli._data import (
     Samples,
     add_columns,
     as_floats,
@@ -24,9 +24,9 @@ from pyfq.cli.data import (
     read_network,
     read_samples,
 )
-from pyfq.cli.parser import file_of
-from pyfq.cli.report import FIGURES, refuse_figure, refuse_missing_directory, refuse_taken
-from pyfq.cli.target import refuse_existing_file
+from pyfq.cli._destination import refuse_existing_file
+from pyfq.cli._parser import file_of
+from pyfq.cli._report import FIGURES, refuse_figure, refuse_missing_directory, refuse_taken
 from pyfq.learning.optimizers import Optimizer
 from pyfq.learning.teacher import outputs_of
 from pyfq.learning.train import Options

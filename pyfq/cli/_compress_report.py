@@ -8,17 +8,17 @@ from typing import Any
 
 import pyfq
 from pyfq import plot
-from pyfq.cli.report import bytes_text, copies_of, decibel_text, environment, write_figure
-from pyfq.cli.source import Source
-from pyfq.cli.target import Target
+from pyfq.cli._destination import Destination
+from pyfq.cli._report import bytes_text, copies_of, decibel_text, environment, write_figure
+from pyfq.cli._source import Source
+from pyfq.exchange.stored import COPY, DENSE
 from pyfq.recipes import Recipe, Rule, plan
-from pyfq.recipes.forms import DENSE
 
 
 def document_of(
     args: argparse.Namespace,
     source: Source,
-    target: Target,
+    destination: Destination,
     recipe: Recipe,
     decided: Mapping[str, Rule],
     rows: Sequence[Mapping[str, Any]],
@@ -34,7 +34,7 @@ def document_of(
         "settings": {"recipe": recipe.settings(), "dense": args.dense},
         "source": str(source.path),
         "output": str(args.output),
-        "files": [str(file) for file in target.files],
+        "files": [str(file) for file in destination.files],
         "budget": _budget_entry(source, recipe, decided),
         "tensors": list(rows),
         "totals": {
@@ -103,7 +103,7 @@ def _budget_lines(document: Mapping[str, Any]) -> list[str]:
 
 def totals_text(
     source: Source,
-    target: Target,
+    destination: Destination,
     recipe: Recipe,
     decided: Mapping[str, Rule],
     document: Mapping[str, Any],
@@ -117,7 +117,7 @@ def totals_text(
     speed = f"{totals['seconds']:.2f} s, {totals['mb_per_second']:.0f} MB/s"
     lines = [
         f"{source.path}: {bytes_text(before)}",
-        f"{target.path}: {bytes_text(after)}, {gain}; {bits}",
+        f"{destination.path}: {bytes_text(after)}, {gain}; {bits}",
         *_copied_lines(document),
         *_budget_lines(document),
         f"lowest SQNR {decibel_text(worst['sqnr_db'])} dB: {worst['name']}",
@@ -125,7 +125,7 @@ def totals_text(
     ]
     packed = plan(source.words, source.shapes, recipe, decided=decided)
     dense = any(row["format"] == DENSE for row in document["tensors"])
-    if dense and any(tensor.format not in ("copy", DENSE) for tensor in packed):
+    if dense and any(tensor.format not in (COPY, DENSE) for tensor in packed):
         nbytes = sum(tensor.nbytes_after for tensor in packed)
         lines.append(f"--dense keeps floats; without it: {bytes_text(nbytes)}")
     if any(tensor.format == DENSE and tensor.rule.prune is not None for tensor in packed):

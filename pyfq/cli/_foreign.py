@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyfq.cli.config import CONFIG, QUANTIZATION, read_config, values_of
-from pyfq.cli.source import Source
+from pyfq.cli._model_config import CONFIG, QUANTIZATION, read_config, values_of
+from pyfq.cli._source import Source
 from pyfq.io.errors import shown
 
 _TRANSFORMERS = "transformers and vLLM"
@@ -74,14 +74,15 @@ def foreign_of(source: Source) -> Foreign | None:
     path = source.file.parent / CONFIG
     config = values_of(read_config(path)) if path.exists() else {}
     by_tensors = _sign_of_tensors(source.words)
-    told = _told_by(config)
-    if told is None:
-        told = by_tensors
+    found = _found_in(config)
+    if found is None:
+        found = by_tensors
     elif by_tensors is None and not _holds_codes(source.words):
-        told = (told[0], f"{told[1]}, though all tensors are floats: delete that entry if it is so")
-    if told is None:
+        method, sign = found
+        found = (method, f"{sign}, though all tensors are floats: delete that entry if it is so")
+    if found is None:
         return None
-    method, sign = told
+    method, sign = found
     tool = "a tool that it does not name" if method == _NAMELESS else f"the method {shown(method)}"
     tool, readers = _TOOLS.get(method, (tool, "the library that wrote it"))
     return Foreign(tool, sign, readers)
@@ -97,7 +98,7 @@ def refuse_foreign(source: Source) -> None:
         )
 
 
-def _told_by(config: Mapping[str, Any]) -> tuple[str, str] | None:
+def _found_in(config: Mapping[str, Any]) -> tuple[str, str] | None:
     for key in (QUANTIZATION, "compression_config"):
         entry = config.get(key)
         if isinstance(entry, Mapping) and entry:

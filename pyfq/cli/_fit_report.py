@@ -10,10 +10,10 @@ import numpy as np
 
 import pyfq
 from pyfq import plot
-from pyfq.cli.data import files_of, network_files
-from pyfq.cli.fitting import Task
-from pyfq.cli.report import bytes_text, environment, write_figure, write_json
-from pyfq.cli.source import digests
+from pyfq.cli._data import files_of, network_files
+from pyfq.cli._fit import Task
+from pyfq.cli._report import bytes_text, environment, write_figure, write_json
+from pyfq.cli._source import digests
 from pyfq.learning.train import Options
 
 

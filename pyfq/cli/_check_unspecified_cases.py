@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 import pyfq
 from pyfq import PerColumn, PerGroup, PerRow, PerTensor, recipes
 from pyfq.arrays.observer import METHODS
-from pyfq.cli.cases import Case, Unspecified, weights
+from pyfq.cli._check_cases import Case, Unspecified, weights
 
 #: Functions of `pyfq` that no case calls, and why.
 LEFT_OUT = {

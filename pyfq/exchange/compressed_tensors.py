@@ -11,7 +11,7 @@ A quantized tensor ``X`` becomes, in the words of safetensors:
 | ``X_zero_point`` | I8, I16, I32 | as ``X_scale``, or packed | code of 0; scheme affine |
 | ``X_minimum`` | F32 or F64 | as ``X_scale`` | value of the lowest code; scheme minmax |
 
-Here ``...`` and ``cols`` are of the tensor as `pyfq.recipes.rows` shapes it: a kernel
+Here ``...`` and ``cols`` are of the tensor as `pyfq.exchange.rows` shapes it: a kernel
 ``(out, in, kh, kw)`` is a matrix ``(out, in * kh * kw)``. ``X_shape`` still has its four axes.
 
 Reals are F64 for an F64 tensor, else F32. Codes and zero points are signed: those of the unsigned
@@ -35,12 +35,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq._core.grid import PerGroup, PerRow, PerTensor, grid_of
-from pyfq.arrays.pack import pack, unpack
-from pyfq.arrays.quantize import Quantized
-from pyfq.io.dtypes import DTYPES, nbytes_of
-from pyfq.recipes.methods import Quantize
-from pyfq.recipes.rows import Rows, matrix_shape
+from .._core.grid import PerGroup, PerRow, PerTensor, grid_of
+from ..arrays.pack import pack, unpack
+from ..arrays.quantize import Quantized
+from ..io.dtypes import DTYPES, nbytes_of
+from .methods.quantize import Quantize
+from .rows import Rows, matrix_shape
 
 #: Dtype word and shape of the tensors of a file, by name.
 Declaration = dict[str, tuple[str, tuple[int, ...]]]
@@ -150,9 +150,9 @@ def decode(
     if as_codes:
         codes = parts[name] if signed else _unsigned(parts[name], bits)
     else:
-        told = tuple(parts[f"{name}_shape"].tolist())
-        if told != shape:
-            raise ValueError(f"tensor {name + '_shape'!r}: expected {shape}, not {told}")
+        stored_shape = tuple(parts[f"{name}_shape"].tolist())
+        if stored_shape != shape:
+            raise ValueError(f"tensor {name + '_shape'!r}: expected {shape}, not {stored_shape}")
         cols = matrix[-1] if matrix else 1
         codes = unpack(parts[f"{name}_packed"], bits, cols, signed=signed).reshape(matrix)
     zero_point = minimum = None

@@ -1,5 +1,13 @@
-"""The checkpoint that a command writes: which files, what lies beside them, and what is refused."""
+"""The checkpoint that a command writes: which files, what lies beside them, and what is refused.
 
+A name of ``-o`` that ends in .safetensors or .npz is a file. One that ends as a file of another
+format does, as ``model.gguf``, is refused: a directory of that name is not what was meant. Any
+other name is a directory, ``model.v2`` too; so is one of another format that ends in a slash, or is
+a directory already.
+"""
+
+import argparse
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,15 +15,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pyfq.cli.config import CONFIG, read_config, with_quantization
-from pyfq.cli.source import Source, as_array
+from pyfq.cli._model_config import CONFIG, read_config, with_quantization
+from pyfq.cli._parser import path_of
+from pyfq.cli._source import Source, as_array
+from pyfq.exchange.compressed_tensors import Declaration
+from pyfq.exchange.manifest import KEY
 from pyfq.io.directory import SINGLE, conventional_files
 from pyfq.io.dtypes import WORDS, nbytes_of
 from pyfq.io.links import followed
 from pyfq.io.sharded import index_content, is_index, read_index_document
 from pyfq.io.staging import INSIDE, places_of
-from pyfq.recipes.layout import Declaration
-from pyfq.recipes.manifest import KEY
 
 #: Files that hold weights; a model directory is copied without them and their indices.
 WEIGHTS = (
@@ -23,18 +32,70 @@ WEIGHTS = (
     ".onnx", ".onnx_data", ".gguf", ".ot", ".tflite",
 )  # fmt: skip
 
+#: The formats that a checkpoint is written in.
+FORMATS = (".safetensors", ".npz")
+
+# Endings of weights and data of other programs, besides those of `WEIGHTS`.
+_FOREIGN = (
+    ".csv", ".engine", ".ggml", ".gz", ".hdf5", ".joblib", ".json", ".keras", ".llamafile", ".mat",
+    ".mlmodel", ".npy", ".ort", ".parquet", ".pb", ".pickle", ".pkl", ".safetensor", ".tar",
+    ".toml", ".txt", ".zip",
+)  # fmt: skip
+
 #: Where PEFT says what an adapter is; there is no ``config.json`` beside it.
 ADAPTER = "adapter_config.json"
 
-#: Files that hold no tensors, by their names relative to the target: bytes, or a file to copy.
+#: Files that hold no tensors, by their names relative to the destination: bytes, or a file to copy.
 Contents = dict[Path, bytes | Path]
 
 # Parts of this many bytes may wait for their place in the file.
 _SMALL = 4096
 
 
+def output_path(word: str) -> Path:
+    """Return the file or directory that ``-o`` names.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        A name that ends as another format does, or ``-``; the message lists the formats. The root
+        of all files; the name of a file with a slash behind it.
+
+    Examples
+    --------
+    >>> output_path("small").name, output_path("small.npz").name
+    ('small', 'small.npz')
+    >>> output_path("small.gguf")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: small.gguf: .gguf is not written: expected NAME.safetensors, ...
+    """
+    path = path_of(word)
+    if os.path.realpath(path) == os.sep:
+        raise argparse.ArgumentTypeError(f"{word} is the root of all files, which is no target")
+    if word.endswith("/") and path.suffix in FORMATS:
+        raise argparse.ArgumentTypeError(
+            f"{word}: a name that ends in {path.suffix} is a file's, and takes no slash"
+        )
+    ending = (path.suffix or path.name).lower()
+    if word.endswith("/") or path.suffix in FORMATS or _is_directory(path):
+        return path
+    expected = "expected NAME.safetensors, NAME.npz or a directory"
+    if word == "-":
+        raise argparse.ArgumentTypeError(f"a checkpoint is not written to stdout: {expected}")
+    if ending in (*FORMATS, *WEIGHTS, *_FOREIGN):
+        raise argparse.ArgumentTypeError(f"{word}: {ending} is not written: {expected}")
+    return path
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long for the system
+        return False
+
+
 @dataclass(frozen=True)
-class Target:
+class Destination:
     """Where the results of a command go.
 
     Attributes
@@ -67,7 +128,7 @@ class Target:
 
     @property
     def is_file(self) -> bool:
-        """Whether the target is a single file."""
+        """Whether the destination is a single file."""
         return self.path in self.files
 
     @property
@@ -83,10 +144,10 @@ class Target:
         return self.path.parent if self.is_file else self.path
 
 
-def plan_target(source: Source, path: Path) -> Target:
+def plan_destination(source: Source, path: Path) -> Destination:
     """Return what a command that reads `source` writes to `path`."""
     if path.suffix in (".safetensors", ".npz"):
-        return Target(path, {path: list(source.tensors)}, None, {}, None)
+        return Destination(path, {path: list(source.tensors)}, None, {}, None)
     index = path / source.file.name if is_index(source.file.name) else None
     places = {
         file: path / (file.relative_to(source.file.parent) if index else _name_in(file))
@@ -104,7 +165,7 @@ def plan_target(source: Source, path: Path) -> Target:
     if config or (root / ADAPTER).is_file() or source.path.is_dir():
         beside = {path / file.relative_to(root): file for file in _beside(root)}
     entries = _entries_of(source.file) if index else ({}, {})
-    return Target(path, files, index, beside, config, entries)
+    return Destination(path, files, index, beside, config, entries)
 
 
 def _entries_of(index: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -118,39 +179,40 @@ def _name_in(file: Path) -> str:
     return file.name if file.suffix == ".safetensors" else SINGLE
 
 
-def refuse_overlap(source: Source, target: Target) -> None:
-    """Raise ValueError if writing the target would change the source, or copy itself.
+def refuse_overlap(source: Source, destination: Destination) -> None:
+    """Raise ValueError if writing the destination would change the source, or copy itself.
 
-    Raise OSError if links at the target lead in a circle.
+    Raise OSError if links at the destination lead in a circle.
     """
-    place = followed(target.path)
+    place = followed(destination.path)
     read = {followed(file) for file in (*source.files, source.file)}
-    for file in (*target.files, target.index):
+    for file in (*destination.files, destination.index):
         if file is not None and followed(file) in read:
             raise ValueError(f"{file} is the source itself: choose another destination")
-    for staging in places_of(target.path):
+    for staging in places_of(destination.path):
         if any(file.is_relative_to(staging) for file in read):
             raise ValueError(
-                f"{source.path} leads into {staging}, which is for writing {target.path}: choose "
-                "another destination"
+                f"{source.path} leads into {staging}, which is for writing {destination.path}: "
+                "choose another destination"
             )
     root = followed(source.file.parent)
-    if target.beside and place.is_relative_to(root):
+    if destination.beside and place.is_relative_to(root):
         raise ValueError(
-            f"{target.path} is inside the model's directory {root}: choose a destination outside"
+            f"{destination.path} is inside the model's directory {root}: "
+            "choose a destination outside"
         )
 
 
-def refuse_existing(target: Target, *, force: bool) -> None:
-    """Raise ValueError if the target is there already and may not be replaced."""
-    path = target.path
-    if target.is_file and path.is_dir():
+def refuse_existing(destination: Destination, *, force: bool) -> None:
+    """Raise ValueError if the destination is there already and may not be replaced."""
+    path = destination.path
+    if destination.is_file and path.is_dir():
         raise ValueError(f"{path} is a directory, expected a file")
-    if target.is_file and path.exists() and not path.is_file():
+    if destination.is_file and path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a regular file")
-    if not target.is_file and path.exists() and not path.is_dir():
+    if not destination.is_file and path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; name one ending in .safetensors or .npz")
-    if not force and target.exists:
+    if not force and destination.exists:
         raise ValueError(f"{path} exists: --force replaces it")
 
 
@@ -167,7 +229,7 @@ def refuse_existing_file(path: Path, *, force: bool) -> None:
 
 
 def contents_of(
-    target: Target,
+    destination: Destination,
     tensors: Mapping[Path, Mapping[str, Declaration]],
     quantization: Mapping[str, Any] | None,
 ) -> Contents:
@@ -176,44 +238,46 @@ def contents_of(
     The config is the source's, with this quantization or none.
     """
     contents: Contents = {
-        place.relative_to(target.root): file for place, file in target.beside.items()
+        place.relative_to(destination.root): file for place, file in destination.beside.items()
     }
-    if target.index is not None:
+    if destination.index is not None:
         placed = {
-            part: (file.relative_to(target.path).as_posix(), nbytes_of(*declared))
+            part: (file.relative_to(destination.path).as_posix(), nbytes_of(*declared))
             for file, its_tensors in tensors.items()
             for parts in its_tensors.values()
             for part, declared in parts.items()
         }
         weight_map = {part: file for part, (file, _) in placed.items()}
         total = sum(nbytes for _, nbytes in placed.values())
-        metadata, others = target.index_entries
+        metadata, others = destination.index_entries
         index = index_content(weight_map, total, metadata, others)
-        contents[target.index.relative_to(target.root)] = index
-    config = None if target.is_file else _config_content(target, quantization)
+        contents[destination.index.relative_to(destination.root)] = index
+    config = None if destination.is_file else _config_content(destination, quantization)
     return contents if config is None else contents | {Path(CONFIG): config}
 
 
-def _config_content(target: Target, quantization: Mapping[str, Any] | None) -> bytes | None:
+def _config_content(
+    destination: Destination, quantization: Mapping[str, Any] | None
+) -> bytes | None:
     """Return ``config.json``: the source's, with this quantization or none, else as it is."""
-    if target.config is None and quantization is None:
+    if destination.config is None and quantization is None:
         return None
-    if target.adapts:
+    if destination.adapts:
         return None  # PEFT would take a config.json for that of a whole model
-    text = "{}" if target.config is None else read_config(target.config)
+    text = "{}" if destination.config is None else read_config(destination.config)
     return with_quantization(text, quantization).encode()
 
 
-def stale_files(target: Target) -> set[Path]:
-    """Return the checkpoint that the target replaces, as far as it is not overwritten.
+def stale_files(destination: Destination) -> set[Path]:
+    """Return the checkpoint that the destination replaces, as far as it is not overwritten.
 
     A reader of the directory would take an old ``model.safetensors`` for the result.
     """
-    if target.is_file:
+    if destination.is_file:
         return set()
-    written = {*target.files, target.index}
-    name = (target.index or next(iter(target.files))).name
-    return conventional_files(target.path, name) - written
+    written = {*destination.files, destination.index}
+    name = (destination.index or next(iter(destination.files))).name
+    return conventional_files(destination.path, name) - written
 
 
 class Parts(Mapping[str, NDArray]):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq.arrays.quantize import Quantized
-from pyfq.products.lowrank import LowRank
+from ..arrays.quantize import Quantized
+from ..products.lowrank import LowRank
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq.arrays.convert import cast_from, cast_to
+from ..arrays.convert import cast_from, cast_to
 
 # What `pyfq.convert` calls the words that NumPy cannot compute with, and their largest numbers.
 _NARROW = {"F16": ("float16", 65504.0), "BF16": ("bfloat16", 255 * 2.0**120)}

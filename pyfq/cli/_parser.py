@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pyfq.cli.streams import one_line
+from pyfq.cli._streams import one_line
 
 
 class Parser(argparse.ArgumentParser):
