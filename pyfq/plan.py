@@ -1,4 +1,4 @@
-"""A network's weights in one block of memory, as its kernel reads them (`fortran/networks/fq_plan.f90`)."""
+"""A network's weights in one block of memory (`fortran/formats/fq_stored_layer.f90`)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ FORMATS = (
     "dense", "panels", "codes", "nibbles", "code_panels", "csr", "blocked_csr", "nm24", "nm24_int8",
     "static", "half", "level_panels",
 )  # fmt: skip
-# The components of `planned_layer`: numbers, and where arrays are; and those of `planned_ends`.
+# The components of `stored_layer`: numbers, and where arrays are; and those of `planned_ends`.
 NUMBERS = (
     "format", "n", "k", "activation", "rows", "group_size", "groups", "vectors", "row_steps",
     "group_stride", "two_per_byte", "float_format", "block_cols", "panels", "run_bytes",
@@ -142,7 +142,8 @@ def _describe(layout: Layout | StaticCodes, batch: int) -> dict[str, Any]:
             return {
                 "format": "static", "weights": codes, "code_sums": code_sums,
                 "input_scale": step,
-                "zero_point": zero_point, "scale": scale, "input_zero": input_zero, "rows": len(codes),
+                "zero_point": zero_point, "scale": scale, "input_zero": input_zero,
+                "rows": len(codes),
             }  # fmt: skip
         case Nibbles(words, group_size, scale, zero_point, minimum):
             return {

@@ -309,7 +309,8 @@ def describe_sparse(w: Sparse, activation_bits: int | None, batch: int) -> dict[
     Returns
     -------
     dict of str to int, str and array
-        Components of `planned_layer` (`fortran/networks/fq_plan.f90`) by name, arrays for places.
+        Components of `stored_layer` (`fortran/formats/fq_stored_layer.f90`) by name, arrays for
+        places.
     """
     if w.format == "rows" and len(w.rows):
         return {"kept": w.rows, "rows": len(w.rows), **_describe_rows(w, activation_bits, batch)}

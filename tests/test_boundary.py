@@ -116,7 +116,7 @@ C_WORDS = {
     # Structures, whose components are all of one type.
     "code_rule": "int64_t",
     "planned_ends": "int64_t",
-    "planned_layer": "int64_t",
+    "stored_layer": "int64_t",
     "trained_layer": "int64_t",
     "training": "int64_t",
     "training_reals": "double",

@@ -17,6 +17,7 @@ import pytest
 
 import pyfq
 from pyfq.errors import STATUS
+from pyfq.plan import FIELDS
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".venv/build/pyfq"
@@ -216,20 +217,21 @@ def test_networks_answer_a_status(library):
         name = "fq_forward_network_f32"
         return status(loaded, name, routines()[name], given)
 
-    def changed(row, column, value):
+    def changed(row, field, value):
         other = table.copy()
-        other[row, column] = value
+        other[row, FIELDS.index(field)] = value
         return other
 
     # Panels are those of another instruction set: only rows are told to multiply by.
     assert call(samples=0) == 0
     assert call(count=0) == CODES["FQ_NOT_FITTING"]
     assert call(k=3) == call(n=4) == CODES["FQ_NOT_FITTING"]
-    assert call(layers=changed(0, 0, 13)) == call(layers=changed(1, 0, 0)) == CODES["FQ_NOT_KNOWN"]
-    assert call(layers=changed(1, 3, 99)) == CODES["FQ_NOT_KNOWN"]
-    assert call(layers=changed(0, 0, 10)) == CODES["FQ_NOT_KNOWN"]  # one of codes, one not
-    assert call(layers=changed(1, 8, memory.size)) == CODES["FQ_NOT_FITTING"]
-    assert call(layers=changed(1, 2, 7)) == CODES["FQ_NOT_FITTING"]
+    unknown = CODES["FQ_NOT_KNOWN"]
+    assert call(layers=changed(0, "format", 13)) == call(layers=changed(1, "format", 0)) == unknown
+    assert call(layers=changed(1, "activation", 99)) == unknown
+    assert call(layers=changed(0, "format", 10)) == unknown  # one of codes, one not
+    assert call(layers=changed(1, "kept", memory.size)) == CODES["FQ_NOT_FITTING"]
+    assert call(layers=changed(1, "k", 7)) == CODES["FQ_NOT_FITTING"]
     assert call(memory=0) == CODES["FQ_NOT_GIVEN"]
 
 
@@ -238,11 +240,12 @@ program call_kernels
   use fq_kinds, only: i8, i32, i64, sp
   use fq_matmul_real32, only: B_PLAIN, matmul_blocked
   use fq_network_real32, only: forward_network
-  use fq_plan, only: planned_ends, planned_layer
+  use fq_plan, only: planned_ends
+  use fq_stored_layer, only: stored_layer
   implicit none (type, external)
   real(sp) :: a(4, 3), b(5, 4), bias(5), c(5, 3)
   integer(i8) :: memory(64)
-  type(planned_layer) :: layers(1)
+  type(stored_layer) :: layers(1)
   integer(i32) :: info(6)
 
   a = 1
@@ -258,10 +261,11 @@ program call_kernels
     0_i32, 0.0_sp, c, 1_i32, info(3))
   call matmul_blocked(3_i64, 5_i64, 0_i64, 4_i64, a, .false., 5_i64, b, B_PLAIN, .true., bias, &
     0_i32, 0.0_sp, c, 1_i32, info(4))
-  layers = planned_layer(1, 5, 4, 0, -1, -1, 5, 0, 0, -1, -1, -1, -1, -1, -1, -1, 5, -1)
+  layers = stored_layer(1, 5, 4, 0, 5, -1, -1, 5, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, &
+    -1, -1, -1, -1, -1, -1, -1, -1, -1)
   call forward_network(0_i64, 4_i64, a, layers, [0.0_sp], memory, planned_ends(-1, -1, -1, -1), &
     5_i64, c, 1_i32, info(5))
-  layers%form = 99
+  layers%format = 99
   call forward_network(3_i64, 4_i64, a, layers, [0.0_sp], memory, planned_ends(-1, -1, -1, -1), &
     5_i64, c, 1_i32, info(6))
   print '(6i3, 2f5.1)', info, minval(c), maxval(c)

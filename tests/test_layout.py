@@ -87,6 +87,17 @@ def test_runs_of_softmax_agree():
     assert f"LANE_COUNT = {activation.LANES} " in source
 
 
+def test_descriptions_of_stored_layers_agree():
+    from pyfq.plan import ENDS, FIELDS, FORMATS
+
+    source = (ROOT / "fortran/formats/fq_stored_layer.f90").read_text()
+    numbers = {name.lower(): int(n) for name, n in re.findall(r"\bFORMAT_(\w+) = (\d+)", source)}
+    assert numbers == {word: n for n, word in enumerate(FORMATS, 1)}
+    assert tuple(re.findall(r"^    integer\(i64\) :: (\w+) +!!", source, re.M)) == FIELDS
+    source = (ROOT / "fortran/networks/fq_plan.f90").read_text()
+    assert f"integer(i64) :: {', '.join(ENDS)}\n" in source
+
+
 def test_lane_and_block_sizes_agree():
     from pyfq import distortion, reference
 

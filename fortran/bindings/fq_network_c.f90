@@ -4,8 +4,9 @@ module fq_network_c_real32
   use fq_arguments, only: is_given, status_of
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_network_real32, only: forward_network
-  use fq_plan, only: planned_ends, planned_layer
+  use fq_plan, only: planned_ends
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
+  use fq_stored_layer, only: stored_layer
   implicit none (type, external)
   private
   public :: fq_forward_network
@@ -16,7 +17,7 @@ contains
     threads, info) bind(c, name='fq_forward_network_f32')
     integer(i64), intent(in), value :: samples, k, n, count, bytes
     real(wp), intent(in), optional :: x(k, samples), slopes(count)
-    type(planned_layer), intent(in), optional :: layers(count)
+    type(stored_layer), intent(in), optional :: layers(count)
     integer(i8), intent(in), optional :: memory(bytes)
     type(planned_ends), intent(in), optional :: ends
     real(wp), intent(out), optional :: y(n, samples)

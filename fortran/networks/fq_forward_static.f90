@@ -6,8 +6,9 @@ module fq_forward_static_real32
   use fq_gemm_int8, only: aligned_start, CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, &
     CODE_STEPS, multiply_codes, padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
-  use fq_plan, only: planned_ends, planned_layer
+  use fq_plan, only: planned_ends
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
+  use fq_stored_layer, only: stored_layer
   use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
@@ -35,7 +36,7 @@ contains
   subroutine forward_codes(samples, k, x, layers, slopes, memory, ends, n, y, threads, info)
     integer(i64), intent(in) :: samples, k, n                  !! samples, inputs and outputs
     real(wp), intent(in) :: x(k, samples)                      !! inputs, `(k, samples)`
-    type(planned_layer), intent(in), contiguous :: layers(:)   !! the layers, in order
+    type(stored_layer), intent(in), contiguous :: layers(:)    !! the layers, in order
     real(wp), intent(in), contiguous :: slopes(:)              !! of ACT_LEAKY_RELU, `(layers)`
     integer(i8), intent(in), target, contiguous :: memory(:)   !! arrays of the layers, on a line
     type(planned_ends), intent(in) :: ends                     !! what inputs and outputs pass
@@ -83,7 +84,7 @@ contains
 
   !> The most codes of a row that enters a layer.
   pure function widest(layers) result(codes)
-    type(planned_layer), intent(in), contiguous :: layers(:)
+    type(stored_layer), intent(in), contiguous :: layers(:)
     integer(i64) :: codes, l
 
     codes = 0
@@ -96,7 +97,7 @@ contains
   subroutine pass_samples(m, k, x, layers, slopes, memory, ends, n, y, room, space, threads, info)
     integer(i64), intent(in) :: m, k, n, room
     real(wp), intent(in) :: x(k, m)
-    type(planned_layer), intent(in), contiguous :: layers(:)
+    type(stored_layer), intent(in), contiguous :: layers(:)
     real(wp), intent(in), contiguous :: slopes(:)
     integer(i8), intent(in), target, contiguous :: memory(:)
     type(planned_ends), intent(in) :: ends
@@ -130,7 +131,7 @@ contains
   !> Codes of inputs, `saturate(round(((x - mean)/scale)/step) + zero_point)`.
   subroutine code_inputs(m, layer, memory, ends, x, codes, info)
     integer(i64), intent(in) :: m
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     type(planned_ends), intent(in) :: ends
     real(wp), intent(in) :: x(layer%k, m)
@@ -159,7 +160,7 @@ contains
 
   !> A layer: to the codes that enter the next, or, if it is the last, to y without its softmax.
   subroutine apply_layer(layer, slope, memory, m, x, next, codes, is_last, y, threads)
-    type(planned_layer), intent(in) :: layer, next
+    type(stored_layer), intent(in) :: layer, next
     real(wp), intent(in) :: slope
     integer(i8), intent(in), target, contiguous :: memory(:)
     integer(i64), intent(in) :: m
@@ -194,7 +195,7 @@ contains
   !> Outputs `col + 1 ... col + cols` of a layer.
   subroutine do_block(layer, slope, memory, w, code_sums, zero_point, scale, bias, col, cols, m, &
     x, next, codes, is_last, y)
-    type(planned_layer), intent(in) :: layer, next
+    type(stored_layer), intent(in) :: layer, next
     real(wp), intent(in) :: slope
     integer(i8), intent(in), target, contiguous :: memory(:)
     integer(i8), intent(in) :: w(padded_steps(layer%k), layer%rows)
@@ -238,7 +239,7 @@ contains
 
   !> The code of 0 of the inputs of a layer, as the machine multiplies codes.
   pure function code_of_zero(layer) result(zero)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i32) :: zero
 
     zero = merge(int(layer%input_zero, i32), CODE_SHIFT, layer%input_zero >= 0)
@@ -282,7 +283,7 @@ contains
   subroutine store_codes(cols, values, layer, memory, is_rectified, codes)
     integer(i64), intent(in) :: cols
     real(wp), intent(in) :: values(cols)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     logical, intent(in) :: is_rectified
     integer(CODE_KIND), intent(inout) :: codes(cols)

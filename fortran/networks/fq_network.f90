@@ -12,11 +12,12 @@ module fq_network_real32
     matmul_levels
   use fq_mixed, only: HALF_LANES, multiply_half
   use fq_nibbles_real32, only: PANEL_ROWS
-  use fq_plan, only: FORMAT_CODE_PANELS, FORMAT_CODES, FORMAT_CSR, FORMAT_HALF, FORMAT_LEVEL_PANELS, &
-    FORMAT_NIBBLES, FORMAT_NM24_INT8, FORMAT_NM24, FORMAT_PANELS, FORMAT_DENSE, FORMAT_STATIC, FORMAT_BLOCKED_CSR, &
-    plan_status, planned_ends, planned_layer
+  use fq_plan, only: plan_status, planned_ends
   use fq_sparse_real32, only: sparse_codes, sparse_pairs, sparse_row, sparse_scatter, sparse_stream
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
+  use fq_stored_layer, only: FORMAT_BLOCKED_CSR, FORMAT_CODE_PANELS, FORMAT_CODES, FORMAT_CSR, &
+    FORMAT_DENSE, FORMAT_HALF, FORMAT_LEVEL_PANELS, FORMAT_NIBBLES, FORMAT_NM24, FORMAT_NM24_INT8, &
+    FORMAT_PANELS, FORMAT_STATIC, stored_layer
   use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
@@ -38,7 +39,7 @@ contains
   subroutine forward_network(samples, k, x, layers, slopes, memory, ends, n, y, threads, info)
     integer(i64), intent(in) :: samples, k, n                  !! samples, inputs and outputs
     real(wp), intent(in) :: x(k, samples)                      !! inputs, `(k, samples)`
-    type(planned_layer), intent(in), contiguous :: layers(:)   !! the layers, in order
+    type(stored_layer), intent(in), contiguous :: layers(:)    !! the layers, in order
     real(wp), intent(in), contiguous :: slopes(:)              !! of ACT_LEAKY_RELU, `(layers)`
     integer(i8), intent(in), target, contiguous :: memory(:)   !! arrays of the layers, on a line
     type(planned_ends), intent(in) :: ends                     !! what inputs and outputs pass
@@ -98,7 +99,7 @@ contains
   subroutine pass_samples(m, k, x, layers, slopes, memory, ends, n, y, room, space, threads, info)
     integer(i64), intent(in) :: m, k, n, room
     real(wp), intent(in) :: x(k, m)
-    type(planned_layer), intent(in), contiguous :: layers(:)
+    type(stored_layer), intent(in), contiguous :: layers(:)
     real(wp), intent(in), contiguous :: slopes(:)
     integer(i8), intent(in), target, contiguous :: memory(:)
     type(planned_ends), intent(in) :: ends
@@ -170,7 +171,7 @@ contains
 
   !> `y = activation(x w**T + bias)`, where rows of w that are not stored are zeros.
   subroutine apply_layer(layer, slope, memory, m, x, y, part, threads, info)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     real(wp), intent(in) :: slope
     integer(i8), intent(in), target, contiguous :: memory(:)
     integer(i64), intent(in) :: m
@@ -195,7 +196,7 @@ contains
 
   !> The same for the rows that are stored.
   subroutine multiply(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     real(wp), intent(in), contiguous :: x(:, :), bias(:)
     logical, intent(in) :: has_bias
@@ -230,7 +231,7 @@ contains
   end subroutine multiply
 
   subroutine multiply_reals(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     real(wp), intent(in), contiguous :: x(:, :), bias(:)
     logical, intent(in) :: has_bias
@@ -250,7 +251,7 @@ contains
   end subroutine multiply_reals
 
   subroutine multiply_codes(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     real(wp), intent(in), contiguous :: x(:, :), bias(:)
     logical, intent(in) :: has_bias
@@ -271,7 +272,7 @@ contains
   end subroutine multiply_codes
 
   subroutine multiply_nibbles(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     real(wp), intent(in), contiguous :: x(:, :), bias(:)
     logical, intent(in) :: has_bias
@@ -296,7 +297,7 @@ contains
   end subroutine multiply_nibbles
 
   subroutine multiply_panels(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     real(wp), intent(in), contiguous :: x(:, :), bias(:)
     logical, intent(in) :: has_bias
@@ -320,7 +321,7 @@ contains
   end subroutine multiply_panels
 
   subroutine multiply_levels(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     real(wp), intent(in), contiguous :: x(:, :), bias(:)
     logical, intent(in) :: has_bias
@@ -343,7 +344,7 @@ contains
 
   !> Weights of 2 bytes, which only networks of float32 have: what is here real(sp) is real(wp).
   subroutine multiply_words(layer, memory, x, has_bias, activation, slope, y, threads, info)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     real(wp), intent(in), target, contiguous :: x(:, :)
     logical, intent(in) :: has_bias
@@ -367,7 +368,7 @@ contains
 
   subroutine multiply_nonzeros(layer, memory, x, has_bias, bias, activation, slope, y, threads, &
     info)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     real(wp), intent(in), target, contiguous :: x(:, :)
     real(wp), intent(in), contiguous :: bias(:)
@@ -432,7 +433,7 @@ contains
   end subroutine code_inputs
 
   subroutine multiply_pairs(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     real(wp), intent(in), contiguous :: x(:, :), bias(:)
     logical, intent(in) :: has_bias
@@ -451,7 +452,7 @@ contains
 
   subroutine multiply_pair_codes(layer, memory, x, has_bias, bias, activation, slope, y, threads, &
     info)
-    type(planned_layer), intent(in) :: layer
+    type(stored_layer), intent(in) :: layer
     integer(i8), intent(in), target, contiguous :: memory(:)
     real(wp), intent(in), contiguous :: x(:, :), bias(:)
     logical, intent(in) :: has_bias
