@@ -17,7 +17,7 @@ from .quantize import Quantized, parameters_by_row
 from .sparse import Sparse, linear_sparse
 from .threads import get_num_threads
 
-# Entries of a padded group of codes: `CODE_STEPS` of `fortran/products/fq_gemm_int8.f90`.
+# Entries of a padded group of codes: `CODE_STEPS` of `fortran/tiles/fq_gemm_int8.f90`.
 CODE_STEPS = 64
 # What rows of static codes are padded to a multiple of: the columns of any tile.
 TILE_STEP = 12

@@ -2,7 +2,7 @@
 !>
 !> `docs/explanation/gemm.md` tells what each gains.  `c = a b` as Python has them, in C order:
 !> `a(k, m)`, `b(n, k)` and `c(n, m)` are the same memory in Fortran.  m is a multiple of BAND, n of
-!> COLS and k of STEPS: edges teach nothing, and `fortran/products/fq_gemm.f90` has them.
+!> COLS and k of STEPS: edges teach nothing, and `fortran/tiles/fq_gemm.f90` has them.
 module staircase
   use fq_registers, only: TILE_ROWS, VECTOR_BYTES
   use, intrinsic :: iso_c_binding, only: i32 => c_int32_t, i64 => c_int64_t, wp => c_float

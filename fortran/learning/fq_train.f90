@@ -7,7 +7,8 @@ module fq_train_real32
     ACT_SIGMOID, ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
   use fq_activation_real32, only: activate_row
   use fq_barrier, only: barrier, wait_for_all
-  use fq_gemm_real32, only: aligned_start, BLOCK_STEPS, LANES, LINE
+  use fq_align, only: aligned_start
+  use fq_gemm_real32, only: BLOCK_STEPS, LANES, LINE
   use fq_code_rule, only: code_rule
   use fq_kinds, only: dp, i8, i32, i64, wp => sp
   use fq_matmul_real32, only: B_PACKED, B_PLAIN, matmul_blocked, pack_block, packed_vectors, &
@@ -89,7 +90,7 @@ contains
     if (stat == 0) allocate (squares(sum(layers%n)), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
     if (info /= FQ_OK) return
-    start = aligned_start(space)
+    start = aligned_start(space, storage_size(space))
     call clear_ends(layers, at, space(start))
     meeting = barrier(0, 0)
     !$omp parallel num_threads(team) if(team > 1) default(none) private(members, member, step, &

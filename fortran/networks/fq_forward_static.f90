@@ -3,8 +3,9 @@ module fq_forward_static_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_NONE, ACT_RELU, ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
-  use fq_gemm_int8, only: aligned_start, CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, &
-    CODE_STEPS, multiply_codes, padded_steps
+  use fq_align, only: aligned_start
+  use fq_gemm_int8, only: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, CODE_STEPS, &
+    multiply_codes, padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_plan, only: planned_ends
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
@@ -107,7 +108,7 @@ contains
     integer(i32), intent(out) :: info
     integer(i64) :: start, l, from, to, i, count
 
-    start = aligned_start(space)
+    start = aligned_start(space, storage_size(space))
     from = start
     to = start + room
     call code_inputs(m, layers(1), memory, ends, x, space(from), info)

@@ -4,7 +4,8 @@
 module fq_network_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_NONE
-  use fq_gemm_real32, only: aligned_start, LANES, LINE
+  use fq_align, only: aligned_start
+  use fq_gemm_real32, only: LANES, LINE
   use fq_forward_static_real32, only: forward_codes
   use fq_kinds, only: i8, i16, i32, i64, sp, wp => sp
   use fq_linear_real32, only: linear_codes, linear_nibbles, quantize_int8
@@ -109,7 +110,7 @@ contains
     integer(i64) :: start, l, from, to
     logical :: is_first, is_last
 
-    start = aligned_start(space)
+    start = aligned_start(space, storage_size(space))
     from = start
     to = start + room
     if (ends%input_mean >= 0) call take_off(k, m, x, memory, ends, space(from))

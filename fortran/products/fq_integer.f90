@@ -3,11 +3,11 @@
 !> Python: `pyfq/integer.py`.  Reference: `pyfq/reference/integer.py`.
 module fq_integer
   !$ use omp_lib, only: omp_get_thread_num
+  use fq_align, only: aligned_start
   use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_codes, padded_steps
   use fq_kinds, only: i8, i32, i64, sp
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_work_size, only: SMALL_PRODUCT
-  use, intrinsic :: iso_c_binding, only: c_intptr_t, c_loc, c_ptr
   implicit none (type, external)
   private
   public :: matmul_integer, quantized_matmul
@@ -101,8 +101,8 @@ contains
     integer(i8), intent(inout) :: codes(*)
     integer(i32), intent(in) :: threads
     integer(i32), intent(out) :: info
-    integer(CODE_KIND), allocatable, target :: left(:)
-    integer(i8), allocatable, target :: block(:)
+    integer(CODE_KIND), allocatable :: left(:)
+    integer(i8), allocatable :: block(:)
     integer(i32), allocatable :: held(:, :, :), row_sums(:, :), col_sums(:, :)
     real(sp), allocatable :: steps(:, :)
     integer(i64) :: k, m, n, ldw, cols, across, rows, item, left_start, block_start
@@ -132,8 +132,8 @@ contains
     if (stat == 0) allocate (steps(cols, team), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
     if (info /= FQ_OK) return
-    left_start = bytes_to_line(c_loc(left))*8/storage_size(left)
-    block_start = bytes_to_line(c_loc(block))
+    left_start = aligned_start(left, storage_size(left))
+    block_start = aligned_start(block, storage_size(block))
     !$omp parallel do default(none) private(t) num_threads(team) schedule(dynamic) if(team > 1) &
     !$omp shared(k, m, n, a, a_signed, a_zero, b, b_signed, b_zero, rule, a_scale, b_scale, sums, &
     !$omp        codes, left, left_start, block, block_start, held, row_sums, col_sums, steps, &
@@ -144,8 +144,8 @@ contains
       call do_item(mod(item, across)*cols, min(mod(item, across)*cols + cols, n), &
                    item/across*rows, min(item/across*rows + rows, m), k, a, a_signed, a_zero, n, &
                    b, b_signed, b_zero, rule, a_scale, b_scale, sums, codes, ldw, &
-                   left(left_start + ldw*(CHUNK_ROWS + 1)*(t - 1) + 1), cols, &
-                   block(block_start + ldw*cols*(t - 1) + 1), held(1, 1, t), row_sums(1, t), &
+                   left(left_start + ldw*(CHUNK_ROWS + 1)*(t - 1)), cols, &
+                   block(block_start + ldw*cols*(t - 1)), held(1, 1, t), row_sums(1, t), &
                    col_sums(1, t), steps(1, t))
     end do
   end subroutine multiply
@@ -157,14 +157,6 @@ contains
 
     byte = int(code - merge(256_i32, 0_i32, code > 127), i8)
   end function as_byte
-
-  !> Bytes from an address to the next line of cache: a vector that crosses lines is read twice.
-  function bytes_to_line(address) result(bytes)
-    type(c_ptr), intent(in) :: address
-    integer(i64) :: bytes
-
-    bytes = modulo(-transfer(address, 0_c_intptr_t), 64_c_intptr_t)
-  end function bytes_to_line
 
   !> Items of `cols` columns, `across` of them side by side, and `rows` rows.
   pure subroutine divide_product(m, n, k, ldw, team, cols, across, rows)

@@ -5,9 +5,10 @@ module fq_linear_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_SOFTMAX
   use fq_activation_real32, only: activate_row, fill_rows
+  use fq_align, only: aligned_start
   use fq_code_rule, only: code_rule
-  use fq_gemm_int8, only: aligned_start, CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, &
-    multiply_codes, padded_steps
+  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, multiply_codes, &
+    padded_steps
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
   use fq_nibbles_real32, only: multiply_nibbles, pack_nibbles, PANEL_ROWS
   use fq_quantize_real32, only: quantize
@@ -76,7 +77,7 @@ contains
     if (stat == 0) allocate (code_sums(parts, m), stat=stat)
     if (stat == 0) allocate (sums(MOST_COLS*(CHUNK_ROWS + parts), team), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
-    if (info == FQ_OK) start = aligned_start(left)
+    if (info == FQ_OK) start = aligned_start(left, storage_size(left))
     if (info == FQ_OK) call quantize_rows(x, group_size, stride, ldx, left(start), step, &
       code_sums, team, info)
     if (info /= FQ_OK) return

@@ -5,8 +5,12 @@
 module fq_matmul_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_NONE, ACT_SOFTMAX, is_activation
-  use fq_gemm_real32, only: aligned_start, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, &
-    divide, dot_rows, finish_rows, LANES, LINE, multiply_block, panels_read, ROW_STEPS, &
+  use fq_align, only: aligned_start
+  use fq_epilogue_real32, only: epilogue
+  use fq_finish_real32, only: finish_rows
+  use fq_share, only: part, share
+  use fq_gemm_real32, only: block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, &
+    divide, dot_rows, LANES, LINE, multiply_block, panels_read, ROW_STEPS, &
     SINGLE_PANELS, TILE_ROWS
   use fq_activation_real32, only: activate_row, fill_rows
   use fq_arguments, only: status_of
@@ -88,7 +92,7 @@ contains
     do j = 1, n
       c(j, :) = flipped(:, j)
     end do
-    call finish_rows(0_i64, m, 0_i64, n, has_bias, bias, activation, slope, n, c)
+    call finish_rows(part(0_i64, m, 0_i64, n), bias, epilogue(has_bias, activation, slope), n, c)
   end subroutine matmul_blocked
 
   !> The same without a look at the shape.
@@ -101,14 +105,19 @@ contains
     real(wp), intent(out) :: c(n, m)
     integer(i32), intent(out) :: info
     real(wp), allocatable :: scratch(:, :)
+    type(share) :: shared
     integer(i64) :: items, across, rows, panels, item, row, block_size
     integer(i32) :: team
     logical :: few
     integer :: t, stat
 
     few = b_form == B_PLAIN .and. m <= FEW_PLAIN
-    call divide(m, n, k, merge(FEW_COLS, BLOCK_COLS, few), threads, team, items, across, rows, &
-      panels)
+    shared = divide(m, n, k, merge(FEW_COLS, BLOCK_COLS, few), threads)
+    team = shared%team
+    items = shared%items
+    across = shared%across
+    rows = shared%rows
+    panels = shared%panels
     block_size = block_entries(min(k, BLOCK_STEPS), panels_read(1_i64, panels))
     if (b_form == B_PACKED) block_size = 0
     if (few) block_size = FEW_PLAIN*LANES*panels
@@ -150,14 +159,15 @@ contains
     real(wp), intent(inout) :: c(n, *), scratch(*)
     integer(i64) :: row, last_row, col, last_col, start
 
-    start = aligned_start(scratch)
+    start = aligned_start(scratch, storage_size(scratch(1)))
     col = mod(item, across)*panels*LANES
     last_col = min(col + panels*LANES, n)
     row = item/across*rows
     last_row = min(row + rows, m)
     call multiply_item(n, m, k, lda, a, a_transposed, ldb, b, b_form, c, row, last_row, col, &
       last_col, scratch(start), scratch(start + block_size))
-    call finish_rows(row, last_row, col, last_col, has_bias, bias, activation, slope, n, c)
+    call finish_rows(part(row, last_row, col, last_col), bias, epilogue(has_bias, activation, &
+      slope), n, c)
   end subroutine do_item
 
   !> `c = activation(a dequantize(b)**T + bias)`, b in panels of codes.
@@ -182,6 +192,7 @@ contains
     integer(i32), intent(in) :: threads                         !! threads to use, at least 1
     integer(i32), intent(out) :: info                           !! FQ_OK or FQ_NO_MEMORY
     real(wp), allocatable :: scratch(:, :)
+    type(share) :: shared
     integer(i64) :: m, k, items, across, rows, panels, item, row, block_size
     integer(i32) :: team
     integer :: t, stat
@@ -194,7 +205,12 @@ contains
       call fill_rows(n, m, has_bias, bias, activation, slope, c)
       return
     end if
-    call divide(m, n, k, BLOCK_COLS, threads, team, items, across, rows, panels)
+    shared = divide(m, n, k, BLOCK_COLS, threads)
+    team = shared%team
+    items = shared%items
+    across = shared%across
+    rows = shared%rows
+    panels = shared%panels
     block_size = block_entries(min(k, BLOCK_STEPS), panels_read(1_i64, panels))
     allocate (scratch(block_size + ROW_STEPS*TILE_ROWS + LINE, team), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
@@ -232,7 +248,7 @@ contains
     real(wp), intent(inout) :: c(n, *), scratch(*)
     integer(i64) :: row, last_row, col, last_col, start, step, steps, p, first, last
 
-    start = aligned_start(scratch)
+    start = aligned_start(scratch, storage_size(scratch(1)))
     col = mod(item, across)*panels*LANES
     last_col = min(col + panels*LANES, n)
     row = item/across*rows
@@ -254,11 +270,13 @@ contains
         end do
         call clear_panels(last - first + 1, panels_read(last_row - row, last - first + 1), steps, &
           scratch(start))
-        call multiply_block(k, a, .false., row, last_row, step, steps, steps + 1, scratch(start), &
-          step == 0, n, c, col, last_col, scratch(start + block_size))
+      call multiply_block(k, a, .false., part(row, last_row, col, last_col), &
+          step, steps, steps + 1, scratch(start), n, &
+          c, scratch(start + block_size))
       end do
     end if
-    call finish_rows(row, last_row, col, last_col, has_bias, bias, activation, slope, n, c)
+    call finish_rows(part(row, last_row, col, last_col), bias, epilogue(has_bias, activation, &
+      slope), n, c)
   end subroutine do_code_item
 
   !> Zeros in the panels that wide tiles read behind the last.
@@ -347,6 +365,7 @@ contains
     integer(i32), intent(in) :: threads                     !! threads to use, at least 1
     integer(i32), intent(out) :: info                       !! FQ_OK or FQ_NO_MEMORY
     real(wp), allocatable :: scratch(:, :)
+    type(share) :: shared
     integer(i64) :: m, k, items, across, rows, panels, item, row, block_size
     integer(i32) :: team
     integer :: t, stat
@@ -359,7 +378,12 @@ contains
       call fill_rows(n, m, has_bias, bias, activation, slope, c)
       return
     end if
-    call divide(m, n, k, BLOCK_COLS, threads, team, items, across, rows, panels)
+    shared = divide(m, n, k, BLOCK_COLS, threads)
+    team = shared%team
+    items = shared%items
+    across = shared%across
+    rows = shared%rows
+    panels = shared%panels
     block_size = block_entries(min(k, BLOCK_STEPS), panels_read(1_i64, panels))
     allocate (scratch(block_size + ROW_STEPS*TILE_ROWS + LINE, team), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
@@ -394,7 +418,7 @@ contains
     real(wp), intent(inout) :: c(n, *), scratch(*)
     integer(i64) :: row, last_row, col, last_col, start, step, steps, p, first, last
 
-    start = aligned_start(scratch)
+    start = aligned_start(scratch, storage_size(scratch(1)))
     col = mod(item, across)*panels*LANES
     last_col = min(col + panels*LANES, n)
     row = item/across*rows
@@ -412,11 +436,13 @@ contains
         end do
         call clear_panels(last - first + 1, panels_read(last_row - row, last - first + 1), steps, &
           scratch(start))
-        call multiply_block(k, a, .false., row, last_row, step, steps, steps + 1, scratch(start), &
-          step == 0, n, c, col, last_col, scratch(start + block_size))
+      call multiply_block(k, a, .false., part(row, last_row, col, last_col), &
+          step, steps, steps + 1, scratch(start), n, &
+          c, scratch(start + block_size))
       end do
     end if
-    call finish_rows(row, last_row, col, last_col, has_bias, bias, activation, slope, n, c)
+    call finish_rows(part(row, last_row, col, last_col), bias, epilogue(has_bias, activation, &
+      slope), n, c)
   end subroutine do_level_item
 
   !> Columns of one row's product that panels `first ... last` make.
@@ -528,16 +554,18 @@ contains
     do step = 0, k - 1, BLOCK_STEPS
       steps = min(BLOCK_STEPS, k - step)
       if (b_form == B_PACKED) then
-        call multiply_block(lda, a, a_transposed, row, last_row, step, steps, steps, b(1, &
-          panel_at(n, step, steps, col)), step == 0, n, c, col, last_col, rows)
+      call multiply_block(lda, a, a_transposed, part(row, last_row, col, last_col), &
+          step, steps, steps, b(1, panel_at(n, step, steps, col)), n, &
+          c, rows)
       else if (b_form == B_PLAIN .and. m <= FEW_PLAIN) then
         call copy_rows(lda, a, a_transposed, row, m, m, step, steps, rows)
         call add_plain(m, step, steps, rows, ldb, b, step == 0, n, c, col, last_col, block)
       else
         call pack_block(ldb, b, b_form == B_TRANSPOSED, step, steps, col, last_col, &
           panels_read(last_row - row, panels), steps + 1, block)
-        call multiply_block(lda, a, a_transposed, row, last_row, step, steps, steps + 1, block, &
-          step == 0, n, c, col, last_col, rows)
+      call multiply_block(lda, a, a_transposed, part(row, last_row, col, last_col), &
+          step, steps, steps + 1, block, n, &
+          c, rows)
       end if
     end do
   end subroutine multiply_item

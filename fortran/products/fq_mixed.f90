@@ -6,12 +6,16 @@ module fq_mixed
   use fq_activation_kind, only: ACT_SOFTMAX, is_activation
   use fq_activation_real32, only: activate_row, fill_rows
   use fq_arguments, only: status_of
-  use fq_gemm_real32, only: aligned_start, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, &
-    divide, FEW_ROWS, finish_rows, LANES, LINE, multiply_block, panels_read, ROW_STEPS, TILE_ROWS
+  use fq_align, only: aligned_start
+  use fq_epilogue_real32, only: epilogue
+  use fq_finish_real32, only: finish_rows
+  use fq_share, only: part, share
+  use fq_gemm_real32, only: block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, &
+    divide, FEW_ROWS, LANES, LINE, multiply_block, panels_read, ROW_STEPS, TILE_ROWS
   use fq_gemm_real64, only: divide_wide => divide, multiply_wide_block => multiply_block, &
     wide_entries => block_entries, wide_panels_read => panels_read, WIDE_COLS => BLOCK_COLS, &
     WIDE_LANES => LANES, WIDE_LINE => LINE, WIDE_ROW_STEPS => ROW_STEPS, WIDE_STEPS => &
-    BLOCK_STEPS, wide_start => aligned_start, WIDE_TILE_ROWS => TILE_ROWS
+    BLOCK_STEPS, WIDE_TILE_ROWS => TILE_ROWS
   use fq_kinds, only: dp, i16, i32, i64, wp => sp
   use fq_matmul_real32, only: B_PACKED, B_PLAIN, B_TRANSPOSED, pack_block, panel_at
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
@@ -59,6 +63,7 @@ contains
     integer(i32), intent(in) :: threads                    !! threads to use, at least 1
     integer(i32), intent(out) :: info                      !! FQ_OK or FQ_NO_MEMORY
     real(wp), allocatable :: scratch(:, :)
+    type(share) :: shared
     integer(i64) :: m, k, items, across, rows, panels, item, block_size
     integer(i32) :: team
     integer :: t, stat
@@ -71,7 +76,12 @@ contains
       call fill_rows(n, m, has_bias, bias, activation, slope, c)
       return
     end if
-    call divide(m, n, k, BLOCK_COLS, threads, team, items, across, rows, panels)
+    shared = divide(m, n, k, BLOCK_COLS, threads)
+    team = shared%team
+    items = shared%items
+    across = shared%across
+    rows = shared%rows
+    panels = shared%panels
     block_size = 0
     if (m > MOST_HALF_ROWS) block_size = block_entries(min(k, BLOCK_STEPS), panels_read(1_i64, &
       panels))
@@ -101,7 +111,7 @@ contains
     real(wp), intent(inout) :: c(n, *), scratch(*)
     integer(i64) :: row, last_row, col, last_col, start, step, steps, p, first, last
 
-    start = aligned_start(scratch)
+    start = aligned_start(scratch, storage_size(scratch(1)))
     col = mod(item, across)*panels*LANES
     last_col = min(col + panels*LANES, n)
     row = item/across*rows
@@ -120,11 +130,13 @@ contains
         end do
         call clear_panels(last - first + 1, panels_read(last_row - row, last - first + 1), steps, &
           scratch(start))
-        call multiply_block(k, a, .false., row, last_row, step, steps, steps + 1, scratch(start), &
-          step == 0, n, c, col, last_col, scratch(start + block_size))
+      call multiply_block(k, a, .false., part(row, last_row, col, last_col), &
+          step, steps, steps + 1, scratch(start), n, &
+          c, scratch(start + block_size))
       end if
     end do
-    call finish_rows(row, last_row, col, last_col, has_bias, bias, activation, slope, n, c)
+    call finish_rows(part(row, last_row, col, last_col), bias, epilogue(has_bias, activation, &
+      slope), n, c)
   end subroutine do_half_item
 
   !> Zeros in the panels that wide tiles read behind the last.
@@ -413,6 +425,7 @@ contains
     integer(i32), intent(out) :: info
     real(dp), allocatable :: wide(:, :), scratch(:, :)
     real(wp), allocatable :: values(:, :)
+    type(share) :: shared
     integer(i64) :: items, across, rows, panels, item, block_size, sums_size, j
     integer(i32) :: team
     integer :: t, stat
@@ -424,7 +437,12 @@ contains
       call fill_rows(n, m, has_bias, bias, activation, slope, c)
       return
     end if
-    call divide_wide(m, n, k, WIDE_COLS, threads, team, items, across, rows, panels)
+    shared = divide_wide(m, n, k, WIDE_COLS, threads)
+    team = shared%team
+    items = shared%items
+    across = shared%across
+    rows = shared%rows
+    panels = shared%panels
     block_size = wide_entries(min(k, WIDE_STEPS), wide_panels_read(1_i64, panels))
     sums_size = panels*WIDE_LANES*rows
     allocate (wide(k, m), stat=stat)
@@ -471,7 +489,7 @@ contains
     real(dp), intent(inout) :: scratch(*)
     integer(i64) :: row, last_row, col, last_col, start, at_sums, step, steps, filled
 
-    start = wide_start(scratch)
+    start = aligned_start(scratch, storage_size(scratch(1)))
     at_sums = start + block_size
     col = mod(item, across)*panels*WIDE_LANES
     last_col = min(col + panels*WIDE_LANES, n)
@@ -490,14 +508,15 @@ contains
           values, scratch(start))
         call clear_wide_panels(filled, wide_panels_read(last_row - row, filled), steps, &
           scratch(start))
-        call multiply_wide_block(k, a(1, row + 1), .false., 0_i64, last_row - row, step, steps, &
-          steps + 1, scratch(start), step == 0, last_col - col, scratch(at_sums), 0_i64, last_col &
-          - col, scratch(at_sums + sums_size))
+      call multiply_wide_block(k, a(1, row + 1), .false., part(0_i64, last_row - row, 0_i64, &
+          last_col - col), step, steps, steps + 1, scratch(start), last_col - col, &
+          scratch(at_sums), scratch(at_sums + sums_size))
       end do
     end if
     call round_sums(last_col - col, last_row - row, scratch(at_sums), has_bias, bias(col + 1), n, &
       c(col + 1, row + 1))
-    call finish_rows(row, last_row, col, last_col, .false., bias, activation, slope, n, c)
+    call finish_rows(part(row, last_row, col, last_col), bias, epilogue(.false., activation, &
+      slope), n, c)
   end subroutine do_wide_item
 
   !> Some steps of columns `col + 1 ... last_col` of op(b) as panels of float64.

@@ -5,15 +5,17 @@ module fq_sparse_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
-  use fq_gemm_real32, only: aligned_start, finish_rows, LANES, turn, TURN_STEPS
+  use fq_align, only: aligned_start
+  use fq_epilogue_real32, only: epilogue
+  use fq_finish_real32, only: finish_rows
+  use fq_gemm_real32, only: LANES, transpose_columns, TRANSPOSE_STEPS
   use fq_code_rule, only: code_rule
-  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, code_start => aligned_start, &
-    multiply_codes
+  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_codes
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
   use fq_quantize_real32, only: quantize
+  use fq_share, only: piece => part
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_work_size, only: SMALL_PRODUCT, SMALL_WORK
-  use, intrinsic :: iso_c_binding, only: c_intptr_t, c_loc
   implicit none (type, external)
   private
   public :: sparse_codes, sparse_pairs, sparse_row, sparse_scatter, sparse_stream
@@ -84,7 +86,7 @@ contains
     if (stat == 0) allocate (sums(most*rows + LINE, team), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
     if (info /= FQ_OK) return
-    turned_start = aligned_start(turned)
+    turned_start = aligned_start(turned, storage_size(turned))
     !$omp parallel default(none) num_threads(team) if(team > 1) &
     !$omp private(t, part, row, last_row, first, width, valid, sums_start) &
     !$omp shared(x, block_steps, starts, cols, values, has_scale, scale, step, has_bias, bias, &
@@ -92,7 +94,7 @@ contains
     !$omp        again, rows)
     t = 1
     !$ t = omp_get_thread_num() + 1
-    sums_start = aligned_start(sums(:, t))
+    sums_start = aligned_start(sums(:, t), storage_size(sums))
     !$omp do schedule(static)
     do part = 1, parts
       call find_part(part, m, most, first, width, valid)
@@ -109,7 +111,8 @@ contains
                            turned(turned_start + first*k), sums(sums_start, t))
       call turn_sums(width, row, last_row, sums(sums_start, t), n, first, valid, y)
       if (has_scale) call scale_rows(first, first + valid, row, last_row, scale, step, n, y)
-      call finish_rows(first, first + valid, row, last_row, has_bias, bias, activation, slope, n, y)
+      call finish_rows(piece(first, first + valid, row, last_row), bias, epilogue(has_bias, &
+        activation, slope), n, y)
     end do
     if (activation == ACT_SOFTMAX .and. down > 1) then
       !$omp do schedule(static)
@@ -164,10 +167,10 @@ contains
     real(wp), intent(inout) :: turned(width, k)
     integer(i64) :: l, s, steps
 
-    do s = 0, k - 1, 4*TURN_STEPS
-      steps = min(4*TURN_STEPS, k - s)
+    do s = 0, k - 1, 4*TRANSPOSE_STEPS
+      steps = min(4*TRANSPOSE_STEPS, k - s)
       do l = 0, valid - LANES, LANES
-        call turn(steps, k, x(s + 1, l + 1), steps, width, turned(l + 1, s + 1))
+        call transpose_columns(steps, k, x(s + 1, l + 1), steps, width, turned(l + 1, s + 1))
       end do
     end do
     l = valid/LANES*LANES
@@ -189,7 +192,7 @@ contains
 
     rows = last_row - row
     do j = 0, rows - LANES, LANES
-      call turn(width, width, sums(1, j + 1), valid, n, y(row + j + 1, first + 1))
+      call transpose_columns(width, width, sums(1, j + 1), valid, n, y(row + j + 1, first + 1))
     end do
     do j = rows/LANES*LANES + 1, rows
       y(row + j, first + 1:first + valid) = sums(1:valid, j)
@@ -287,7 +290,8 @@ contains
                              values(indptr(j - 1) + 1), x)
       end do
       if (has_scale) call scale_rows(0_i64, 1_i64, row, last_row, scale, step, n, y)
-      call finish_rows(0_i64, 1_i64, row, last_row, has_bias, bias, activation, slope, n, y)
+      call finish_rows(piece(0_i64, 1_i64, row, last_row), bias, epilogue(has_bias, activation, &
+        slope), n, y)
     end do
     if (activation == ACT_SOFTMAX .and. n > ROWS) call activate_row(activation, slope, y(:, 1))
   end subroutine sparse_row
@@ -367,7 +371,8 @@ contains
           y(row + 1:last_row, first + i) = sums(1:last_row - row, i)
         end do
       end do
-      call finish_rows(0_i64, m, row, last_row, has_bias, bias, activation, slope, n, y)
+      call finish_rows(piece(0_i64, m, row, last_row), bias, epilogue(has_bias, activation, slope), &
+        n, y)
     end do
     if (activation == ACT_SOFTMAX .and. n > PAIR_ROWS) then
       !$omp do schedule(static)
@@ -488,13 +493,13 @@ contains
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
     if (info == FQ_OK) call quantize(x, INT8, k, step, zeros, minima, codes, team, info)
     if (info /= FQ_OK) return
-    start = code_start(left)
+    start = aligned_start(left, storage_size(left))
     !$omp parallel default(none) num_threads(team) if(team > 1) private(t, dense_start) &
     !$omp shared(run, w, code_sums, scale, has_bias, bias, activation, slope, y, left, codes, &
     !$omp        dense, sums, step, start, k, m, n, ldw, cols, across, samples)
     t = 1
     !$ t = omp_get_thread_num() + 1
-    dense_start = byte_start(dense(:, t))
+    dense_start = aligned_start(dense(:, t), storage_size(dense))
     !$omp do schedule(static)
     do i = 1, m
       call spread_sample(k, codes(:, i), run, left(start + (i - 1)*ldw))
@@ -514,14 +519,6 @@ contains
     end if
     !$omp end parallel
   end subroutine sparse_codes
-
-  !> Index of the first byte of an array that starts a line of cache.
-  function byte_start(x) result(start)
-    integer(i8), intent(in), target, contiguous :: x(:)
-    integer(i64) :: start
-
-    start = modulo(-transfer(c_loc(x), 0_c_intptr_t), 64_c_intptr_t) + 1
-  end function byte_start
 
   !> Codes of a sample in the order in which `spread_row` leaves those of weights.
   pure subroutine spread_sample(k, codes, run, left)
@@ -575,7 +572,8 @@ contains
         end do
       end do
       call scale_rows(first, first + rows, col, last_col, scale, step, n, y)
-      call finish_rows(first, first + rows, col, last_col, has_bias, bias, activation, slope, n, y)
+      call finish_rows(piece(first, first + rows, col, last_col), bias, epilogue(has_bias, &
+        activation, slope), n, y)
     end do
   end subroutine multiply_rows
 
@@ -632,7 +630,7 @@ contains
       do j = 1, size(kept, kind=i64)
         y(kept(j) + 1, i) = part(j, i)
       end do
-      call finish_rows(i - 1, i, 0_i64, n, has_bias, bias, activation, slope, n, y)
+      call finish_rows(piece(i - 1, i, 0_i64, n), bias, epilogue(has_bias, activation, slope), n, y)
     end do
   end subroutine sparse_scatter
 end module fq_sparse_real32

@@ -9,7 +9,7 @@ from .matmul import matmul
 from .pack import unpack
 from .quantize import dequantize, quantize
 
-# Products of codes that are summed as integers at most: `fortran/products/fq_gemm_int8.f90`.
+# Products of codes that are summed as integers at most: `fortran/tiles/fq_gemm_int8.f90`.
 MAX_STEPS = 65536
 
 

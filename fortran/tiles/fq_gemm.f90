@@ -3,17 +3,15 @@
 !> The right matrix comes in panels: a vector of columns, step by step of k.  Rows of the left
 !> matrix are copied next to each other; a tile of rows times a few panels stays in registers.
 module fq_gemm_real32
-  use fq_activation_kind, only: ACT_NONE, ACT_SOFTMAX
-  use fq_activation_real32, only: activate_row
   use fq_kinds, only: i32, i64, wp => sp
   use fq_registers, only: FEW_ROWS, TILE_ROWS, VECTOR_BYTES
+  use fq_share, only: part, share
   use fq_work_size, only: SMALL_PRODUCT
-  use, intrinsic :: iso_c_binding, only: c_loc, c_intptr_t
   implicit none (type, external)
   private
   public :: LANES, LINE, BLOCK_COLS, BLOCK_STEPS, FEW_ROWS, ROW_STEPS, SINGLE_PANELS, TILE_ROWS, &
-    divide, block_entries, panels_read, aligned_start, multiply_block, copy_rows, dot_rows, &
-    finish_rows, turn, TURN_STEPS
+    divide, block_entries, panels_read, multiply_block, copy_rows, dot_rows, transpose_columns, &
+    TRANSPOSE_STEPS
 
   integer, parameter :: ENTRY_BYTES = storage_size(1.0_wp)/8
   integer, parameter :: LANES = VECTOR_BYTES/ENTRY_BYTES      ! entries of a vector
@@ -30,36 +28,34 @@ module fq_gemm_real32
   integer(i64), parameter :: BAND_ROWS = 480
   ! Panels of a tile of TILE_ROWS, of FEW_ROWS, and of one row.
   integer(i64), parameter :: TILE_PANELS = 2, FEW_PANELS = 4, SINGLE_PANELS = 8
-  integer(i64), parameter :: TURN_STEPS = 64       ! steps transposed at a time, in L1
-  integer(i64), parameter :: SPAN = 2048           ! entries of rows that are activated together
+  integer(i64), parameter :: TRANSPOSE_STEPS = 64  ! steps transposed at a time, in L1
   ! Rows of the right matrix, given as its transpose, that are multiplied by one row at a time.
   integer, parameter :: DOTS = 4
 
 contains
 
-  !> How a product is shared: items of `rows` rows by `panels` panels, `across` of them side by
-  !> side. Few items if they are small, several a thread if they are large, so that none waits for
-  !> long.
-  pure subroutine divide(m, n, k, most_cols, threads, team, items, across, rows, panels)
-    integer(i64), intent(in) :: m, n, k      !! rows, columns, and what is summed over
+  !> How a product is shared: few items if they are small, several a thread if they are large, so
+  !> that none waits for long.
+  pure function divide(m, n, k, most_cols, threads) result(shared)
+    integer(i64), intent(in) :: m, n, k      !! rows, columns, and what is summed over, at least 1
     integer(i64), intent(in) :: most_cols    !! columns of an item at most
-    integer(i32), intent(in) :: threads      !! threads allowed
-    integer(i32), intent(out) :: team        !! threads this work is worth
-    integer(i64), intent(out) :: items, across, rows, panels
-    integer(i64) :: wanted, down
+    integer(i32), intent(in) :: threads      !! threads allowed, at least 1
+    type(share) :: shared
+    integer(i64) :: wanted, down, across, panels
 
     ! Of few rows the matrices are read, which takes longer than multiplying.
-    team = merge(threads, 1_i32, max(m, READ_ROWS)*n*k > SMALL_PRODUCT)
-    wanted = merge(4*int(team, i64), int(team, i64), team > 1 .and. m*n*k > 128*SMALL_PRODUCT)
+    shared%team = merge(threads, 1_i32, max(m, READ_ROWS)*n*k > SMALL_PRODUCT)
+    wanted = merge(4*int(shared%team, i64), int(shared%team, i64), shared%team > 1 .and. m*n*k &
+      > 128*SMALL_PRODUCT)
     panels = over(n, int(LANES, i64))
     across = over(n, most_cols)
     down = max(1_i64, min(over(wanted, across), m/BAND_ROWS))
     across = max(across, min(over(wanted, down), over(panels, SINGLE_PANELS)))
-    panels = over(over(panels, across), TILE_PANELS)*TILE_PANELS
-    rows = over(over(m, down), int(TILE_ROWS, i64))*TILE_ROWS
-    across = over(over(n, int(LANES, i64)), panels)
-    items = across*over(m, rows)
-  end subroutine divide
+    shared%panels = over(over(panels, across), TILE_PANELS)*TILE_PANELS
+    shared%rows = over(over(m, down), int(TILE_ROWS, i64))*TILE_ROWS
+    shared%across = over(panels, shared%panels)
+    shared%items = shared%across*over(m, shared%rows)
+  end function divide
 
   !> Quotient, rounded up.
   pure function over(n, d) result(q)
@@ -89,35 +85,29 @@ contains
     entries = LANES*(steps + 1)*panels
   end function block_entries
 
-  !> Index of the first entry of an array that starts a line of cache: vectors that cross lines cost
-  !> twice.
-  function aligned_start(x) result(start)
-    real(wp), intent(in), target :: x(*)
-    integer(i64) :: start
-
-    start = modulo(-transfer(c_loc(x(1)), 0_c_intptr_t), 64_c_intptr_t)/ENTRY_BYTES + 1
-  end function aligned_start
-
-  !> Multiply rows `row + 1 ... last_row` of a by a block of panels, and add to, or set, columns
-  !> `col + 1 ... last_col` of c.
-  pure subroutine multiply_block(lda, a, a_transposed, row, last_row, step, steps, stride, block, &
-    fresh, ldc, c, col, last_col, rows)
+  !> Multiply rows of a by a block of panels, and set a part of c if these are the first steps of k,
+  !> else add to it.
+  pure subroutine multiply_block(lda, a, a_transposed, piece, step, steps, stride, block, ldc, c, &
+    rows)
     integer(i64), intent(in) :: lda                       !! extent of a
-    real(wp), intent(in) :: a(lda, *)  !! left matrix, `(k, m)`, or `(m, k)` if transposed
+    real(wp), intent(in) :: a(lda, *)                     !! left matrix, `(k, m)`, or its transpose
     logical, intent(in) :: a_transposed                   !! whether a is given as its transpose
-    integer(i64), intent(in) :: row, last_row             !! rows before; and last row
+    type(part), intent(in) :: piece                       !! rows of a and c; columns of c
     integer(i64), intent(in) :: step, steps               !! steps of k before; and to take
     integer(i64), intent(in) :: stride                    !! steps from panel to panel
-    real(wp), intent(in) :: block(LANES, stride, *)       !! panels, from column `col + 1` on
-    logical, intent(in) :: fresh                          !! c holds nothing yet
+    real(wp), intent(in) :: block(LANES, stride, *)       !! panels, from the part's columns on
     integer(i64), intent(in) :: ldc                       !! columns of c
     real(wp), intent(inout) :: c(ldc, *)                  !! product, `(n, m)`
-    integer(i64), intent(in) :: col, last_col             !! columns before; and last column
     real(wp), intent(inout) :: rows(ROW_STEPS, TILE_ROWS) !! workspace
-    integer(i64) :: r, j, left, high, wide, valid
+    integer(i64) :: r, j, left, high, wide, valid, last_row, col, last_col
+    logical :: fresh
     real(wp) :: edge(LANES*TILE_PANELS*TILE_ROWS)
 
-    r = row
+    fresh = step == 0
+    last_row = piece%last_row
+    col = piece%col
+    last_col = piece%last_col
+    r = piece%row
     do while (r < last_row)
       left = last_row - r
       if (left > 2*FEW_ROWS) then
@@ -157,7 +147,7 @@ contains
 
     if (transposed) then
       do s = 0, steps - LANES, LANES
-        call turn(min(over(count, int(LANES, i64))*LANES, lda - row), lda, a(row + 1, step + s &
+        call transpose_columns(min(over(count, int(LANES, i64))*LANES, lda - row), lda, a(row + 1, step + s &
           + 1), count, ROW_STEPS, rows(s + 1, 1))
       end do
       do s = steps/LANES*LANES + 1, steps
@@ -174,24 +164,24 @@ contains
   end subroutine copy_rows
 
   !> Transpose LANES columns of so many steps, of which the first `kept` are stored.
-  pure subroutine turn(steps, lda, a, kept, ldb, b)
+  pure subroutine transpose_columns(steps, lda, a, kept, ldb, b)
     integer(i64), intent(in) :: steps, lda, kept, ldb
     real(wp), intent(in) :: a(lda, LANES)
     real(wp), intent(inout) :: b(ldb, kept)
-    real(wp) :: block(LANES, TURN_STEPS)
+    real(wp) :: block(LANES, TRANSPOSE_STEPS)
     integer(i64) :: first, s
 
-    do first = 0, kept - 1, TURN_STEPS
-      call turn_block(min(TURN_STEPS, steps - first), lda, a(first + 1, 1), block)
-      do s = 1, min(TURN_STEPS, kept - first)
+    do first = 0, kept - 1, TRANSPOSE_STEPS
+      call transpose_block(min(TRANSPOSE_STEPS, steps - first), lda, a(first + 1, 1), block)
+      do s = 1, min(TRANSPOSE_STEPS, kept - first)
         b(1:LANES, first + s) = block(:, s)
       end do
     end do
-  end subroutine turn
+  end subroutine transpose_columns
 
   !> Transpose LANES columns into rows that follow each other, which then are permutations of whole
   !> vectors, `vpermt2ps`.
-  pure subroutine turn_block(steps, lda, a, block)
+  pure subroutine transpose_block(steps, lda, a, block)
     integer(i64), intent(in) :: steps, lda
     real(wp), intent(in) :: a(lda, LANES)
     real(wp), intent(inout) :: block(LANES, steps)
@@ -204,7 +194,7 @@ contains
         block(l, s) = a(s, l)
       end do
     end do
-  end subroutine turn_block
+  end subroutine transpose_block
 
   pure subroutine multiply_tile(high, valid, steps, stride, a, b, fresh, ldc, c)
     integer(i64), intent(in) :: high, valid, steps, stride, ldc
@@ -304,46 +294,4 @@ contains
     if (LANES > 2) half(1:2) = half(1:2) + half(3:4)
     total = half(1) + half(2)
   end function lane_total
-
-  !> Add the bias to rows of c and apply the activation; softmax needs whole rows.
-  pure subroutine finish_rows(row, last_row, col, last_col, has_bias, bias, activation, slope, &
-    ldc, c)
-    integer(i64), intent(in) :: row, last_row    !! rows before; and last row
-    integer(i64), intent(in) :: col, last_col    !! columns before; and last column
-    logical, intent(in) :: has_bias              !! else bias is not looked at
-    real(wp), intent(in) :: bias(*)              !! added to each row, `(n)`
-    integer(i32), intent(in) :: activation       !! one of ACT_...
-    real(wp), intent(in) :: slope                !! of ACT_LEAKY_RELU
-    integer(i64), intent(in) :: ldc              !! columns of c
-    real(wp), intent(inout) :: c(ldc, *)         !! product, `(n, m)`
-    integer(i64) :: first, last, band, i
-    logical :: whole
-
-    if (activation == ACT_NONE .and. .not. has_bias) return
-    whole = col == 0 .and. last_col == ldc
-    band = 1
-    if (whole .and. activation /= ACT_SOFTMAX) band = max(1_i64, SPAN/ldc)
-    do first = row + 1, last_row, band
-      last = min(first + band - 1, last_row)
-      if (has_bias) then
-        do i = first, last
-          c(col + 1:last_col, i) = c(col + 1:last_col, i) + bias(col + 1:last_col)
-        end do
-      end if
-      if (activation /= ACT_NONE .and. (activation /= ACT_SOFTMAX .or. whole)) then
-        call activate_span(activation, slope, (last - first)*ldc + last_col - col, c(col + 1, &
-        first))
-      end if
-    end do
-  end subroutine finish_rows
-
-  !> An activation function of entries that follow each other: rows, or a part of one.
-  pure subroutine activate_span(activation, slope, n, x)
-    integer(i32), intent(in) :: activation
-    real(wp), intent(in) :: slope
-    integer(i64), intent(in) :: n
-    real(wp), intent(inout) :: x(n)
-
-    call activate_row(activation, slope, x)
-  end subroutine activate_span
 end module fq_gemm_real32

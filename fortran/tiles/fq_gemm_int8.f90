@@ -5,11 +5,10 @@
 module fq_gemm_int8
   use fq_kinds, only: i8, i16, i32, i64
   use fq_registers, only: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT
-  use, intrinsic :: iso_c_binding, only: c_intptr_t, c_loc
   implicit none (type, external)
   private
   public :: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, CODE_STEPS, MAX_STEPS, &
-    aligned_start, multiply_codes, padded_steps
+    multiply_codes, padded_steps
 
   integer(i64), parameter :: CODE_STEPS = 64     ! rows of codes are whole cache lines of bytes
   ! 255*128*65536 < 2**31.
@@ -26,14 +25,6 @@ contains
     steps = (k + CODE_STEPS - 1)/CODE_STEPS*CODE_STEPS
     if (mod(steps, 512_i64) == 0) steps = steps + CODE_STEPS
   end function padded_steps
-
-  !> Index of the first code of an array that starts a line of cache.
-  function aligned_start(x) result(start)
-    integer(CODE_KIND), intent(in), target :: x(*)
-    integer(i64) :: start
-
-    start = modulo(-transfer(c_loc(x(1)), 0_c_intptr_t), 64_c_intptr_t)/(storage_size(x(1))/8) + 1
-  end function aligned_start
 
   !> `sums(j, i)` = sum of the products of row i of x and row j of w.
   pure subroutine multiply_codes(vectors, rows, ldx, x, cols, ldw, w, ldc, sums)
@@ -67,21 +58,21 @@ contains
 
   pure subroutine multiply_many(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = CODE_ROWS, C = CODE_COLS
-    include 'fq_code_tile.inc'
+    include 'fq_tile_int8.inc'
   end subroutine multiply_many
 
   pure subroutine multiply_column(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = CODE_ROWS, C = 1
-    include 'fq_code_tile.inc'
+    include 'fq_tile_int8.inc'
   end subroutine multiply_column
 
   pure subroutine multiply_row(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = 1, C = CODE_COLS
-    include 'fq_code_tile.inc'
+    include 'fq_tile_int8.inc'
   end subroutine multiply_row
 
   pure subroutine multiply_one(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = 1, C = 1
-    include 'fq_code_tile.inc'
+    include 'fq_tile_int8.inc'
   end subroutine multiply_one
 end module fq_gemm_int8

@@ -1,0 +1,21 @@
+!> Where an array meets a line of cache: vectors that cross lines cost twice.
+module fq_align
+  use fq_kinds, only: i64
+  use, intrinsic :: iso_c_binding, only: c_intptr_t, c_loc
+  implicit none (type, external)
+  private
+  public :: aligned_start
+
+  integer(c_intptr_t), parameter :: LINE_BYTES = 64
+
+contains
+
+  !> Index of the first entry of an array that starts a line of cache.
+  function aligned_start(x, entry_bits) result(start)
+    type(*), intent(in), target :: x(*)   !! the array, of any type
+    integer, intent(in) :: entry_bits     !! `storage_size` of an entry, that of a divisor of a line
+    integer(i64) :: start
+
+    start = modulo(-transfer(c_loc(x), 0_c_intptr_t), LINE_BYTES)/(entry_bits/8) + 1
+  end function aligned_start
+end module fq_align
