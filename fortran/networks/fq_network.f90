@@ -5,16 +5,21 @@ module fq_network_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_activation_kind, only: ACT_NONE
   use fq_align, only: aligned_start
-  use fq_gemm_real32, only: LANES, LINE
+  use fq_blocked_csr_real32, only: multiply_blocked_csr_layer
+  use fq_codes_real32, only: multiply_codes_layer
+  use fq_csr_real32, only: multiply_csr_layer
+  use fq_epilogue_real32, only: epilogue
   use fq_forward_static_real32, only: forward_codes
-  use fq_kinds, only: i8, i16, i32, i64, sp, wp => sp
-  use fq_linear_real32, only: linear_codes, linear_nibbles, quantize_int8
+  use fq_gemm_real32, only: LANES, LINE
+  use fq_kept_rows_real32, only: scatter_rows
+  use fq_kinds, only: i8, i32, i64, sp, wp => sp
   use fq_matmul_real32, only: B_PACKED, B_TRANSPOSED, matmul_blocked, matmul_codes, &
     matmul_levels
   use fq_mixed, only: HALF_LANES, multiply_half
-  use fq_nibbles_real32, only: PANEL_ROWS
+  use fq_nibbles_real32, only: multiply_nibbles_layer
+  use fq_nm24_int8_real32, only: multiply_nm24_int8_layer
+  use fq_nm24_real32, only: multiply_nm24_layer
   use fq_plan, only: plan_status, planned_ends
-  use fq_sparse_real32, only: sparse_codes, sparse_pairs, sparse_row, sparse_scatter, sparse_stream
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
   use fq_stored_layer, only: FORMAT_BLOCKED_CSR, FORMAT_CODE_PANELS, FORMAT_CODES, FORMAT_CSR, &
     FORMAT_DENSE, FORMAT_HALF, FORMAT_LEVEL_PANELS, FORMAT_NIBBLES, FORMAT_NM24, FORMAT_NM24_INT8, &
@@ -191,7 +196,7 @@ contains
     else
       call c_f_pointer(c_loc(memory(layer%kept + 1)), kept, [layer%rows])
       call multiply(layer, memory, x, .false., bias, ACT_NONE, slope, part, threads, info)
-      call sparse_scatter(kept, part, layer%bias >= 0, bias, activation, slope, y, threads)
+      call scatter_rows(kept, part, bias, epilogue(layer%bias >= 0, activation, slope), y, threads)
     end if
   end subroutine apply_layer
 
@@ -205,27 +210,30 @@ contains
     real(wp), intent(in) :: slope
     real(wp), intent(inout), contiguous :: y(:, :)
     integer(i32), intent(out) :: info
+    type(epilogue) :: after
 
+    after = epilogue(has_bias, activation, slope)
     select case (layer%format)
     case (FORMAT_DENSE, FORMAT_PANELS)
       call multiply_reals(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
     case (FORMAT_CODES)
-      call multiply_codes(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
+      call multiply_codes_layer(layer, memory, x, bias, after, y, threads, info)
     case (FORMAT_NIBBLES)
-      call multiply_nibbles(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
+      call multiply_nibbles_layer(layer, memory, x, bias, after, y, threads, info)
     case (FORMAT_CODE_PANELS)
       call multiply_panels(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
     case (FORMAT_HALF)
       call multiply_words(layer, memory, x, has_bias, activation, slope, y, threads, info)
     case (FORMAT_LEVEL_PANELS)
       call multiply_levels(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    case (FORMAT_CSR, FORMAT_BLOCKED_CSR)
-      call multiply_nonzeros(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
+    case (FORMAT_CSR)
+      call multiply_csr_layer(layer, memory, x, bias, after, y, threads, info)
+    case (FORMAT_BLOCKED_CSR)
+      call multiply_blocked_csr_layer(layer, memory, x, bias, after, y, threads, info)
     case (FORMAT_NM24)
-      call multiply_pairs(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
+      call multiply_nm24_layer(layer, memory, x, bias, after, y, threads, info)
     case (FORMAT_NM24_INT8)
-      call multiply_pair_codes(layer, memory, x, has_bias, bias, activation, slope, y, threads, &
-        info)
+      call multiply_nm24_int8_layer(layer, memory, x, bias, after, y, threads, info)
     case default
       info = FQ_NOT_KNOWN
     end select
@@ -250,52 +258,6 @@ contains
       size(w, 1, kind=i64), w, merge(B_PACKED, B_TRANSPOSED, is_packed), has_bias, bias, &
       activation, slope, y, threads, info)
   end subroutine multiply_reals
-
-  subroutine multiply_codes(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    type(stored_layer), intent(in) :: layer
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    real(wp), intent(in), contiguous :: x(:, :), bias(:)
-    logical, intent(in) :: has_bias
-    integer(i32), intent(in) :: activation, threads
-    real(wp), intent(in) :: slope
-    real(wp), intent(inout), contiguous :: y(:, :)
-    integer(i32), intent(out) :: info
-    integer(i8), pointer, contiguous :: codes(:, :)
-    real(wp), pointer, contiguous :: scale(:, :), minimum(:, :)
-    integer(i32), pointer, contiguous :: zero_point(:, :)
-
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [layer%row_steps, layer%rows])
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [layer%groups, layer%rows])
-    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), zero_point, [layer%groups, layer%rows])
-    call c_f_pointer(c_loc(memory(layer%minimum + 1)), minimum, [layer%groups, layer%rows])
-    call linear_codes(x, layer%group_size, layer%group_stride, codes, scale, zero_point, minimum, &
-      has_bias, bias, activation, slope, y, threads, info)
-  end subroutine multiply_codes
-
-  subroutine multiply_nibbles(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    type(stored_layer), intent(in) :: layer
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    real(wp), intent(in), contiguous :: x(:, :), bias(:)
-    logical, intent(in) :: has_bias
-    integer(i32), intent(in) :: activation, threads
-    real(wp), intent(in) :: slope
-    real(wp), intent(inout), contiguous :: y(:, :)
-    integer(i32), intent(out) :: info
-    integer(i16), pointer, contiguous :: words(:, :, :)
-    real(wp), pointer, contiguous :: scale(:, :, :), minimum(:, :, :)
-    integer(i8), pointer, contiguous :: zero_point(:, :, :)
-    integer(i64) :: lanes, panels
-
-    lanes = PANEL_ROWS
-    panels = (layer%rows + lanes - 1)/lanes
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), words, [lanes/4, layer%k, panels])
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [lanes, layer%groups, panels])
-    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), zero_point, [lanes, layer%groups, panels])
-    call c_f_pointer(c_loc(memory(merge(layer%minimum, layer%scale, layer%minimum >= 0) + 1)), &
-      minimum, [lanes, layer%groups, panels])
-    call linear_nibbles(layer%rows, x, layer%group_size, words, scale, zero_point, &
-      layer%minimum >= 0, minimum, has_bias, bias, activation, slope, y, threads, info)
-  end subroutine multiply_nibbles
 
   subroutine multiply_panels(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
     type(stored_layer), intent(in) :: layer
@@ -367,108 +329,4 @@ contains
       activation, real(slope, sp), outputs, threads, info)
   end subroutine multiply_words
 
-  subroutine multiply_nonzeros(layer, memory, x, has_bias, bias, activation, slope, y, threads, &
-    info)
-    type(stored_layer), intent(in) :: layer
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    real(wp), intent(in), target, contiguous :: x(:, :)
-    real(wp), intent(in), contiguous :: bias(:)
-    logical, intent(in) :: has_bias
-    integer(i32), intent(in) :: activation, threads
-    real(wp), intent(in) :: slope
-    real(wp), intent(inout), contiguous :: y(:, :)
-    integer(i32), intent(out) :: info
-    real(wp), allocatable, target :: coded(:, :)
-    real(wp), allocatable :: step(:)
-    real(wp), pointer, contiguous :: inputs(:, :), values(:), scale(:)
-    integer(i64), pointer, contiguous :: starts(:)
-    integer(i32), pointer, contiguous :: indices(:)
-    integer(i16), pointer, contiguous :: cols(:)
-    integer(i64) :: count, blocks
-    integer :: stat
-
-    allocate (coded(size(x, 1, kind=i64), merge(size(x, 2, kind=i64), 0_i64, layer%coded_inputs /= 0)), &
-      stat=stat)
-    if (stat == 0) allocate (step(size(x, 2, kind=i64)), stat=stat)
-    info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
-    if (info /= FQ_OK) return
-    inputs => x
-    if (layer%coded_inputs /= 0) then
-      call code_inputs(x, coded, step, threads, info)
-      if (info /= FQ_OK) return
-      inputs => coded
-    end if
-    blocks = 1
-    if (layer%format == FORMAT_BLOCKED_CSR) blocks = (layer%k + layer%block_cols - 1)/layer%block_cols
-    call c_f_pointer(c_loc(memory(layer%starts + 1)), starts, [layer%rows*blocks + 1])
-    count = starts(layer%rows*blocks + 1)
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), values, [count])
-    call c_f_pointer(c_loc(memory(max(layer%scale, 0_i64) + 1)), scale, [layer%rows])
-    if (layer%format == FORMAT_CSR) then
-      call c_f_pointer(c_loc(memory(layer%indices + 1)), indices, [count])
-      call sparse_row(inputs, starts, indices, values, layer%coded_inputs /= 0, scale, step, has_bias, &
-        bias, activation, slope, y, threads)
-    else
-      call c_f_pointer(c_loc(memory(layer%indices + 1)), cols, [count])
-      call sparse_stream(inputs, layer%block_cols, starts, cols, values, layer%coded_inputs /= 0, scale, &
-        step, has_bias, bias, activation, slope, y, threads, info)
-    end if
-  end subroutine multiply_nonzeros
-
-  !> Activations as 8-bit codes, held as reals, and their steps.
-  subroutine code_inputs(x, coded, step, threads, info)
-    real(wp), intent(in), contiguous :: x(:, :)
-    real(wp), intent(out), contiguous :: coded(:, :), step(:)
-    integer(i32), intent(in) :: threads
-    integer(i32), intent(out) :: info
-    integer(i8), allocatable :: codes(:, :)
-    real(wp), allocatable :: steps(:, :)
-    integer :: stat
-
-    allocate (steps(1, size(x, 2, kind=i64)), stat=stat)
-    info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
-    if (info == FQ_OK) call quantize_int8(x, codes, steps, threads, info)
-    if (info /= FQ_OK) return
-    coded = codes
-    step(:) = steps(1, :)
-  end subroutine code_inputs
-
-  subroutine multiply_pairs(layer, memory, x, has_bias, bias, activation, slope, y, threads, info)
-    type(stored_layer), intent(in) :: layer
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    real(wp), intent(in), contiguous :: x(:, :), bias(:)
-    logical, intent(in) :: has_bias
-    integer(i32), intent(in) :: activation, threads
-    real(wp), intent(in) :: slope
-    real(wp), intent(inout), contiguous :: y(:, :)
-    integer(i32), intent(out) :: info
-    real(wp), pointer, contiguous :: values(:, :)
-    integer(i32), pointer, contiguous :: positions(:, :)
-
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), values, [32*layer%groups, layer%panels])
-    call c_f_pointer(c_loc(memory(layer%positions + 1)), positions, [2*layer%groups, layer%panels])
-    call sparse_pairs(x, layer%groups, values, positions, has_bias, bias, activation, slope, y, &
-      threads, info)
-  end subroutine multiply_pairs
-
-  subroutine multiply_pair_codes(layer, memory, x, has_bias, bias, activation, slope, y, threads, &
-    info)
-    type(stored_layer), intent(in) :: layer
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    real(wp), intent(in), contiguous :: x(:, :), bias(:)
-    logical, intent(in) :: has_bias
-    integer(i32), intent(in) :: activation, threads
-    real(wp), intent(in) :: slope
-    real(wp), intent(inout), contiguous :: y(:, :)
-    integer(i32), intent(out) :: info
-    integer(i8), pointer, contiguous :: codes(:, :)
-    integer(i32), pointer, contiguous :: sums(:)
-    real(wp), pointer, contiguous :: scale(:)
-
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [5*layer%run_bytes, layer%rows])
-    call c_f_pointer(c_loc(memory(layer%code_sums + 1)), sums, [layer%rows])
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [layer%rows])
-    call sparse_codes(x, layer%run_bytes, codes, sums, scale, has_bias, bias, activation, slope, y, &
-      threads, info)
-  end subroutine multiply_pair_codes
 end module fq_network_real32
