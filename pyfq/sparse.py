@@ -1,4 +1,4 @@
-"""Weights without what was pruned, and layers of them (`fortran/products/fq_sparse.f90`)."""
+"""Weights without what was pruned, and layers of them (`fortran/formats/fq_csr.f90`)."""
 
 import math
 from collections.abc import Callable
@@ -23,8 +23,8 @@ from .types import PerGroup
 FORMATS = ("csr", "nm", "rows")
 Format = Literal["csr", "nm", "rows"]
 
-# Of `fortran/products/fq_sparse.f90`: rows side by side and groups of a word of `sparse_pairs`,
-# bytes that a run of `sparse_codes` is a multiple of, and dense bytes of a row at most.
+# Rows side by side, and groups of a word, of `fortran/formats/fq_nm24.f90`; bytes that a run of
+# `fq_nm24_int8.f90` is a multiple of, and dense bytes of a row at most.
 PAIR_ROWS, PAIR_GROUPS, RUN, MOST_CODES = 16, 8, 64, 65536
 # Samples up to which 2:4 weights are spread in registers; for more they are a stream.
 FEW_SAMPLES = 24
