@@ -168,9 +168,12 @@ contains
     integer(i64), intent(in) :: run
     integer(i8), intent(in) :: w(run, 5)
     integer(i8), intent(out) :: dense(run, 4, 2)
+    integer :: half
 
-    call expand_groups(run, w(1, 1), w(1, 2), w(1, 5), 0, dense)
-    call expand_groups(run, w(1, 3), w(1, 4), w(1, 5), 4, dense(1, 1, 2))
+    do half = 1, 2  ! not two calls: with a number for `low`, tests of bits become other compares
+      call expand_groups(run, w(1, 2*half - 1), w(1, 2*half), w(1, 5), 4*(half - 1), dense(1, 1, &
+        half))
+    end do
   end subroutine expand_row
 
   !> The groups of half a row, whose four bits start at bit `low`.

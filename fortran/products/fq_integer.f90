@@ -214,8 +214,8 @@ contains
     ones = left + scratch%ldw*CHUNK_ROWS
     block = scratch%block_start + scratch%ldw*scratch%cols*(thread - 1)
     scratch%row_sums(:, thread) = 0
-    scratch%col_sums(:cols, thread) = -int(k, i32)*(b%zero_point(piece%col + 1:piece%last_col) &
-                                                    - b_shift(b))
+    call start_sums(cols, k, b%zero_point(piece%col + 1:piece%last_col), b_shift(b), &
+                    scratch%col_sums(1, thread))
     scratch%left(ones:ones + scratch%ldw - 1) = 1  ! times columns of b: the sums of those
     chunk = piece
     do step = 0, k - 1, RUN_STEPS
@@ -264,6 +264,15 @@ contains
 
     shift = merge(0_i32, 128_i32, b%is_signed)
   end function b_shift
+
+  !> The terms of columns that do not depend on their codes.
+  pure subroutine start_sums(cols, k, zero_point, shift, col_sums)
+    integer(i64), intent(in) :: cols, k
+    integer(i32), intent(in) :: zero_point(cols), shift
+    integer(i32), intent(out) :: col_sums(cols)
+
+    col_sums = -int(k, i32)*(zero_point - shift)
+  end subroutine start_sums
 
   pure subroutine add_to(n, x, total)
     integer(i64), intent(in) :: n
@@ -315,12 +324,22 @@ contains
         cycle
       end if
       if (i == 1 .or. a%scale(row) /= a%scale(max(row - 1, 1_i64))) then
-        scratch%steps(:cols, thread) = a%scale(row)*b%scale(col:chunk%last_col)/rule%y_scale
+        call find_steps(cols, a%scale(row), b%scale(col:chunk%last_col), rule%y_scale, &
+                        scratch%steps(1, thread))
       end if
       call requantize(cols, scratch%held(1, i, thread), scratch%steps(1, thread), rule, codes(col, &
                       row))
     end do
   end subroutine finish_chunk
+
+  !> Steps of sums of codes, in steps of the result.
+  pure subroutine find_steps(cols, a_scale, b_scale, y_scale, steps)
+    integer(i64), intent(in) :: cols
+    real(sp), intent(in) :: a_scale, b_scale(cols), y_scale
+    real(sp), intent(out) :: steps(cols)
+
+    steps = a_scale*b_scale/y_scale
+  end subroutine find_steps
 
   !> Codes of a row of a as the machine multiplies them, zeros behind; `total` grows by their sum.
   pure subroutine store_left(steps, stored_steps, codes, is_signed, left, total)
