@@ -17,7 +17,7 @@ import pytest
 
 import pyfq
 from pyfq.errors import STATUS
-from pyfq.plan import FIELDS
+from pyfq.plan import FIELDS, FORMATS
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".venv/build/pyfq"
@@ -232,7 +232,30 @@ def test_networks_answer_a_status(library):
     assert call(layers=changed(0, "format", 10)) == unknown  # one of codes, one not
     assert call(layers=changed(1, "kept", memory.size)) == CODES["FQ_NOT_FITTING"]
     assert call(layers=changed(1, "k", 7)) == CODES["FQ_NOT_FITTING"]
-    assert call(memory=0) == CODES["FQ_NOT_GIVEN"]
+    assert call(layers=changed(0, "weights", -1)) == CODES["FQ_NOT_FITTING"]
+    for extent in ("k", "n", "bytes"):
+        assert call(**{extent: 0}) == call(**{extent: -1}) == CODES["FQ_NOT_FITTING"]
+    assert call(samples=-1) == call(count=-1) == CODES["FQ_NOT_FITTING"]
+    assert call(threads=0) == unknown
+    for array in ("x", "layers", "slopes", "memory", "ends", "y"):
+        assert call(**{array: 0}) == CODES["FQ_NOT_GIVEN"]
+    assert call(samples=0, x=0, y=0) == 0
+
+
+@needs_build
+def test_networks_of_float64_have_no_weights_of_two_bytes(library):
+    network = pyfq.Network.create((4, 3), seed=1, dtype=np.float64)
+    x, y = np.ones((5, 4)), np.zeros((5, 3))
+    network.forward(x)
+    table, slopes, memory, ends = next(iter(network._plans.values())).arguments
+    table[0, FIELDS.index("format")] = 1 + FORMATS.index("half")
+    given = {
+        "samples": 5, "k": 4, "n": 3, "count": 1, "bytes": memory.size, "x": x, "layers": table,
+        "slopes": slopes, "memory": memory, "ends": ends, "y": y, "threads": 1,
+    }  # fmt: skip
+    arguments = routines()["fq_forward_network_f32"]
+    code = status(ctypes.CDLL(library), "fq_forward_network_f64", arguments, given)
+    assert code == CODES["FQ_NOT_KNOWN"]
 
 
 PROGRAM = """
