@@ -147,8 +147,8 @@ contains
 
     if (transposed) then
       do s = 0, steps - LANES, LANES
-        call transpose_columns(min(over(count, int(LANES, i64))*LANES, lda - row), lda, a(row + 1, step + s &
-          + 1), count, ROW_STEPS, rows(s + 1, 1))
+        call transpose_columns(min(over(count, int(LANES, i64))*LANES, lda - row), lda, a(row &
+          + 1, step + s + 1), count, ROW_STEPS, rows(s + 1, 1))
       end do
       do s = steps/LANES*LANES + 1, steps
         rows(s, 1:count) = a(row + 1:row + count, step + s)
