@@ -108,7 +108,7 @@ contains
       piece%last_row = run%first + run%valid
       piece%col = merge(mod(item, down), item/runs, again)*rows
       piece%last_col = min(piece%col + rows, n)
-      call sum_blocks(k, n, form%block_cols, starts, cols, values, piece, run%width, &
+      call sum_csr_blocks(k, n, form%block_cols, starts, cols, values, piece, run%width, &
         samples(samples_start + run%first*k), sums(sums_start, t))
       call transpose_sums(run%width, sums(sums_start, t), piece, n, y)
       if (form%has_scale) call scale_rows(piece, scale, step, n, y)
@@ -197,7 +197,7 @@ contains
   end subroutine transpose_sums
 
   !> Products of the rows of weights of a part with samples side by side.
-  pure subroutine sum_blocks(k, n, block_cols, starts, cols, values, piece, width, x, sums)
+  pure subroutine sum_csr_blocks(k, n, block_cols, starts, cols, values, piece, width, x, sums)
     integer(i64), intent(in) :: k, n, block_cols, starts(0:*), width
     integer(i16), intent(in) :: cols(*)
     type(part), intent(in) :: piece
@@ -211,31 +211,31 @@ contains
       first = b*n + piece%col
       select case (width/LANES)
       case (8)
-        call add_eight(rows, starts(first), cols, values, x(1, b*block_cols + 1), sums)
+        call add_eight_vectors(rows, starts(first), cols, values, x(1, b*block_cols + 1), sums)
       case (4)
-        call add_four(rows, starts(first), cols, values, x(1, b*block_cols + 1), sums)
+        call add_four_vectors(rows, starts(first), cols, values, x(1, b*block_cols + 1), sums)
       case (2)
-        call add_two(rows, starts(first), cols, values, x(1, b*block_cols + 1), sums)
+        call add_two_vectors(rows, starts(first), cols, values, x(1, b*block_cols + 1), sums)
       case default
         call add_half_vectors(rows, starts(first), cols, values, x(1, b*block_cols + 1), sums)
       end select
     end do
-  end subroutine sum_blocks
+  end subroutine sum_csr_blocks
 
-  pure subroutine add_eight(rows, starts, cols, values, x, sums)
+  pure subroutine add_eight_vectors(rows, starts, cols, values, x, sums)
     integer, parameter :: V = LANES, P = 8
     include 'fq_tile_blocked_csr.inc'
-  end subroutine add_eight
+  end subroutine add_eight_vectors
 
-  pure subroutine add_four(rows, starts, cols, values, x, sums)
+  pure subroutine add_four_vectors(rows, starts, cols, values, x, sums)
     integer, parameter :: V = LANES, P = 4
     include 'fq_tile_blocked_csr.inc'
-  end subroutine add_four
+  end subroutine add_four_vectors
 
-  pure subroutine add_two(rows, starts, cols, values, x, sums)
+  pure subroutine add_two_vectors(rows, starts, cols, values, x, sums)
     integer, parameter :: V = LANES, P = 2
     include 'fq_tile_blocked_csr.inc'
-  end subroutine add_two
+  end subroutine add_two_vectors
 
   !> One vector, as two halves.
   pure subroutine add_half_vectors(rows, starts, cols, values, x, sums)

@@ -214,7 +214,7 @@ contains
       call multiply_codes(vectors, rows, layout%ldx, left(at, chunk%row + 1), cols, layout%ldw, &
         w(at, col), cols, sums)
       do i = 1, rows
-        call add_run(cols, sums(:, i), shifts(:, run), code_sums(run, chunk%row + i), &
+        call add_scaled_run(cols, sums(:, i), shifts(:, run), code_sums(run, chunk%row + i), &
           layout%groups, scale(g, col), zero_point(g, col), minimum(g, col), run == 1, y(col, &
           chunk%row + i))
       end do
@@ -238,8 +238,8 @@ contains
   end subroutine find_run
 
   !> What a run contributes to a row of results: set if it is the first, else added.
-  pure subroutine add_run(cols, sums, shifts, code_sum, groups, scale, zero_point, minimum, first, &
-    y)
+  pure subroutine add_scaled_run(cols, sums, shifts, code_sum, groups, scale, zero_point, minimum, &
+    first, y)
     integer(i64), intent(in) :: cols, groups
     integer(i32), intent(in) :: sums(cols), shifts(cols), code_sum, zero_point(groups, cols)
     real(wp), intent(in) :: scale(groups, cols), minimum(groups, cols)
@@ -258,5 +258,5 @@ contains
           j)*code_sum, wp) + minimum(1, j)*real(code_sum, wp))
       end do
     end if
-  end subroutine add_run
+  end subroutine add_scaled_run
 end module fq_codes_real32

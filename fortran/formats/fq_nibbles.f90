@@ -183,9 +183,9 @@ contains
         at = (g - 1)*layout%group_size + 1
         steps = min(layout%group_size, layout%k - at + 1)
         if (high == TILE_ROWS) then
-          call multiply_four(steps, layout%k, panel(1, at), x(at, first + 1), sums)
+          call multiply_int4_rows(steps, layout%k, panel(1, at), x(at, first + 1), sums)
         else
-          call multiply_one(steps, layout%k, panel(1, at), x(at, first + 1), sums)
+          call multiply_int4_row(steps, layout%k, panel(1, at), x(at, first + 1), sums)
         end if
         do i = 1, high
           if (layout%has_minimum) then
@@ -203,15 +203,15 @@ contains
     end do
   end subroutine multiply_panel
 
-  pure subroutine multiply_one(steps, ldx, codes, x, sums)
+  pure subroutine multiply_int4_row(steps, ldx, codes, x, sums)
     integer, parameter :: R = 1
     include 'fq_tile_int4.inc'
-  end subroutine multiply_one
+  end subroutine multiply_int4_row
 
-  pure subroutine multiply_four(steps, ldx, codes, x, sums)
+  pure subroutine multiply_int4_rows(steps, ldx, codes, x, sums)
     integer, parameter :: R = int(TILE_ROWS)
     include 'fq_tile_int4.inc'
-  end subroutine multiply_four
+  end subroutine multiply_int4_rows
 
   !> What a group contributes: set if it is the first, else added.
   pure subroutine add_scaled(sums, code_sum, scale, zero_point, first, total)

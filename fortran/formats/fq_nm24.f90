@@ -113,28 +113,28 @@ contains
     real(wp), intent(inout) :: sums(PANEL_ROWS, BATCH)
 
     if (high == 1) then
-      call multiply_one(groups, values, positions, x, sums)
+      call multiply_nm24_row(groups, values, positions, x, sums)
     else if (high == 4) then
-      call multiply_four(groups, values, positions, x, sums)
+      call multiply_nm24_four(groups, values, positions, x, sums)
     else
-      call multiply_eight(groups, values, positions, x, sums)
+      call multiply_nm24_eight(groups, values, positions, x, sums)
     end if
   end subroutine multiply_batch
 
-  pure subroutine multiply_one(groups, values, positions, x, sums)
+  pure subroutine multiply_nm24_row(groups, values, positions, x, sums)
     integer, parameter :: B = 1, C = 4  ! four chains hide the latency of an addition
     include 'fq_tile_nm24.inc'
-  end subroutine multiply_one
+  end subroutine multiply_nm24_row
 
-  pure subroutine multiply_four(groups, values, positions, x, sums)
+  pure subroutine multiply_nm24_four(groups, values, positions, x, sums)
     integer, parameter :: B = 4, C = 1
     include 'fq_tile_nm24.inc'
-  end subroutine multiply_four
+  end subroutine multiply_nm24_four
 
-  pure subroutine multiply_eight(groups, values, positions, x, sums)
+  pure subroutine multiply_nm24_eight(groups, values, positions, x, sums)
     integer, parameter :: B = BATCH, C = 1
     include 'fq_tile_nm24.inc'
-  end subroutine multiply_eight
+  end subroutine multiply_nm24_eight
 
   !> A layer of a network.
   subroutine multiply_nm24_layer(layer, memory, x, bias, after, y, threads, info)

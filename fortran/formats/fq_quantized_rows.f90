@@ -112,15 +112,15 @@ contains
     end do
     !$omp do schedule(dynamic)
     do item = 0, shared%items - 1
-      call multiply_part(weights, part_of(shared, item, 1_i64, m, n), thread, step, bias, after, &
-        n, y)
+      call multiply_part_quantized(weights, part_of(shared, item, 1_i64, m, n), thread, step, &
+        bias, after, n, y)
     end do
     !$omp end parallel
     if (shared%across > 1) call finish_softmax(after, y, shared%team)
   end subroutine multiply_quantized
 
   !> A part of the results.
-  pure subroutine multiply_part(weights, piece, thread, step, bias, after, ldy, y)
+  pure subroutine multiply_part_quantized(weights, piece, thread, step, bias, after, ldy, y)
     class(quantized_format), intent(inout) :: weights
     type(part), intent(in) :: piece
     integer, intent(in) :: thread
@@ -143,7 +143,7 @@ contains
       end do
       call finish_rows(chunk%part, bias, after, ldy, y)
     end do
-  end subroutine multiply_part
+  end subroutine multiply_part_quantized
 
   !> Parts for weights in rows: as many columns as fit L2, and rows enough for all threads.
   pure subroutine share_rows(m, n, row_bytes, shared)

@@ -71,7 +71,7 @@ contains
     integer(i8) :: no_codes(1)
 
     rule%wanted = .false.
-    call multiply(a, b, rule, sums, no_codes, threads, info)
+    call multiply_matrices(a, b, rule, sums, no_codes, threads, info)
   end subroutine matmul_integer
 
   !> `y = saturate(round(sums * (a_scale * b_scale / y_scale)) + y_zero)`, ties to even, in float32.
@@ -88,7 +88,7 @@ contains
     integer(i32), intent(out) :: info                  !! FQ_OK or FQ_NO_MEMORY
     integer(i32) :: no_sums(1)
 
-    call multiply(a, b, rule, no_sums, y, threads, info)
+    call multiply_matrices(a, b, rule, no_sums, y, threads, info)
   end subroutine quantized_matmul
 
   !> Sums or codes of the product.
@@ -96,7 +96,7 @@ contains
   !> With u and w the codes as they are multiplied, s and t their codes of 0, a sum of
   !> `(u - s) (w - t)` is `sum(u w) - t sum(u) - s (sum(w) - k t)`: products of codes, and terms of
   !> a row and of a column.  All of it wraps around, so that only the result has to fit.
-  subroutine multiply(a, b, rule, sums, codes, threads, info)
+  subroutine multiply_matrices(a, b, rule, sums, codes, threads, info)
     type(code_matrix), intent(in) :: a, b
     type(requantization), intent(in) :: rule
     integer(i32), intent(inout) :: sums(*)
@@ -120,17 +120,17 @@ contains
     end if
     shared%team = merge(threads, 1_i32, m*n*k > SMALL_PRODUCT)
     call share_product(m, n, k, shared)
-    call allocate_scratch(k, shared, scratch, info)
+    call allocate_threads(k, shared, scratch, info)
     if (info /= FQ_OK) return
     !$omp parallel do default(none) private(thread) num_threads(shared%team) schedule(dynamic) &
     !$omp if(shared%team > 1) shared(shared, m, n, a, b, rule, scratch, sums, codes)
     do item = 0, shared%items - 1
       thread = 1
       !$ thread = omp_get_thread_num() + 1
-      call multiply_part(a, b, rule, part_of(shared, item, 1_i64, m, n), thread, scratch, n, sums, &
-                         codes)
+      call multiply_part_integer(a, b, rule, part_of(shared, item, 1_i64, m, n), thread, scratch, &
+                                 n, sums, codes)
     end do
-  end subroutine multiply
+  end subroutine multiply_matrices
 
   !> The byte of a code, -128 ... 127 or 0 ... 255.
   pure function as_byte(code) result(byte)
@@ -169,7 +169,7 @@ contains
     steps = padded_steps(min(k, RUN_STEPS))
   end function stored_steps
 
-  subroutine allocate_scratch(k, shared, scratch, info)
+  subroutine allocate_threads(k, shared, scratch, info)
     integer(i64), intent(in) :: k
     type(share), intent(in) :: shared
     type(product_scratch), intent(inout) :: scratch
@@ -192,10 +192,10 @@ contains
     if (info /= FQ_OK) return
     scratch%left_start = aligned_start(scratch%left, storage_size(scratch%left))
     scratch%block_start = aligned_start(scratch%block, storage_size(scratch%block))
-  end subroutine allocate_scratch
+  end subroutine allocate_threads
 
   !> A part of the product.
-  pure subroutine multiply_part(a, b, rule, piece, thread, scratch, n, sums, codes)
+  pure subroutine multiply_part_integer(a, b, rule, piece, thread, scratch, n, sums, codes)
     type(code_matrix), intent(in) :: a, b
     type(requantization), intent(in) :: rule
     type(part), intent(in) :: piece
@@ -222,7 +222,7 @@ contains
       steps = min(RUN_STEPS, k - step)
       vectors = (steps + CODE_STEPS - 1)/CODE_STEPS
       is_last = step + RUN_STEPS >= k
-      call transpose_block(steps, vectors*CODE_STEPS, piece, step, n, b%codes, b%is_signed, &
+      call transpose_codes(steps, vectors*CODE_STEPS, piece, step, n, b%codes, b%is_signed, &
                            scratch%ldw, scratch%block(block))
       call multiply_codes(vectors, 1_i64, scratch%ldw, scratch%left(ones), cols, scratch%ldw, &
                           scratch%block(block), scratch%cols, scratch%held(1, 1, thread))
@@ -239,7 +239,7 @@ contains
                             cols, scratch%ldw, scratch%block(block), scratch%cols, &
                             scratch%held(1, 1, thread))
         if (k > RUN_STEPS) then
-          call add_run(chunk, first - piece%row, step == 0, is_last, scratch%cols, &
+          call hold_sums(chunk, first - piece%row, step == 0, is_last, scratch%cols, &
                        scratch%held(1, 1, thread))
         end if
         if (is_last) then
@@ -247,7 +247,7 @@ contains
         end if
       end do
     end do
-  end subroutine multiply_part
+  end subroutine multiply_part_integer
 
   !> What is added to a code of a as it is multiplied.
   pure function a_shift(a) result(shift)
@@ -283,7 +283,7 @@ contains
   end subroutine add_to
 
   !> Add to the sums of a run of steps those of the runs before; but for the last run, hold them.
-  pure subroutine add_run(chunk, before, is_first, is_last, ldc, held)
+  pure subroutine hold_sums(chunk, before, is_first, is_last, ldc, held)
     type(part), intent(in) :: chunk
     integer(i64), intent(in) :: before        !! rows of the part before the chunk
     logical, intent(in) :: is_first, is_last  !! whether it is the first run, the last
@@ -297,7 +297,7 @@ contains
       if (.not. is_first) held(:cols, i) = held(:cols, i) + held(:cols, at)
       if (.not. is_last) held(:cols, at) = held(:cols, i)
     end do
-  end subroutine add_run
+  end subroutine hold_sums
 
   !> Results of a chunk of rows from the sums of products.
   pure subroutine finish_chunk(a, b, rule, chunk, before, thread, scratch, n, sums, codes)
@@ -392,7 +392,7 @@ contains
   end subroutine requantize
 
   !> Columns of b as rows of signed codes: `block(p, j) = b(j, p)`, zeros for steps behind.
-  pure subroutine transpose_block(steps, stored_steps, piece, step, n, b, is_signed, ldw, block)
+  pure subroutine transpose_codes(steps, stored_steps, piece, step, n, b, is_signed, ldw, block)
     integer(i64), intent(in) :: steps         !! rows of b to take
     integer(i64), intent(in) :: stored_steps  !! codes to set of each row of the block
     type(part), intent(in) :: piece           !! whose columns of b to take
@@ -422,7 +422,7 @@ contains
         end if
       end do
     end do
-  end subroutine transpose_block
+  end subroutine transpose_codes
 
   !> Rows of a square from its columns: becomes interleaving of whole vectors, `punpcklbw`.
   pure subroutine transpose_tile(ldb, b, flip, ldw, w)
