@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ ORDER = (
     "plot",
     "pyfq",
     "cli",
-)  # Areas of modules that their folder does not tell; `pyfq` gathers what is public.
+)
+# Areas of modules that their folder does not tell; `pyfq` gathers what is public.
 OTHERS = {"_core": "base", "_native": "base", "errors": "base", "__main__": "cli"}
 
 # Libraries that a user need not have: what needs them imports them when it is called.

@@ -1,6 +1,6 @@
 !> C boundary of `linear`, which the formats of codes make: flat arrays, explicit extents.
 !>
-!> Python: `pyfq/linear.py`.  Reference: `pyfq/reference/linear.py`.
+!> Python: `pyfq/products/linear.py`.  Reference: `pyfq/reference/products/linear.py`.
 !>
 !> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
 module fq_linear_c_real32

@@ -1,6 +1,6 @@
 !> C boundary of `sparse`, which the formats of pruned weights make: flat arrays, explicit extents.
 !>
-!> Python: `pyfq/sparse.py`.  Reference: `pyfq/reference/sparse.py`.
+!> Python: `pyfq/formats/sparse.py`.  Reference: `pyfq/reference/formats/sparse.py`.
 !>
 !> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
 module fq_sparse_c_real32

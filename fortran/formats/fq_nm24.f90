@@ -22,7 +22,7 @@ module fq_nm24_real32
   private
   public :: multiply_nm24, multiply_nm24_layer
 
-  integer(i64), parameter :: PANEL_ROWS = 16   ! rows of weights side by side
+  integer(i64), parameter :: NM24_ROWS = 16   ! rows of weights side by side
   integer(i64), parameter :: WORD_GROUPS = 8   ! groups whose positions are one word
   integer(i64), parameter :: BATCH = 8         ! rows of x at a time
 
@@ -30,7 +30,7 @@ contains
 
   !> `y = activation(x w**T + bias)`.
   !>
-  !> *Preconditions*: PANEL_ROWS rows of w lie side by side, the first values of a group before its
+  !> *Preconditions*: NM24_ROWS rows of w lie side by side, the first values of a group before its
   !> second ones; groups are filled up to a multiple of WORD_GROUPS with zeros; the bits of group g
   !> start at bit `4*mod(g - 1, WORD_GROUPS)` of a word.
   subroutine multiply_nm24(x, groups, values, positions, bias, after, y, threads, info)
@@ -44,7 +44,7 @@ contains
     integer(i32), intent(in) :: threads                      !! threads to use, at least 1
     integer(i32), intent(out) :: info                        !! FQ_OK or FQ_NO_MEMORY
     real(wp), allocatable :: batches(:, :)
-    real(wp) :: sums(PANEL_ROWS, BATCH)
+    real(wp) :: sums(NM24_ROWS, BATCH)
     type(part) :: piece
     integer(i64) :: m, n, panel, first, i
     integer(i32) :: team
@@ -65,7 +65,7 @@ contains
     end do
     !$omp do schedule(dynamic)
     do panel = 1, size(values, 2, kind=i64)
-      piece = part(0_i64, m, (panel - 1)*PANEL_ROWS, min(panel*PANEL_ROWS, n))
+      piece = part(0_i64, m, (panel - 1)*NM24_ROWS, min(panel*NM24_ROWS, n))
       do first = 0, m - 1, BATCH
         call multiply_batch(batch_height(m - first), groups, values(:, panel), &
           positions(:, panel), batches(:, first/BATCH + 1), sums)
@@ -76,7 +76,7 @@ contains
       call finish_rows(piece, bias, after, n, y)
     end do
     !$omp end parallel
-    if (n > PANEL_ROWS) call finish_softmax(after, y, team)
+    if (n > NM24_ROWS) call finish_softmax(after, y, team)
   end subroutine multiply_nm24
 
   !> Rows of x multiplied at a time when so many are left: 1, 4 or 8.
@@ -110,7 +110,7 @@ contains
     integer(i64), intent(in) :: high, groups
     real(wp), intent(in) :: values(*), x(*)
     integer(i32), intent(in) :: positions(*)
-    real(wp), intent(inout) :: sums(PANEL_ROWS, BATCH)
+    real(wp), intent(inout) :: sums(NM24_ROWS, BATCH)
 
     if (high == 1) then
       call multiply_nm24_row(groups, values, positions, x, sums)

@@ -1,6 +1,6 @@
 !> Exact products of matrices of 8-bit integers, and such products as codes again.
 !>
-!> Python: `pyfq/integer.py`.  Reference: `pyfq/reference/integer.py`.
+!> Python: `pyfq/products/integer.py`.  Reference: `pyfq/reference/products/integer.py`.
 module fq_integer
   !$ use omp_lib, only: omp_get_thread_num
   use fq_align, only: aligned_start
