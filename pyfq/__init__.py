@@ -1,5 +1,8 @@
 """Neural-network compression with Fortran kernels."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import reference
 from ._core.config import show_config
 from ._core.grid import PerColumn, PerGroup, PerRow, PerTensor
@@ -25,9 +28,6 @@ from .arrays.prune import (
 from .arrays.quantize import Quantized, fake_quantize, quantize, quantize_fixed_point
 from .arrays.select import select_kth
 from .errors import FqError
-from .exchange import from_arrays, from_sklearn, from_torch, to_npz
-from .exchange.onnx import from_onnx, to_onnx
-from .exchange.save import load_network, save_network
 from .formats.sparse import Sparse, to_sparse
 from .learning.distill import Hint, distill
 from .learning.evaluate import Evaluation, evaluate
@@ -45,6 +45,18 @@ from .products.integer import matmul_integer, quantized_matmul
 from .products.linear import Prepared, linear, prepare
 from .products.lowrank import LowRank, break_even_rank, svd_lowrank
 from .products.matmul import matmul
+
+if TYPE_CHECKING:
+    from .exchange import (
+        from_arrays,
+        from_onnx,
+        from_sklearn,
+        from_torch,
+        load_network,
+        save_network,
+        to_npz,
+        to_onnx,
+    )
 
 __version__: str = _build.VERSION
 
@@ -129,3 +141,26 @@ __all__ = [
     "train",
     "unpack",
 ]
+
+# Programs without files and other libraries do not wait for what only these need.
+_PARTS = ("io", "plot", "recipes")
+_EXCHANGE = (
+    "from_arrays", "from_onnx", "from_sklearn", "from_torch", "load_network", "save_network",
+    "to_npz", "to_onnx",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Return a part of pyfq, or a function of `pyfq.exchange`, imported on its first use."""
+    if name in _PARTS:
+        return importlib.import_module(f".{name}", __name__)
+    if name not in _EXCHANGE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    function = getattr(importlib.import_module(".exchange", __name__), name)
+    globals()[name] = function
+    return function
+
+
+def __dir__() -> list[str]:
+    """Return all names, those as well that are imported on their first use."""
+    return sorted({*globals(), *_PARTS, *_EXCHANGE})

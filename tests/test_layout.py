@@ -8,15 +8,22 @@ from fortran_sources import write_sources
 
 ROOT = Path(__file__).parents[1]
 BUILD = (ROOT / "fortran/meson.build").read_text()
-# The area of each topic.
-AREAS = {
-    topic: area
-    for table in re.findall(r"topics = \{(.*?)\}", BUILD, re.S)
-    for area, topic in re.findall(r"^  '(\w+)/(\w+)': ", table, re.M)
+# The area of each topic; and the topics that formats make, which have no kernel of their own.
+AREAS, MADE_OF_FORMATS = {}, []
+for table, lines in re.findall(r"(\w+)_topics = \{(.*?)\}", BUILD, re.S):
+    for area, topic in re.findall(r"^  '(\w+)/(\w+)': ", lines, re.M):
+        AREAS[topic] = area
+        if table == "format":
+            MADE_OF_FORMATS.append(topic)
+BINDING = "fortran/bindings/fq_{topic}_c.f90"
+KERNELS = {
+    topic: BINDING.format(topic=topic)
+    if topic in MADE_OF_FORMATS
+    else f"fortran/{area}/fq_{topic}.f90"
+    for topic, area in AREAS.items()
 }
 HOMES = [
-    "fortran/{area}/fq_{topic}.f90",
-    "fortran/bindings/fq_{topic}_c.f90",
+    BINDING,
     "fortran/bindings/fq_{topic}.pyf",
     "pyfq/{area}/{topic}.py",
     "pyfq/reference/{area}/{topic}.py",
@@ -28,6 +35,9 @@ HOMES = [
 
 def test_topics_are_found():
     assert AREAS["prune"] == "arrays"
+    assert AREAS["sparse"] == "formats"
+    assert "prune" not in MADE_OF_FORMATS
+    assert "sparse" in MADE_OF_FORMATS
 
 
 @pytest.mark.parametrize("topic", AREAS)
@@ -38,7 +48,10 @@ def test_every_topic_has_its_home(topic, home):
 
 @pytest.mark.parametrize("topic", AREAS)
 def test_every_kernel_names_its_homes(topic):
-    source = (ROOT / f"fortran/{AREAS[topic]}/fq_{topic}.f90").read_text()
+    assert (ROOT / f"fortran/{AREAS[topic]}/fq_{topic}.f90").is_file() == (
+        topic not in MADE_OF_FORMATS
+    )
+    source = (ROOT / KERNELS[topic]).read_text()
     assert f"`pyfq/{AREAS[topic]}/{topic}.py`" in source
     assert f"`pyfq/reference/{AREAS[topic]}/{topic}.py`" in source
 
@@ -49,7 +62,8 @@ def test_no_source_is_left_out_of_the_build():
     bindings = {name for name in found if name.startswith("bindings/")}
     assert bindings == {f"bindings/fq_{topic}_c.f90" for topic in [*AREAS, "runtime"]}
     parts = re.findall(r"^(?:fast_parts = \{|  )'(\w+)/(\w+)': ", BUILD, re.M)
-    assert found - bindings == {f"{area}/fq_{name}.f90" for area, name in parts}
+    named = {f"{area}/fq_{name}.f90" for area, name in parts if name not in MADE_OF_FORMATS}
+    assert found - bindings == named
 
 
 def test_status_codes_agree():
@@ -85,17 +99,6 @@ def test_runs_of_softmax_agree():
     source = (ROOT / "fortran/arrays/fq_activation.f90").read_text()
     assert f"RUN = {activation.RUN} " in source
     assert f"LANE_COUNT = {activation.LANES} " in source
-
-
-def test_descriptions_of_stored_layers_agree():
-    from pyfq.plan import ENDS, FIELDS, FORMATS
-
-    source = (ROOT / "fortran/formats/fq_stored_layer.f90").read_text()
-    numbers = {name.lower(): int(n) for name, n in re.findall(r"\bFORMAT_(\w+) = (\d+)", source)}
-    assert numbers == {word: n for n, word in enumerate(FORMATS, 1)}
-    assert tuple(re.findall(r"^    integer\(i64\) :: (\w+) +!!", source, re.M)) == FIELDS
-    source = (ROOT / "fortran/networks/fq_plan.f90").read_text()
-    assert f"integer(i64) :: {', '.join(ENDS)}\n" in source
 
 
 def test_lane_and_block_sizes_agree():

@@ -139,6 +139,8 @@ def test_codes_of_activations_agree():
     [
         ("CODE_STEPS", "CODE_STEPS", None),
         ("WORDS", "WORDS", None),
+        ("NM24_ROWS", "NM24_ROWS", None),
+        ("WORD_GROUPS", "WORD_GROUPS", None),
         ("PANEL_ROWS", "PANEL_ROWS", "WORDS"),
         ("MOST_DOTS", "FEW_DOTS", None),
         ("MOST_LANE_STEPS", "MAX_STEPS", None),

@@ -1,4 +1,4 @@
-!> How reals become codes: what all groups of a tensor share.  Mirrored in `pyfq/arrays/quantize.py`.
+!> How reals become codes: what groups of a tensor share.  Mirrored in `pyfq/arrays/quantize.py`.
 module fq_code_rule
   use fq_kinds, only: i64
   implicit none (type, external)

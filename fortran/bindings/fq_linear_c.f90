@@ -1,12 +1,18 @@
-!> C boundary of `fq_linear`: flat arrays, explicit extents.
+!> C boundary of `linear`, which the formats of codes make: flat arrays, explicit extents.
+!>
+!> Python: `pyfq/products/linear.py`.  Reference: `pyfq/reference/products/linear.py`.
+!>
 !> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
 module fq_linear_c_real32
   use fq_activation_kind, only: is_activation
   use fq_arguments, only: is_given, pieces, status_of
+  use fq_codes_real32, only: code_rows
+  use fq_epilogue_real32, only: epilogue
+  use fq_finish_real32, only: fill_rows
   use fq_gemm_int8, only: CODE_STEPS
-  use fq_nibbles_real32, only: PANEL_ROWS
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
-  use fq_linear_real32, only: linear_codes, linear_nibbles, pack_weights
+  use fq_nibbles_real32, only: nibble_panels, pack_nibbles, PANEL_ROWS
+  use fq_quantized_rows_real32, only: multiply_quantized
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
@@ -18,13 +24,16 @@ contains
     zero_point, minimum, has_bias, bias, activation, slope, y, threads, info) bind(c, &
     name='fq_linear_codes_f32')
     integer(i64), intent(in), value :: m, n, k, ldw, groups, bias_cols, group_size, stride
-    real(wp), intent(in), optional :: x(k, m), scale(groups, n), minimum(groups, n), bias(bias_cols)
-    integer(i8), intent(in), optional :: w(ldw, n)
-    integer(i32), intent(in), optional :: zero_point(groups, n)
+    real(wp), intent(in), optional :: x(k, m), bias(bias_cols)
+    real(wp), intent(in), optional, target :: scale(groups, n), minimum(groups, n)
+    integer(i8), intent(in), optional, target :: w(ldw, n)
+    integer(i32), intent(in), optional, target :: zero_point(groups, n)
     integer(i32), intent(in), value :: has_bias, activation, threads
     real(wp), intent(in), value :: slope
     real(wp), intent(out), optional :: y(n, m)
     integer(i32), intent(out) :: info
+    type(epilogue) :: after
+    type(code_rows) :: weights
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [k, m])) return
@@ -39,23 +48,36 @@ contains
         >= groups*stride .and. (groups == 1 .or. mod(stride, CODE_STEPS) == 0))) .and. (has_bias &
         == 0 .or. bias_cols == n), &
       is_activation(activation) .and. threads >= 1)
-    if (info /= FQ_OK) return
-    call linear_codes(x, group_size, stride, w, scale, zero_point, minimum, has_bias /= 0, bias, &
-      activation, slope, y, threads, info)
+    if (info /= FQ_OK .or. min(m, n) == 0) return
+    after = epilogue(has_bias /= 0, activation, slope)
+    if (k == 0) then
+      call fill_rows(bias, after, y)
+      return
+    end if
+    weights%group_size = group_size
+    weights%group_stride = stride
+    weights%codes => w
+    weights%scale => scale
+    weights%zero_point => zero_point
+    weights%minimum => minimum
+    call multiply_quantized(weights, x, bias, after, y, threads, info)
   end subroutine fq_linear_codes
 
   subroutine fq_linear_nibbles(m, n, k, panels, groups, min_panels, bias_cols, group_size, x, &
     words, scale, zero_point, has_minimum, minimum, has_bias, bias, activation, slope, y, &
     threads, info) bind(c, name='fq_linear_nibbles_f32')
     integer(i64), intent(in), value :: m, n, k, panels, groups, min_panels, bias_cols, group_size
-    real(wp), intent(in), optional :: x(k, m), scale(128, groups, panels), bias(bias_cols)
-    real(wp), intent(in), optional :: minimum(128, groups, min_panels)
-    integer(i16), intent(in), optional :: words(32, k, panels)
-    integer(i8), intent(in), optional :: zero_point(128, groups, panels)
+    real(wp), intent(in), optional :: x(k, m), bias(bias_cols)
+    real(wp), intent(in), optional, target :: scale(128, groups, panels)
+    real(wp), intent(in), optional, target :: minimum(128, groups, min_panels)
+    integer(i16), intent(in), optional, target :: words(32, k, panels)
+    integer(i8), intent(in), optional, target :: zero_point(128, groups, panels)
     integer(i32), intent(in), value :: has_minimum, has_bias, activation, threads
     real(wp), intent(in), value :: slope
     real(wp), intent(out), optional :: y(n, m)
     integer(i32), intent(out) :: info
+    type(epilogue) :: after
+    type(nibble_panels) :: weights
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [k, m])) return
@@ -69,9 +91,18 @@ contains
       panels == pieces(n, PANEL_ROWS) .and. (k == 0 .or. groups == pieces(k, group_size)) .and. &
         (has_minimum == 0 .or. min_panels == panels) .and. (has_bias == 0 .or. bias_cols == n), &
       is_activation(activation) .and. threads >= 1)
-    if (info /= FQ_OK) return
-    call linear_nibbles(n, x, group_size, words, scale, zero_point, has_minimum /= 0, minimum, &
-      has_bias /= 0, bias, activation, slope, y, threads, info)
+    if (info /= FQ_OK .or. min(m, n) == 0) return
+    after = epilogue(has_bias /= 0, activation, slope)
+    if (k == 0) then
+      call fill_rows(bias, after, y)
+      return
+    end if
+    weights%group_size = group_size
+    weights%panels => words
+    weights%scale => scale
+    weights%zero_point => zero_point
+    if (has_minimum /= 0) weights%minimum => minimum
+    call multiply_quantized(weights, x, bias, after, y, threads, info)
   end subroutine fq_linear_nibbles
 
   subroutine fq_pack_nibbles(n, k, panels, codes, words, threads, info) &
@@ -88,6 +119,6 @@ contains
     info = status_of([n, k, panels], panels == pieces(n, PANEL_ROWS), threads >= 1)
     if (info /= FQ_OK) return
     if (min(n, k) == 0) return
-    call pack_weights(codes, words, threads)
+    call pack_nibbles(codes, words, threads)
   end subroutine fq_pack_nibbles
 end module fq_linear_c_real32

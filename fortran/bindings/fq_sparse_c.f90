@@ -1,11 +1,20 @@
-!> C boundary of `fq_sparse`: flat arrays, explicit extents.
+!> C boundary of `sparse`, which the formats of pruned weights make: flat arrays, explicit extents.
+!>
+!> Python: `pyfq/formats/sparse.py`.  Reference: `pyfq/reference/formats/sparse.py`.
+!>
 !> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
 module fq_sparse_c_real32
   use fq_activation_kind, only: is_activation
-  use fq_activation_real32, only: fill_rows
   use fq_arguments, only: is_given, pieces, status_of
+  use fq_blocked_csr_real32, only: blocked_csr, multiply_blocked_csr
+  use fq_csr_real32, only: multiply_csr
+  use fq_epilogue_real32, only: epilogue
+  use fq_finish_real32, only: fill_rows
+  use fq_kept_rows_real32, only: scatter_rows
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
-  use fq_sparse_real32, only: sparse_codes, sparse_pairs, sparse_row, sparse_scatter, sparse_stream
+  use fq_nm24_int8_real32, only: nm24_codes
+  use fq_nm24_real32, only: multiply_nm24
+  use fq_quantized_rows_real32, only: multiply_quantized
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
@@ -27,6 +36,7 @@ contains
     real(wp), intent(in), value :: slope
     real(wp), intent(out), optional :: y(n, m)
     integer(i32), intent(out) :: info
+    type(epilogue) :: after
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [k, m])) return
@@ -43,12 +53,13 @@ contains
         (has_bias == 0 .or. bias_cols == n), &
       is_activation(activation) .and. threads >= 1)
     if (info /= FQ_OK .or. min(m, n) == 0) return
+    after = epilogue(has_bias /= 0, activation, slope)
     if (k == 0) then
-      call fill_rows(n, m, has_bias /= 0, bias, activation, slope, y)
+      call fill_rows(bias, after, y)
       return
     end if
-    call sparse_stream(x, block_steps, starts, cols, values, has_scale /= 0, scale, step, &
-                       has_bias /= 0, bias, activation, slope, y, threads, info)
+    call multiply_blocked_csr(x, blocked_csr(block_steps, has_scale /= 0), starts, cols, values, &
+                              scale, step, bias, after, y, threads, info)
   end subroutine fq_sparse_stream
 
   subroutine fq_sparse_row(m, n, k, rows, nonzeros, scale_cols, steps, bias_cols, x, indptr, &
@@ -63,6 +74,7 @@ contains
     real(wp), intent(in), value :: slope
     real(wp), intent(out), optional :: y(n, m)
     integer(i32), intent(out) :: info
+    type(epilogue) :: after
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [k, m])) return
@@ -78,12 +90,13 @@ contains
         .and. (has_bias == 0 .or. bias_cols == n), &
       is_activation(activation) .and. threads >= 1)
     if (info /= FQ_OK .or. min(m, n) == 0) return
+    after = epilogue(has_bias /= 0, activation, slope)
     if (k == 0) then
-      call fill_rows(n, m, has_bias /= 0, bias, activation, slope, y)
+      call fill_rows(bias, after, y)
       return
     end if
-    call sparse_row(x, indptr, indices, values, has_scale /= 0, scale, step, has_bias /= 0, bias, &
-                    activation, slope, y, threads)
+    call multiply_csr(x, indptr, indices, values, has_scale /= 0, scale, step, bias, after, y, &
+                      threads)
   end subroutine fq_sparse_row
 
   subroutine fq_sparse_pairs(m, n, k, panels, panel_values, panel_words, bias_cols, x, groups, &
@@ -96,6 +109,7 @@ contains
     real(wp), intent(in), value :: slope
     real(wp), intent(out), optional :: y(n, m)
     integer(i32), intent(out) :: info
+    type(epilogue) :: after
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [k, m])) return
@@ -109,25 +123,28 @@ contains
         bias_cols == n), &
       is_activation(activation) .and. threads >= 1)
     if (info /= FQ_OK .or. min(m, n) == 0) return
+    after = epilogue(has_bias /= 0, activation, slope)
     if (k == 0) then
-      call fill_rows(n, m, has_bias /= 0, bias, activation, slope, y)
+      call fill_rows(bias, after, y)
       return
     end if
-    call sparse_pairs(x, groups, values, positions, has_bias /= 0, bias, activation, slope, y, &
-                      threads, info)
+    call multiply_nm24(x, groups, values, positions, bias, after, y, threads, info)
   end subroutine fq_sparse_pairs
 
   subroutine fq_sparse_codes(m, n, k, row_bytes, scale_cols, bias_cols, x, run, w, code_sums, &
                              scale, has_bias, bias, activation, slope, y, threads, info) &
     bind(c, name='fq_sparse_codes_f32')
     integer(i64), intent(in), value :: m, n, k, row_bytes, scale_cols, bias_cols, run
-    real(wp), intent(in), optional :: x(k, m), scale(scale_cols), bias(bias_cols)
-    integer(i8), intent(in), optional :: w(row_bytes, n)
-    integer(i32), intent(in), optional :: code_sums(n)
+    real(wp), intent(in), optional :: x(k, m), bias(bias_cols)
+    real(wp), intent(in), optional, target :: scale(scale_cols)
+    integer(i8), intent(in), optional, target :: w(row_bytes, n)
+    integer(i32), intent(in), optional, target :: code_sums(n)
     integer(i32), intent(in), value :: has_bias, activation, threads
     real(wp), intent(in), value :: slope
     real(wp), intent(out), optional :: y(n, m)
     integer(i32), intent(out) :: info
+    type(epilogue) :: after
+    type(nm24_codes) :: weights
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [k, m])) return
@@ -141,12 +158,16 @@ contains
         scale_cols == n .and. (has_bias == 0 .or. bias_cols == n), &
       is_activation(activation) .and. threads >= 1)
     if (info /= FQ_OK .or. min(m, n) == 0) return
+    after = epilogue(has_bias /= 0, activation, slope)
     if (k == 0) then
-      call fill_rows(n, m, has_bias /= 0, bias, activation, slope, y)
+      call fill_rows(bias, after, y)
       return
     end if
-    call sparse_codes(x, run, w, code_sums, scale, has_bias /= 0, bias, activation, slope, y, &
-                      threads, info)
+    weights%run_bytes = run
+    weights%codes => w
+    weights%code_sums => code_sums
+    weights%scale => scale
+    call multiply_quantized(weights, x, bias, after, y, threads, info)
   end subroutine fq_sparse_codes
 
   subroutine fq_sparse_scatter(m, n, count, bias_cols, kept, part, has_bias, bias, activation, &
@@ -168,6 +189,6 @@ contains
       has_bias == 0 .or. bias_cols == n, &
       is_activation(activation) .and. all(kept >= 0 .and. kept < n) .and. threads >= 1)
     if (info /= FQ_OK) return
-    call sparse_scatter(kept, part, has_bias /= 0, bias, activation, slope, y, threads)
+    call scatter_rows(kept, part, bias, epilogue(has_bias /= 0, activation, slope), y, threads)
   end subroutine fq_sparse_scatter
 end module fq_sparse_c_real32

@@ -1,4 +1,4 @@
-!> Whether the layers that a network is told of can follow each other.  Mirrored in `pyfq/networks/memory_plan.py`.
+!> Whether layers can follow each other.  Mirrored in `pyfq/networks/memory_plan.py`.
 module fq_plan
   use fq_activation_kind, only: is_activation
   use fq_kinds, only: i32, i64

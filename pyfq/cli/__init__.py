@@ -12,7 +12,8 @@ A command is a module ``pyfq/cli/<command>.py``, named in `COMMANDS`, that offer
     1. Results go to stdout; progress and remarks to stderr.
 
 The module is imported when its command runs, not before: ``pyfq --help`` stays quick, and what a
-command needs beyond NumPy is its own affair.
+command needs beyond NumPy is its own affair. Modules whose names begin with an underscore are what
+commands share, or a part of the one that they are named for.
 """
 
 import argparse
@@ -21,8 +22,8 @@ import sys
 from collections.abc import Sequence
 
 from pyfq import FqError, __version__, set_num_threads
-from pyfq.cli.parser import Parser, suggestion
-from pyfq.cli.streams import one_line, outputs_of_a_command
+from pyfq.cli._parser import Parser, suggestion
+from pyfq.cli._streams import one_line, outputs_of_a_command
 from pyfq.io.errors import printable
 
 SubParsers = argparse._SubParsersAction

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import pyfq
 from pyfq.cli import SubParsers, use_threads
-from pyfq.cli.report import environment, refuse_missing_directory, table_text, write_json
+from pyfq.cli._report import environment, refuse_missing_directory, table_text, write_json
 
 EPILOG = """\
 Products of matrices, and layers activation(x @ w.T + b) of float32, int8 and int4 weights, on one

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 import pyfq
 from pyfq import _native
-from pyfq.cli import SubParsers, UsageError, cases, unspecified_cases
-from pyfq.cli.cases import Case, Near, Unspecified, agree
-from pyfq.cli.digest import (
+from pyfq.cli import SubParsers, UsageError, _check_cases, _check_unspecified_cases
+from pyfq.cli._check_cases import Case, Near, Unspecified, agree
+from pyfq.cli._check_digest import (
     Digest,
     Line,
     Verdict,
@@ -28,12 +28,12 @@ from pyfq.cli.digest import (
     sha256_of,
     write_digest,
 )
-from pyfq.cli.report import environment, refuse_missing_directory, table_text, write_json
+from pyfq.cli._report import environment, refuse_missing_directory, table_text, write_json
 
-TOPICS = cases.TOPICS | unspecified_cases.TOPICS
+TOPICS = _check_cases.TOPICS | _check_unspecified_cases.TOPICS
 HELP_OF_TOPICS = (
-    f"of {', '.join(cases.TOPICS)}; or of those without a specification, "
-    f"{', '.join(unspecified_cases.TOPICS)} (default: the former; for a digest all)"
+    f"of {', '.join(_check_cases.TOPICS)}; or of those without a specification, "
+    f"{', '.join(_check_unspecified_cases.TOPICS)} (default: the former; for a digest all)"
 )
 
 EPILOG = """\
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_missing_directory("--digest", args.digest)
     then = None if args.against is None else read_digest(args.against)
     keeps = args.digest is not None or then is not None
-    topics = list(dict.fromkeys(args.topics or (TOPICS if keeps else cases.TOPICS)))
+    topics = list(dict.fromkeys(args.topics or (TOPICS if keeps else _check_cases.TOPICS)))
     isas, threads = _native.runnable(), thread_counts()
     outcomes = _outcomes(topics, isas, threads)
     failures = [failure for its in outcomes.values() for o in its for failure in o.failures]

@@ -5,20 +5,19 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
-import pyfq
 from pyfq.cli import SubParsers, UsageError, use_threads
-from pyfq.cli.destination import destination
-from pyfq.cli.foreign import refuse_foreign
-from pyfq.cli.journal import Journal
-from pyfq.cli.method import MIN_SIZE, add_method_arguments, recipe_of
-from pyfq.cli.parser import file_of, path_of
-from pyfq.cli.report import (
+from pyfq.cli._compress_options import MIN_SIZE, add_method_arguments, recipe_of
+from pyfq.cli._compress_report import document_of, draw, dry_text, totals_text
+from pyfq.cli._destination import output_path, plan_destination, refuse_overlap
+from pyfq.cli._foreign import refuse_foreign
+from pyfq.cli._journal import Journal
+from pyfq.cli._parser import file_of, path_of
+from pyfq.cli._report import (
     FIGURES,
     compressed_row,
     copies_of,
@@ -29,36 +28,14 @@ from pyfq.cli.report import (
     rows_text,
     write_json,
 )
-from pyfq.cli.source import Source
-from pyfq.cli.summary import document_of, draw, dry_text, totals_text
-from pyfq.cli.target import Contents, Target, contents_of, plan_target, refuse_overlap
-from pyfq.cli.writing import (
-    add_writing_arguments,
-    is_complete,
-    is_interrupted,
-    locked,
-    refuse_another,
-    running,
-    take_place,
-    write_contents,
-    write_files,
-)
+from pyfq.cli._source import Source
+from pyfq.cli._writing import add_writing_arguments, write_checkpoint
+from pyfq.exchange.stored import CAST, COPY, DENSE
 from pyfq.io.dtypes import nbytes_of
-from pyfq.recipes import (
-    Finding,
-    Recipe,
-    Rule,
-    TensorPlan,
-    compress_tensor,
-    decide,
-    examine,
-    plan,
-    undecided,
-)
-from pyfq.recipes.decide import read_finding, refuse_budget
-from pyfq.recipes.forms import CAST, DENSE
-from pyfq.recipes.layout import Declaration, quantization_config
-from pyfq.recipes.manifest import KEY, write_manifest
+from pyfq.recipes import Finding, Recipe, Rule, TensorPlan, compress_tensor, plan
+from pyfq.recipes.choose import choose_bits, refuse_budget
+from pyfq.recipes.declare import open_rules
+from pyfq.recipes.measure import measure, read_finding
 
 EPILOG = f"""\
 what is compressed:
@@ -168,7 +145,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "-o",
         "--output",
         metavar="DST",
-        type=destination,
+        type=output_path,
         required=True,
         help=".safetensors, .npz, or directory to write",
     )
@@ -213,36 +190,40 @@ def run(args: argparse.Namespace) -> int:
     refuse_taken(reports, [args.source, source.file, *source.files], args.output)
     _refuse_compressed(source)
     # What needs no data is planned before any is read: a refusal should not wait for it.
-    open_ones = undecided(source.words, source.shapes, recipe)
+    undecided = open_rules(source.words, source.shapes, recipe)
     refuse_budget(source.words, source.shapes, recipe)
-    certain = {name: word for name, word in source.words.items() if name not in open_ones}
+    certain = {name: word for name, word in source.words.items() if name not in undecided}
     planned = plan(certain, source.shapes, recipe, dense=args.dense)
-    if not open_ones and all(tensor.rule is None for tensor in planned):
+    if not undecided and all(tensor.rule is None for tensor in planned):
         advice = "" if args.recipe else _advice(source, recipe)
         raise ValueError(f"{args.source}: {_nothing_to_do(planned)}{advice}")
     for remark in _unused(recipe, source):
         print(f"pyfq compress: {remark}", file=sys.stderr)
-    target = plan_target(source, args.output)
-    if target.adapts and not args.dense:
+    destination = plan_destination(source, args.output)
+    if destination.adapts and not args.dense:
         print(f"pyfq compress: {_FOR_ADAPTERS}", file=sys.stderr)
-    refuse_overlap(source, target)
+    refuse_overlap(source, destination)
+    work = _Compression(source, recipe, undecided, args.dense)
     if args.dry_run:
-        with _progress(_bytes_of(source, open_ones)) as advance:
-            decided = _decide(source, recipe, open_ones, None, advance)
-        plans = plan(source.words, source.shapes, recipe, dense=args.dense, decided=decided)
-        rows = [planned_row(tensor) for tensor in plans]
-        document = document_of(args, source, target, recipe, decided, rows)
+        with _progress(work, _bytes_of(source, undecided)):
+            tensors = work.declare(None)
+        rows = [planned_row(tensor) for tensor in tensors.values()]
+        document = document_of(args, source, destination, recipe, work.decided, rows)
         _tell(args, document, f"{rows_text(rows)}\n\n{dry_text(source, document)}")
         return 0
 
-    rows, decided, is_new = _write(args, source, target, recipe, open_ones)
-    document = document_of(args, source, target, recipe, decided, rows)
-    if not is_new:
+    settings = {"recipe": recipe.settings(), "dense": args.dense}
+    with _progress(work, source.nbytes + _bytes_of(source, undecided)):
+        tensors, journal = write_checkpoint(args, source, destination, settings, work)
+    measured = {} if journal is None else journal.rows
+    rows = [measured.get(name) or planned_row(tensor) for name, tensor in tensors.items()]
+    document = document_of(args, source, destination, recipe, work.decided, rows)
+    if journal is None:
         if args.plot is not None:
             print("pyfq compress: the errors that --plot draws are not known", file=sys.stderr)
-        _tell(args, document, f"{target.path}: complete already")
+        _tell(args, document, f"{destination.path}: complete already")
         return 0
-    written = sum(file.stat().st_size for file in target.files)
+    written = sum(file.stat().st_size for file in destination.files)
     seconds = time.perf_counter() - started
     document["totals"] |= {
         "file_bytes_after": written,
@@ -253,14 +234,14 @@ def run(args: argparse.Namespace) -> int:
         document["inputs"] = source.digests()
     if args.plot is not None:
         draw(args, rows)
-    totals = totals_text(source, target, recipe, decided, document)
+    totals = totals_text(source, destination, recipe, work.decided, document)
     _tell(args, document, f"{rows_text(rows)}\n\n{totals}")
     return 0
 
 
 def _refuse_compressed(source: Source) -> None:
     """Quantizing codes or scales again would give a model that looks whole and is not."""
-    plain = ("copy", DENSE, CAST)
+    plain = (COPY, DENSE, CAST)
     if any(tensor.format not in plain for tensor in source.tensors.values()):
         raise ValueError(f"{source.path} is compressed already: decompress it first")
     refuse_foreign(source)
@@ -278,9 +259,9 @@ def _advice(source: Source, recipe: Recipe) -> str:
     """Return the option that would have a tensor compressed, if it is that of their size."""
     rules = tuple(replace(rule, min_size=1) for rule in recipe.rules)
     looser = replace(recipe, rules=rules)
-    open_ones = undecided(source.words, source.shapes, looser)
-    certain = {name: word for name, word in source.words.items() if name not in open_ones}
-    helps = open_ones or any(tensor.rule for tensor in plan(certain, source.shapes, looser))
+    undecided = open_rules(source.words, source.shapes, looser)
+    certain = {name: word for name, word in source.words.items() if name not in undecided}
+    helps = undecided or any(tensor.rule for tensor in plan(certain, source.shapes, looser))
     return "; --min-size N asks for fewer" if helps else ""
 
 
@@ -293,151 +274,71 @@ def _unused(recipe: Recipe, source: Source) -> Iterator[str]:
             yield f"rule {number} ({', '.join(map(repr, rule.match))}) concerns no tensor"
 
 
-def _write(
-    args: argparse.Namespace,
-    source: Source,
-    target: Target,
-    recipe: Recipe,
-    open_ones: Mapping[str, Rule],
-) -> tuple[list[dict[str, Any]], dict[str, Rule], bool]:
-    """Write everything.
+@dataclass(eq=False)
+class _Compression:
+    """What `write_checkpoint` is to do: what a recipe says to the tensors of a source."""
 
-    Return the report of each tensor, what the data decided, and whether there was anything to do.
-    """
-    identity = source.identity()
-    settings = {"command": "compress", "version": pyfq.__version__, "source": identity}
-    settings |= {"recipe": recipe.settings(), "dense": args.dense}
-    settings |= {"files": [str(file.relative_to(target.root)) for file in target.files]}
-    total = source.nbytes + _bytes_of(source, open_ones)
-    with locked(target, args) as staging, _progress(total) as advance:
-        if args.resume and target.exists and not is_interrupted(staging):
-            decided = _decide(source, recipe, open_ones, None, advance)
-            plans = _plans(source, recipe, decided, dense=args.dense)
-            if not _is_complete(source, target, plans, dense=args.dense):
-                refuse_another(target)
-            return [planned_row(tensor) for tensor in plans.values()], decided, False
-        with running(staging, target, settings, args) as journal:
-            decided = _decide(source, recipe, open_ones, journal, advance)
-            plans = _plans(source, recipe, decided, dense=args.dense)
-            tensors, metadata = _declared(source, target, plans)
-            make = _maker(source, plans, journal, advance)
-            write_files(staging, target, tensors, make, metadata, journal)
-            contents = _contents(target, plans, tensors, dense=args.dense)
-            write_contents(staging, contents)
-            take_place(staging, target, contents, source, identity)
-    rows = [journal.rows.get(name) or planned_row(tensor) for name, tensor in plans.items()]
-    return rows, decided, True
+    source: Source
+    recipe: Recipe
+    undecided: Mapping[str, Rule]
+    dense: bool
+    #: The rules that the data of tensors decided.
+    decided: dict[str, Rule] = field(default_factory=dict)
+    #: Called with the bytes done.
+    advance: Callable[[int], object] = field(default=lambda nbytes: None)
+    _seen: set[str] = field(default_factory=set)
 
+    def declare(self, journal: Journal | None) -> dict[str, TensorPlan]:
+        """Return what becomes of each tensor; first those are seen of which only data tells."""
+        source, recipe = self.source, self.recipe
+        findings = {name: self._finding(name, journal) for name in self.undecided}
+        self.decided = choose_bits(source.words, source.shapes, recipe, findings)
+        tensors = plan(source.words, source.shapes, recipe, dense=self.dense, decided=self.decided)
+        if self.undecided and all(tensor.rule is None for tensor in tensors):
+            raise ValueError(f"{source.path}: {_nothing_to_do(tensors)}")
+        return {tensor.name: tensor for tensor in tensors}
 
-def _plans(
-    source: Source, recipe: Recipe, decided: Mapping[str, Rule], *, dense: bool
-) -> dict[str, TensorPlan]:
-    planned = plan(source.words, source.shapes, recipe, dense=dense, decided=decided)
-    return {tensor.name: tensor for tensor in planned}
+    def make(self, tensor: TensorPlan, journal: Journal | None) -> dict[str, NDArray]:
+        """Compress a tensor, note its report and move the bar."""
+        started = time.perf_counter()
+        compressed = compress_tensor(tensor, self.source[tensor.name])
+        if journal is None:
+            return compressed.parts
+        if tensor.rule is not None:
+            seconds = time.perf_counter() - started
+            seconds += journal.findings.get(tensor.name, {}).get("seconds", 0.0)
+            journal.add_row(compressed_row(compressed, seconds))
+        if tensor.name not in self._seen:  # parts of some are made twice, see `file_order`
+            self.advance(tensor.nbytes)
+            self._seen.add(tensor.name)
+        return compressed.parts
 
-
-def _declared(
-    source: Source, target: Target, plans: Mapping[str, TensorPlan]
-) -> tuple[dict[Path, dict[str, Declaration]], dict[Path, dict[str, str]]]:
-    """Return what the tensors of each file become, and its metadata."""
-    tensors, metadata = {}, {}
-    for file, names in target.files.items():
-        tensors[file] = {name: plans[name].parts for name in names}
-        metadata[file] = source.metadata_of([source.tensors[name] for name in names])
-        metadata[file][KEY] = write_manifest([plans[name] for name in names], pyfq.__version__)
-    return tensors, metadata
-
-
-def _contents(
-    target: Target,
-    plans: Mapping[str, TensorPlan],
-    tensors: Mapping[Path, Mapping[str, Declaration]],
-    *,
-    dense: bool,
-) -> Contents:
-    quantized = {
-        name: (tensor.shape, tensor.rule.quantize)
-        for name, tensor in plans.items()
-        if tensor.rule is not None and tensor.rule.quantize and tensor.rule.lowrank is None
-    }
-    return contents_of(target, tensors, None if dense else quantization_config(quantized))
-
-
-def _is_complete(
-    source: Source, target: Target, plans: Mapping[str, TensorPlan], *, dense: bool
-) -> bool:
-    """Return whether the target is what this run would write."""
-    tensors, metadata = _declared(source, target, plans)
-    contents = _contents(target, plans, tensors, dense=dense)
-    sizes = {name: tensor.nbytes for name, tensor in plans.items()}
-
-    def make(name: str) -> dict[str, NDArray]:
-        return compress_tensor(plans[name], source[name]).parts
-
-    return is_complete(target, tensors, make, metadata, contents, sizes)
-
-
-def _decide(
-    source: Source,
-    recipe: Recipe,
-    open_ones: Mapping[str, Rule],
-    journal: Journal | None,
-    advance: Callable[[int], object],
-) -> dict[str, Rule]:
-    """Return what the data of tensors decides, seen one at a time; those of a journal are known."""
-    findings: dict[str, Finding] = {}
-    for name, rule in open_ones.items():
-        told = None if journal is None else journal.findings.get(name)
-        if told is None:
+    def _finding(self, name: str, journal: Journal | None) -> Finding:
+        """Return what the data of a tensor tells; a journal knows that of those seen before."""
+        source, rule = self.source, self.undecided[name]
+        finding = None if journal is None else journal.findings.get(name)
+        if finding is None:
             started = time.perf_counter()
-            finding = examine(name, source.words[name], source[name], rule, recipe.budget)
-            told = finding.settings() | {"seconds": time.perf_counter() - started}
+            measured = measure(name, source.words[name], source[name], rule, self.recipe.budget)
+            finding = measured.settings() | {"seconds": time.perf_counter() - started}
             if journal is not None:
-                journal.add_finding(name, told)
-        findings[name] = read_finding(told)
-        advance(_bytes_of(source, [name]))
-    decided = decide(source.words, source.shapes, recipe, findings)
-    plans = plan(source.words, source.shapes, recipe, decided=decided) if open_ones else []
-    if plans and all(tensor.rule is None for tensor in plans):
-        raise ValueError(f"{source.path}: {_nothing_to_do(plans)}")
-    return decided
+                journal.add_finding(name, finding)
+        self.advance(_bytes_of(source, [name]))
+        return read_finding(finding)
 
 
 def _bytes_of(source: Source, names: Iterable[str]) -> int:
     return sum(nbytes_of(source.words[name], source.shapes[name]) for name in names)
 
 
-def _maker(
-    source: Source,
-    plans: Mapping[str, TensorPlan],
-    journal: Journal,
-    advance: Callable[[int], object],
-) -> Callable[[str], dict[str, NDArray]]:
-    """Return the function that compresses a tensor, notes its report and moves the bar."""
-    seen: set[str] = set()
-
-    def make(name: str) -> dict[str, NDArray]:
-        started = time.perf_counter()
-        compressed = compress_tensor(plans[name], source[name])
-        if compressed.plan.rule is not None:
-            seconds = time.perf_counter() - started
-            seconds += journal.findings.get(name, {}).get("seconds", 0.0)
-            journal.add_row(compressed_row(compressed, seconds))
-        if name not in seen:  # the parts of some tensors are made twice, see `file_order`
-            advance(compressed.plan.nbytes)
-            seen.add(name)
-        return compressed.parts
-
-    return make
-
-
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], object]]:
-    """Yield what to call with the bytes done; it draws a bar if stderr is a terminal."""
+def _progress(work: _Compression, total: int) -> Iterator[None]:
+    """Let work move a bar, which is drawn if stderr is a terminal."""
     from tqdm import tqdm
 
     with tqdm(total=total, unit="B", unit_scale=True, leave=False, disable=None) as bar:
-        yield bar.update
+        work.advance = bar.update
+        yield
 
 
 def _tell(args: argparse.Namespace, document: Mapping[str, Any], text: str) -> None:

@@ -2,31 +2,19 @@
 
 import argparse
 import time
-from pathlib import Path
+from dataclasses import dataclass
 
 from numpy.typing import NDArray
 
-import pyfq
 from pyfq.cli import SubParsers, UsageError, use_threads
-from pyfq.cli.destination import destination
-from pyfq.cli.foreign import foreign_of
-from pyfq.cli.parser import path_of
-from pyfq.cli.report import bytes_text
-from pyfq.cli.source import Source
-from pyfq.cli.target import contents_of, plan_target, refuse_overlap
-from pyfq.cli.writing import (
-    add_writing_arguments,
-    is_complete,
-    is_interrupted,
-    locked,
-    refuse_another,
-    running,
-    take_place,
-    write_contents,
-    write_files,
-)
-from pyfq.recipes import decompress_tensor
-from pyfq.recipes.layout import Declaration
+from pyfq.cli._destination import output_path, plan_destination, refuse_overlap
+from pyfq.cli._foreign import foreign_of
+from pyfq.cli._journal import Journal
+from pyfq.cli._parser import path_of
+from pyfq.cli._report import bytes_text
+from pyfq.cli._source import Source
+from pyfq.cli._writing import add_writing_arguments, write_checkpoint
+from pyfq.exchange.stored import TensorPlan, copied, decompress_tensor
 
 EPILOG = """\
 The values are those that pyfq compress --dense writes, to the bit. What pruning and rounding took
@@ -53,7 +41,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "-o",
         "--output",
         metavar="DST",
-        type=destination,
+        type=output_path,
         required=True,
         help=".safetensors, .npz, or directory to write",
     )
@@ -76,38 +64,34 @@ def run(args: argparse.Namespace) -> int:
         foreign = foreign_of(source)
         but = "it has no entry 'pyfq'" if foreign is None else f"it was quantized by {foreign}"
         raise ValueError(f"{source.path} was not written by pyfq compress: {but}")
-    target = plan_target(source, args.output)
-    refuse_overlap(source, target)
+    destination = plan_destination(source, args.output)
+    refuse_overlap(source, destination)
 
-    def make(name: str) -> dict[str, NDArray]:
-        tensor = source.tensors[name]
-        parts = {part: source[part] for part in tensor.parts}
-        return {name: decompress_tensor(tensor, parts)}
-
-    tensors: dict[Path, dict[str, Declaration]] = {}
-    metadata: dict[Path, dict[str, str]] = {}
-    for file, names in target.files.items():
-        here = [source.tensors[name] for name in names]
-        tensors[file] = {tensor.name: {tensor.name: (tensor.word, tensor.shape)} for tensor in here}
-        metadata[file] = source.metadata_of(here)
-    contents = contents_of(target, tensors, None)
-    identity = source.identity()
-    settings = {"command": "decompress", "version": pyfq.__version__, "source": identity}
-    settings |= {"files": [str(file.relative_to(target.root)) for file in target.files]}
-    with locked(target, args) as staging:
-        if args.resume and target.exists and not is_interrupted(staging):
-            sizes = {name: tensor.nbytes for name, tensor in source.tensors.items()}
-            if not is_complete(target, tensors, make, metadata, contents, sizes):
-                refuse_another(target)
-            print(f"{target.path}: complete already")
-            return 0
-        with running(staging, target, settings, args) as journal:
-            write_files(staging, target, tensors, make, metadata, journal)
-            write_contents(staging, contents)
-            take_place(staging, target, contents, source, identity)
-    written = sum(file.stat().st_size for file in target.files)
+    _, journal = write_checkpoint(args, source, destination, {}, _Decompression(source))
+    if journal is None:
+        print(f"{destination.path}: complete already")
+        return 0
+    written = sum(file.stat().st_size for file in destination.files)
     print(
-        f"{source.path}: {bytes_text(source.nbytes)}\n{target.path}: {bytes_text(written)}\n"
+        f"{source.path}: {bytes_text(source.nbytes)}\n{destination.path}: {bytes_text(written)}\n"
         f"tensors decompressed: {len(done)}, in {time.perf_counter() - started:.2f} s"
     )
     return 0
+
+
+@dataclass(frozen=True)
+class _Decompression:
+    """What `write_checkpoint` is to do: floats in place of what was compressed."""
+
+    source: Source
+
+    def declare(self, journal: Journal | None) -> dict[str, TensorPlan]:
+        """Return the tensors as they were before compression."""
+        tensors = self.source.tensors.values()
+        return {tensor.name: copied(tensor.name, tensor.word, tensor.shape) for tensor in tensors}
+
+    def make(self, tensor: TensorPlan, journal: Journal | None) -> dict[str, NDArray]:
+        """Return the floats of a tensor."""
+        compressed = self.source.tensors[tensor.name]
+        parts = {part: self.source[part] for part in compressed.parts}
+        return {tensor.name: decompress_tensor(compressed, parts)}

@@ -30,8 +30,8 @@ from pyfq import (
     train,
 )
 from pyfq.cli import SubParsers
-from pyfq.cli.parser import path_of
-from pyfq.cli.report import refuse_missing_directory, write_figure, write_json
+from pyfq.cli._parser import path_of
+from pyfq.cli._report import refuse_missing_directory, write_figure, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pyfq
-from pyfq.cli import SubParsers, UsageError, fitting, outcome
-from pyfq.cli.data import (
+from pyfq.cli import SubParsers, UsageError, _fit, _fit_report
+from pyfq.cli._data import (
     FILES,
     Samples,
     as_floats,
@@ -21,9 +21,9 @@ from pyfq.cli.data import (
     read_samples,
     read_teacher,
 )
-from pyfq.cli.fitting import Task
-from pyfq.cli.parser import path_of
-from pyfq.cli.report import bytes_text, pairs_text, table_text
+from pyfq.cli._fit import Task
+from pyfq.cli._parser import path_of
+from pyfq.cli._report import bytes_text, pairs_text, table_text
 from pyfq.learning.train import Options
 
 EPILOG = f"""\
@@ -93,16 +93,16 @@ def add_parser(subparsers: SubParsers) -> None:
     group.add_argument(
         "--compare", action="store_true", help="train the same student without the teacher, too"
     )
-    fitting.add_arguments(parser)
+    _fit.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Distill, write and report."""
-    options = fitting.options_of(args, args.data_loss)
+    options = _fit.options_of(args, args.data_loss)
     hints = [_hint_of(word) for word in args.hint]
     is_new = re.fullmatch(r"[\d,]+", args.student) is not None
-    start = None if is_new else fitting.read_start(Path(args.student), args)
-    sizes = start.sizes if start else fitting.sizes_of(args.student)
+    start = None if is_new else _fit.read_start(Path(args.student), args)
+    sizes = start.sizes if start else _fit.sizes_of(args.student)
     teacher = read_teacher(args.teacher)
     samples = read_samples(args.data, args, sizes[0])
     _refuse_without_y(args, samples)
@@ -111,32 +111,35 @@ def run(args: argparse.Namespace) -> int:
     classes = _classes_of(args, sizes, start, teacher, samples, has_classes)
     if start is None:
         dtype = teacher.dtype if isinstance(teacher, pyfq.Network) else "float32"
-        start = fitting.new_network(sizes, args, args.dtype or dtype)
+        start = _fit.new_network(sizes, args, args.dtype or dtype)
     student = replace(start, classes=classes)
     if not isinstance(teacher, pyfq.Network):
         teacher = as_floats(teacher, student.dtype, str(args.teacher), "outputs")
-    task = fitting.prepare(args, student, samples, has_classes, teacher)
+    task = _fit.prepare(args, student, samples, has_classes, teacher)
 
     training = _distill(args, options, hints, teacher, task)
-    small = fitting.write_trained(args, training)
+    small = _fit.write_trained(args, training)
     trainings, networks = {"distilled": training}, {"student": small}
     if args.compare and training.stopped != "interrupted":
-        alone = fitting.train(args, options, task, args.data_loss, "alone")
+        alone = _fit.train(args, options, task, args.data_loss, "alone")
         trainings["alone"] = alone
         if alone.best_epoch:
-            networks["student, alone"] = fitting.rounded(args, alone.network)
+            networks["student, alone"] = _fit.rounded(args, alone.network)
 
     rows = [_teacher_row(teacher, task)]
     rows += [_row(name, network, task) for name, network in networks.items()]
     others = [args.teacher, None if is_new else Path(args.student)]
-    document = outcome.document_of(args, options, task, small, others)
+    document = _fit_report.document_of(args, options, task, small, others)
     settings = ("temperature", "alpha", "loss", "data_loss", "hint")
     document["settings"] |= {name: getattr(args, name) for name in settings}
-    document |= {name: outcome.training_entry(training) for name, training in trainings.items()}
+    document |= {name: _fit_report.training_entry(training) for name, training in trainings.items()}
     document["results"] = rows
-    lines = [*outcome.training_lines(training), *outcome.closing_lines(training, args.output)]
-    text = f"{pairs_text(lines)}\n\n{_table_text(rows, task)}\n{outcome.measured_text(task)}"
-    outcome.tell(args, trainings, document, text)
+    lines = [
+        *_fit_report.training_lines(training),
+        *_fit_report.closing_lines(training, args.output),
+    ]
+    text = f"{pairs_text(lines)}\n\n{_table_text(rows, task)}\n{_fit_report.measured_text(task)}"
+    _fit_report.tell(args, trainings, document, text)
     return 0
 
 
@@ -242,8 +245,8 @@ def _distill(
     teacher: pyfq.Network | NDArray,
     task: Task,
 ) -> pyfq.Training:
-    with fitting.progress(options.epochs, "distilling") as callback:
-        return fitting.or_interrupted(
+    with _fit.progress(options.epochs, "distilling") as callback:
+        return _fit.or_interrupted(
             lambda: pyfq.distill(
                 teacher if hints else task.part.outputs,
                 task.network,
@@ -254,7 +257,7 @@ def _distill(
                 loss=args.loss,
                 hints=hints,
                 data_loss=args.data_loss,
-                delta=fitting.delta_of(args),
+                delta=_fit.delta_of(args),
                 validation=task.validation,
                 **vars(replace(options, callback=callback)),
             )
@@ -262,7 +265,7 @@ def _distill(
 
 
 def _row(name: str, network: pyfq.Network, task: Task) -> dict[str, Any]:
-    near_y, near_teacher = outcome.figures_of(network, task)
+    near_y, near_teacher = _fit_report.figures_of(network, task)
     figures = ("accuracy", "agreement") if task.has_classes else ("rmse", "teacher_rmse")
     return {"network": name, figures[0]: near_y, figures[1]: near_teacher, **_sizes_of(network)}
 
@@ -298,7 +301,7 @@ def _table_text(rows: Sequence[dict[str, Any]], task: Task) -> str:
     lines = [
         [
             row["network"],
-            *(outcome.figure_text(row.get(name), task) for name in figures),
+            *(_fit_report.figure_text(row.get(name), task) for name in figures),
             *(f"{row[name]:,}" if name in row else "" for name in ("parameters", "multiply_adds")),
             bytes_text(row["bytes"]) if "bytes" in row else "",
         ]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 import pyfq
 from pyfq.cli import SubParsers, use_threads
-from pyfq.cli.data import (
+from pyfq.cli._data import (
     FILES,
     Samples,
     add_columns,
@@ -22,15 +22,15 @@ from pyfq.cli.data import (
     read_samples,
     read_teacher,
 )
-from pyfq.cli.parser import path_of
-from pyfq.cli.report import (
+from pyfq.cli._parser import path_of
+from pyfq.cli._report import (
     environment,
     refuse_missing_directory,
     refuse_taken,
     table_text,
     write_json,
 )
-from pyfq.cli.source import digests
+from pyfq.cli._source import digests
 
 #: Classes of a confusion matrix that is shown.
 MOST_CLASSES = 20

@@ -4,7 +4,7 @@ import argparse
 
 from pyfq import show_config
 from pyfq.cli import SubParsers
-from pyfq.cli.report import refuse_missing_directory, write_json
+from pyfq.cli._report import refuse_missing_directory, write_json
 
 EPILOG = """\
 Put this into a bug report. PYFQ_ISA=base pyfq info chooses another variant of the kernels.

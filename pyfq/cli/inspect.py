@@ -8,16 +8,16 @@ from contextlib import suppress
 from typing import Any
 
 from pyfq.cli import SubParsers
-from pyfq.cli.foreign import foreign_of
-from pyfq.cli.parser import path_of
-from pyfq.cli.report import (
+from pyfq.cli._foreign import foreign_of
+from pyfq.cli._parser import path_of
+from pyfq.cli._report import (
     bytes_text,
     planned_row,
     refuse_missing_directory,
     refuse_taken,
     write_json,
 )
-from pyfq.cli.source import Source
+from pyfq.cli._source import Source
 from pyfq.io.errors import FormatError, printable
 from pyfq.recipes import TensorPlan
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 import pyfq
 from pyfq.cli import SubParsers, UsageError, use_threads
-from pyfq.cli.data import FILES, add_columns, as_floats, files_of, open_inputs, read_network
-from pyfq.cli.parser import path_of
-from pyfq.cli.report import refuse_taken
-from pyfq.cli.streams import nobody_reads
-from pyfq.cli.target import refuse_existing_file
+from pyfq.cli._data import FILES, add_columns, as_floats, files_of, open_inputs, read_network
+from pyfq.cli._destination import refuse_existing_file
+from pyfq.cli._parser import path_of
+from pyfq.cli._report import refuse_taken
+from pyfq.cli._streams import nobody_reads
 from pyfq.io.atomic import replacing
 
 EPILOG = f"""\

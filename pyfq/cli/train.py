@@ -4,10 +4,10 @@ import argparse
 from dataclasses import replace
 
 import pyfq
-from pyfq.cli import SubParsers, UsageError, fitting, outcome
-from pyfq.cli.data import FILES, classes_of, classifies, read_samples
-from pyfq.cli.parser import path_of
-from pyfq.cli.report import pairs_text
+from pyfq.cli import SubParsers, UsageError, _fit, _fit_report
+from pyfq.cli._data import FILES, classes_of, classifies, read_samples
+from pyfq.cli._parser import path_of
+from pyfq.cli._report import pairs_text
 
 EPILOG = f"""\
 what is learned:
@@ -46,38 +46,38 @@ def add_parser(subparsers: SubParsers) -> None:
     )
     add("--layers", metavar="N,N,...", help="inputs, neurons of hidden layers, outputs: 64,32,10")
     add("--loss", choices=("cross_entropy", "mse", "huber"), help="(what y asks for)")
-    fitting.add_arguments(parser)
+    _fit.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, write and report."""
     if (args.network is None) == (args.layers is None):
         raise UsageError("say either NETWORK, to go on from that file, or --layers")
-    options = fitting.options_of(args, args.loss)
-    start = None if args.network is None else fitting.read_start(args.network, args)
-    sizes = start.sizes if start else fitting.sizes_of(args.layers)
+    options = _fit.options_of(args, args.loss)
+    start = None if args.network is None else _fit.read_start(args.network, args)
+    sizes = start.sizes if start else _fit.sizes_of(args.layers)
     samples = read_samples(args.data, args, sizes[0])
     if samples.y is None:
         why = "--y names an array or a column, and pyfq distill learns without"
         raise ValueError(f"{args.data}: y is missing: {why}")
     has_classes = classifies(samples.y, args.loss, start)
-    network = start or fitting.new_network(sizes, args, args.dtype or "float32")
+    network = start or _fit.new_network(sizes, args, args.dtype or "float32")
     if start is None and has_classes:
         network = replace(network, classes=classes_of(samples.y, sizes[-1], args.data))
-    task = fitting.prepare(args, network, samples, has_classes)
-    training = fitting.train(args, options, task, args.loss, "training")
-    network = fitting.write_trained(args, training)
+    task = _fit.prepare(args, network, samples, has_classes)
+    training = _fit.train(args, options, task, args.loss, "training")
+    network = _fit.write_trained(args, training)
 
     found = pyfq.evaluate(network, task.measured.x, task.measured.y)
-    document = outcome.document_of(args, options, task, network, [args.network])
+    document = _fit_report.document_of(args, options, task, network, [args.network])
     document["settings"]["loss"] = args.loss or ("cross_entropy" if has_classes else "mse")
-    document |= {"training": outcome.training_entry(training), "results": found.as_dict()}
-    figure = outcome.figure_text(found.accuracy if has_classes else found.rmse, task)
+    document |= {"training": _fit_report.training_entry(training), "results": found.as_dict()}
+    figure = _fit_report.figure_text(found.accuracy if has_classes else found.rmse, task)
     lines = [
-        *outcome.training_lines(training),
-        ("accuracy" if has_classes else "RMSE", f"{figure}, {outcome.measured_text(task)}"),
+        *_fit_report.training_lines(training),
+        ("accuracy" if has_classes else "RMSE", f"{figure}, {_fit_report.measured_text(task)}"),
         ("parameters", f"{network.size:,}"),
-        *outcome.closing_lines(training, args.output),
+        *_fit_report.closing_lines(training, args.output),
     ]
-    outcome.tell(args, {args.output.stem: training}, document, pairs_text(lines))
+    _fit_report.tell(args, {args.output.stem: training}, document, pairs_text(lines))
     return 0

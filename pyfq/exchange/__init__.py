@@ -1,4 +1,4 @@
-"""Networks from other libraries, and for them; those are imported on first use.
+"""What names and arrays in files and in other libraries mean; those are imported on first use.
 
 | to | call | in |
 |---|---|---|
@@ -6,15 +6,37 @@
 | take a Sequential of PyTorch | `from_torch` | `torch.py`, `torch_modules.py`, `torch_tensors.py` |
 | take weights and biases by name | `from_arrays` | `arrays.py`, `array_names.py` |
 | write them by name | `to_npz` | `arrays.py` |
-| take a chain of layers from an ONNX file | `from_onnx` | `../onnx_graph` |
-| write one | `to_onnx` | `../onnx_graph` |
+| take a chain of layers from an ONNX file | `from_onnx` | `onnx` |
+| write one | `to_onnx` | `onnx` |
+| write a network to safetensors, exactly | `save_network` | `save.py`, `network_format.py` |
+| read it | `load_network` | `save.py`, `network_format.py` |
+
+What the tensors of a compressed checkpoint mean:
+
+| | in |
+|---|---|
+| what is done to a tensor | `rule.py`, `methods` |
+| what its rows are | `rows.py` |
+| the parts that it becomes in a file | `stored.py`, `compressed_tensors.py`, `floats.py` |
+| what a file says of that | `manifest.py` |
 
 An importer takes what an object of the other library computes. What it can't be sure of it refuses
 by name: `overrides.py` finds what subclasses and instances do in another way than their library.
 """
 
 from .arrays import from_arrays, to_npz
+from .onnx import from_onnx, to_onnx
+from .save import load_network, save_network
 from .sklearn import from_sklearn
 from .torch import from_torch
 
-__all__ = ["from_arrays", "from_sklearn", "from_torch", "to_npz"]
+__all__ = [
+    "from_arrays",
+    "from_onnx",
+    "from_sklearn",
+    "from_torch",
+    "load_network",
+    "save_network",
+    "to_npz",
+    "to_onnx",
+]

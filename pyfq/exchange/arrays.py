@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .._core.check import FLOATS, as_input
 from ..arrays.activation import Activation, as_activation
+from ..io.npz import write_npz
 from ..networks.memory_plan import ENDS
 from ..networks.network import Network
 from ..networks.operations import Linear, Nonlinear, Operation, network_of
@@ -130,8 +131,6 @@ def to_npz(network: Network, path: str | os.PathLike[str]) -> None:
     ...         list(file), from_arrays(file).sizes
     (['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias'], (4, 8, 3))
     """
-    from ..io import write_npz  # which imports what programs without files do not need
-
     if not isinstance(network, Network):
         raise TypeError(f"network must be a Network, not {type(network).__name__}")
     ends = {name: getattr(network, name) for name in ENDS}

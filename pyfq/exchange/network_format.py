@@ -22,10 +22,11 @@ from ..networks.layer import Dense, Weights
 from ..networks.memory_plan import ENDS
 from ..networks.network import Network
 from ..products.lowrank import LowRank
-from ..recipes import Quantize, Rule, TensorPlan, decompress_tensor, layout, restore_tensor
-from ..recipes.forms import CAST
-from ..recipes.manifest import KEY as MANIFEST
-from ..recipes.manifest import read_manifest, write_manifest
+from .manifest import KEY as MANIFEST
+from .manifest import read_manifest, write_manifest
+from .methods.quantize import Quantize
+from .rule import Rule
+from .stored import CAST, DENSE, TensorPlan, declare, decompress_tensor, encode, restore_tensor
 
 #: The name of the entry in the metadata, and the version of what it holds.
 KEY = "pyfq_network"
@@ -163,7 +164,7 @@ def _parts_of(
         case Quantized():
             plan = _plan_of(name, w)
             if plan is not None:
-                return layout.encode(name, w, plan.rule.quantize), {"format": "array"}, plan
+                return encode(plan, w), {"format": "array"}, plan
             about = {
                 "format": "codes",
                 "bits": int(w.bits),
@@ -223,9 +224,7 @@ def _plan_of(name: str, w: Quantized) -> TensorPlan | None:
         scale="signed_max" if w.signed and bits == 1 else None,  # what one bit goes with
     )
     word, shape = word_of(w.scale.dtype), tuple(int(extent) for extent in w.shape)
-    parts = layout.declare(name, word, shape, quantize)
-    kind = layout.format_of(name, shape, quantize)
-    return TensorPlan(name, word, shape, Rule((name,), quantize=quantize), kind, parts)
+    return declare(name, word, shape, Rule((name,), quantize=quantize))
 
 
 def _activation_words(activation: Any) -> Any:
@@ -294,7 +293,7 @@ class _Stored:
 
     def _compressed(self, name: str) -> TensorPlan | None:
         plan = self.plans.get(name)
-        return None if plan is None or plan.format == "dense" else plan
+        return None if plan is None or plan.format == DENSE else plan
 
     def _read(self, names: Sequence[str] | Mapping[str, Any]) -> dict[str, NDArray]:
         """Return the arrays that there are, read-only, in memory that no file stands behind."""

@@ -1,11 +1,12 @@
 """Networks in safetensors files; `pyfq/exchange/network_format.py` is what stands in them."""
 
 import os
+from pathlib import Path
 
 from .._core.check import shown
+from ..io import FormatError, open_checkpoint, write_safetensors
 from ..networks.network import Network
-
-# Importing pyfq loads nothing that only programs with files need: these functions do.
+from .network_format import network_in, tensors_of
 
 
 def save_network(network: Network, path: str | os.PathLike[str]) -> None:
@@ -50,11 +51,6 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
     >>> np.array_equal(again.forward(x), network.forward(x))
     True
     """
-    from pathlib import Path
-
-    from ..io import write_safetensors
-    from .network_format import tensors_of
-
     if not isinstance(network, Network):
         raise TypeError(f"network must be a Network, not {type(network).__name__}")
     path = Path(path)
@@ -94,9 +90,6 @@ def load_network(path: str | os.PathLike[str]) -> Network:
     save_network : Write it; with an example.
     from_arrays : A network of weights and biases from any other file.
     """
-    from ..io import FormatError, open_checkpoint
-    from .network_format import network_in
-
     with open_checkpoint(path) as checkpoint:
         try:
             return network_in(checkpoint)

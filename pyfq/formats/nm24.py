@@ -13,7 +13,7 @@ from .epilogue import epilogue
 from .sparse import Sparse, places_of, reals_of
 
 # Of `fq_nm24.f90`: rows side by side, and groups whose positions are a word.
-PANEL_ROWS, WORD_GROUPS = 16, 8
+NM24_ROWS, WORD_GROUPS = 16, 8
 # Samples up to which weights are spread in registers; for more they are blocked rows.
 FEW_SAMPLES = 24
 
@@ -55,17 +55,17 @@ def as_nm24(w: Sparse) -> Nm24:
     """Return 2:4 weights, 16 rows side by side."""
     values, bits = reals_of(w), position_bits(w)
     out_features, groups = bits.shape
-    panels, padded = -(-out_features // PANEL_ROWS), -(-groups // WORD_GROUPS) * WORD_GROUPS
-    all_values = np.zeros((panels * PANEL_ROWS, padded, 2), values.dtype)
+    panels, padded = -(-out_features // NM24_ROWS), -(-groups // WORD_GROUPS) * WORD_GROUPS
+    all_values = np.zeros((panels * NM24_ROWS, padded, 2), values.dtype)
     all_values[:out_features, :groups] = values.reshape(out_features, groups, 2)
-    by_panel = all_values.reshape(panels, PANEL_ROWS, padded * 2).transpose(0, 2, 1)
+    by_panel = all_values.reshape(panels, NM24_ROWS, padded * 2).transpose(0, 2, 1)
     side_by_side = aligned_empty(by_panel.shape, values.dtype)
     side_by_side[...] = by_panel
-    words = np.zeros((panels * PANEL_ROWS, padded), np.uint32)
+    words = np.zeros((panels * NM24_ROWS, padded), np.uint32)
     words[:out_features, :groups] = bits
     words = words.reshape(-1, padded // WORD_GROUPS, WORD_GROUPS)
     words = np.bitwise_or.reduce(words << np.arange(0, 32, 4, dtype=np.uint32), axis=2)
-    words = words.reshape(panels, PANEL_ROWS, -1).transpose(0, 2, 1)
+    words = words.reshape(panels, NM24_ROWS, -1).transpose(0, 2, 1)
     positions = np.ascontiguousarray(words).view(np.int32).reshape(panels, -1)
     return Nm24(padded, side_by_side.reshape(panels, -1), positions)
 

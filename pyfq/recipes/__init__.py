@@ -9,24 +9,29 @@
 | see sizes before anything is compressed | `plan` |
 | compress | `compress`, `compress_tensor`, `compress_network` |
 | get tensors back | `decompress_tensor`, `restore_tensor` |
-| know what a row of a tensor is | `pyfq.recipes.rows` |
-| the names and shapes in files | `pyfq.recipes.forms`, `pyfq.recipes.layout` |
+
+A recipe goes one way, a module a step: `parse` makes a `recipe` of a file, `declare` says what
+becomes of each tensor, `measure` sees the data where only that tells, `choose` decides by it, and
+`compress` does the work, with the arithmetic of `make`. What goes from step to step is a
+`TensorPlan`. What a tensor's methods, parts and rows are stands below, in `pyfq.exchange`: `rule`,
+`methods`, `stored`, `rows`.
 """
 
-from pyfq.recipes.compress import (
-    Compressed,
-    TensorPlan,
-    compress,
-    compress_tensor,
-    decompress_tensor,
-    plan,
-    restore_tensor,
-)
-from pyfq.recipes.decide import Finding, decide, examine, undecided
-from pyfq.recipes.methods import Factorize, Prune, Quantize, QuantizeCodebook
+from pyfq.exchange.methods.codebook import QuantizeCodebook
+from pyfq.exchange.methods.lowrank import Factorize
+from pyfq.exchange.methods.prune import Prune
+from pyfq.exchange.methods.quantize import Quantize
+from pyfq.exchange.rule import Rule
+from pyfq.exchange.stored import TensorPlan, decompress_tensor, restore_tensor
+from pyfq.recipes.choose import choose_bits as decide
+from pyfq.recipes.compress import Compressed, compress, compress_tensor
+from pyfq.recipes.declare import open_rules as undecided
+from pyfq.recipes.declare import plan
+from pyfq.recipes.measure import Finding
+from pyfq.recipes.measure import measure as examine
 from pyfq.recipes.networks import compress_network
 from pyfq.recipes.parse import parse_recipe, read_recipe
-from pyfq.recipes.recipe import Budget, Recipe, Rule
+from pyfq.recipes.recipe import Budget, Recipe
 
 __all__ = [
     "Budget",

@@ -6,11 +6,15 @@ import numpy as np
 
 from pyfq._core.check import shown
 from pyfq.arrays.half import FORMATS, Half
+from pyfq.exchange.rule import Rule
+from pyfq.exchange.stored import TensorPlan, declare
 from pyfq.io.dtypes import word_of
 from pyfq.networks.network import Network
-from pyfq.recipes import forms
-from pyfq.recipes.decide import decide, examine, naming, refuse_budget, undecided
-from pyfq.recipes.recipe import Recipe, Rule
+from pyfq.recipes.choose import choose_bits, refuse_budget
+from pyfq.recipes.declare import naming, open_rules, why_no_gain
+from pyfq.recipes.make import make, prune
+from pyfq.recipes.measure import measure
+from pyfq.recipes.recipe import Recipe
 
 
 def compress_network(network: Network, recipe: Recipe) -> Network:
@@ -70,10 +74,10 @@ def compress_network(network: Network, recipe: Recipe) -> Network:
     shapes = {name: weights[name].shape for name in words}
     refuse_budget(words, shapes, recipe)
     findings = {
-        name: examine(name, words[name], weights[name], rule, recipe.budget)
-        for name, rule in undecided(words, shapes, recipe).items()
+        name: measure(name, words[name], weights[name], rule, recipe.budget)
+        for name, rule in open_rules(words, shapes, recipe).items()
     }
-    decided = decide(words, shapes, recipe, findings)
+    decided = choose_bits(words, shapes, recipe, findings)
     layers = list(network.layers)
     for name, word in words.items():
         rule, w = decided.get(name) or recipe.rule_for(name, word, shapes[name]), weights[name]
@@ -81,20 +85,20 @@ def compress_network(network: Network, recipe: Recipe) -> Network:
             continue
         i = int(name.split(".")[1])
         with naming(name):
-            rule = forms.with_rank(w.shape, rule)
-            _refuse_rank(name, word, w.shape, rule)
-            v = w if rule.prune is None else forms.prune(w, w.shape, rule)
-            made = forms.make(v, word, rule)
+            tensor = declare(name, word, w.shape, rule)
+            _refuse_rank(tensor)
+            v = w if rule.prune is None else prune(w, tensor)
+            made = make(v, tensor)
             if rule.precision is not None:
                 made = Half(made.view(np.uint16), rule.precision)
             layers[i] = replace(layers[i], weights=made)
     return replace(network, layers=tuple(layers))
 
 
-def _refuse_rank(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> None:
+def _refuse_rank(tensor: TensorPlan) -> None:
     """Refuse factors that save nothing; codes are kept, whatever they take in a file."""
-    if rule.lowrank is not None:
-        reason = forms.why_no_gain(word, shape, rule, forms.declare(name, word, shape, rule))
+    if tensor.rule.lowrank is not None:
+        reason = why_no_gain(tensor)
         if reason is not None:
             raise ValueError(f"lowrank: {reason}")
 

@@ -14,7 +14,7 @@ from hypothesis import settings
 
 import pyfq
 from pyfq.cli import COMMANDS
-from pyfq.cli.parser import Parser
+from pyfq.cli._parser import Parser
 from pyfq.io import write_safetensors
 
 ABSURD = (

@@ -11,7 +11,7 @@ import pytest
 
 import pyfq
 from pyfq import _native
-from pyfq.cli import cases, check, digest, main, unspecified_cases
+from pyfq.cli import _check_cases, _check_digest, _check_unspecified_cases, check, main
 
 
 def test_check_passes_on_this_machine(capsys):
@@ -19,7 +19,7 @@ def test_check_passes_on_this_machine(capsys):
     result = json.loads(capsys.readouterr().out)
     assert result["passed"]
     assert tuple(result["isas"]) == _native.runnable()
-    assert list(result["cases"]) == list(cases.TOPICS)
+    assert list(result["cases"]) == list(_check_cases.TOPICS)
     assert result["seconds"] > 0
 
 
@@ -30,14 +30,14 @@ def test_a_digest_has_every_topic(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "TOPICS", {name: few(make) for name, make in check.TOPICS.items()})
     path = tmp_path / "digest.txt"
     assert main(["check", "--digest", str(path)]) == 0
-    lines = digest.read_digest(path).lines.values()
+    lines = _check_digest.read_digest(path).lines.values()
     assert {line.case.partition(":")[0] for line in lines} == set(check.TOPICS)
 
 
 def test_check_has_every_topic_of_the_reference():
     modules = Path(pyfq.reference.__file__).parent.glob("*/*.py")
     topics = {path.stem for path in modules} - {"__init__", "grouping", "step"}
-    assert topics <= set(cases.TOPICS)
+    assert topics <= set(_check_cases.TOPICS)
 
 
 def test_check_finds_a_difference(monkeypatch, capsys):
@@ -51,8 +51,8 @@ def test_check_finds_a_difference(monkeypatch, capsys):
 ISAS = _native.runnable()
 
 
-def run_case(run, expected=cases.Unspecified, isas=ISAS, threads=(1, 2)):
-    return check.check_case("topic", cases.Case("x", run, expected), isas, threads)
+def run_case(run, expected=_check_cases.Unspecified, isas=ISAS, threads=(1, 2)):
+    return check.check_case("topic", _check_cases.Case("x", run, expected), isas, threads)
 
 
 def test_check_case_reports_what_was_raised():
@@ -68,7 +68,7 @@ def test_check_case_reports_what_was_raised():
 @pytest.mark.parametrize("tolerance", [0.0, 1.0])
 def test_check_case_finds_what_depends_on_threads(tolerance):
     outcome = run_case(
-        lambda: np.array([pyfq.get_num_threads()]), lambda: cases.Unspecified(tolerance)
+        lambda: np.array([pyfq.get_num_threads()]), lambda: _check_cases.Unspecified(tolerance)
     )
     assert {failure["threads"] for failure in outcome.failures} == {2}
     assert outcome.failures[0]["reason"] == "differs from one thread"
@@ -82,15 +82,15 @@ def test_check_case_finds_what_depends_on_the_variant():
     libs = [_native.load(isa) for isa in ISAS]
     outcome = run_case(sign_of_zero)
     assert {failure["isa"] for failure in outcome.failures} == set(ISAS[1:])
-    assert run_case(sign_of_zero, lambda: cases.Unspecified(1e-9)).failures == []
+    assert run_case(sign_of_zero, lambda: _check_cases.Unspecified(1e-9)).failures == []
 
 
 def test_agree_takes_what_is_near_for_what_is_expected():
     value = np.array([1, 2], np.float32)
-    near = cases.Near(value, np.array([0.5, 0], np.float32))
-    assert cases.agree(value + np.array([0.5, 0], np.float32), near)
+    near = _check_cases.Near(value, np.array([0.5, 0], np.float32))
+    assert _check_cases.agree(value + np.array([0.5, 0], np.float32), near)
     for other in (value + np.float32(0.5), value.astype(np.float64), value[:1], value * np.nan):
-        assert not cases.agree(other, near)
+        assert not _check_cases.agree(other, near)
 
 
 def test_check_refuses_an_unknown_topic(capsys):
@@ -99,12 +99,13 @@ def test_check_refuses_an_unknown_topic(capsys):
 
 
 def test_every_public_function_has_a_case():
-    source = "".join(Path(module.__file__).read_text() for module in (cases, unspecified_cases))
+    modules = _check_cases, _check_unspecified_cases
+    source = "".join(Path(module.__file__).read_text() for module in modules)
     functions = {name for name in pyfq.__all__ if callable(getattr(pyfq, name))}
     functions = {name for name in functions if name[0].islower()}
     called = {name for name in functions if re.search(rf'pyfq\.{name}\b|"{name}"', source)}
     assert called == functions  # or named in LEFT_OUT
-    for name in unspecified_cases.LEFT_OUT:
+    for name in _check_unspecified_cases.LEFT_OUT:
         assert not re.search(rf"pyfq\.{name}\(", source)
 
 
@@ -156,18 +157,19 @@ def test_digest_names_what_is_new_and_gone(written, capsys):
 
 
 def float_line_of(written):
-    lines = digest.read_digest(written).lines.values()
+    lines = _check_digest.read_digest(written).lines.values()
     return next(line for line in lines if line.isa is not None and line.bound.min() > 0)
 
 
 def verdict_on(line, old, made_by):
-    (verdict,) = digest.compare([line], digest.Digest(made_by, {(old.case, old.isa): old}))
+    then = _check_digest.Digest(made_by, {(old.case, old.isa): old})
+    (verdict,) = _check_digest.compare([line], then)
     return verdict.kind
 
 
 def test_sums_of_floats_are_equal_for_one_compiler_and_near_for_another(written):
     line = float_line_of(written)
-    here = digest.made_here()
+    here = _check_digest.made_here()
     elsewhere = here | {"compiler": "another"}
     half = replace(line, sha256="0", values=line.values + line.bound / 2)
     far = replace(line, sha256="0", values=line.values + line.bound * 3)
@@ -191,7 +193,7 @@ def test_hashes_tell_types_shapes_and_signs_apart():
         np.zeros(2), np.zeros(2, np.float32), np.zeros((1, 2)), -np.zeros(2), (np.zeros(2),), None,
         [np.zeros(1), np.zeros(1)], {"a": np.zeros(2)}, {"b": np.zeros(2)}, 0, 0.0, "0",
     ]  # fmt: skip
-    assert len({digest.sha256_of(value) for value in values}) == len(values)
+    assert len({_check_digest.sha256_of(value) for value in values}) == len(values)
 
 
 def test_check_does_not_wait_for_a_digest(tmp_path, capsys):

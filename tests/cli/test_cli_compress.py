@@ -352,7 +352,7 @@ def interrupt_after(monkeypatch, count, step="compress_tensor"):
     original, seen = getattr(command, step), []
 
     def stop(tensor, *arguments):
-        if step == "examine" or tensor.rule is not None:
+        if step == "measure" or tensor.rule is not None:
             seen.append(tensor)
             if len(seen) > count:
                 raise KeyboardInterrupt
@@ -391,7 +391,7 @@ def test_resume_ends_as_if_nothing_had_happened(
     assert rows[0] == rows[1]
 
 
-@pytest.mark.parametrize("step", ["examine", "compress_tensor"])
+@pytest.mark.parametrize("step", ["measure", "compress_tensor"])
 @pytest.mark.parametrize("flags", [["--target-bits", "4.5"], ["--rank-energy", "0.5"]])
 def test_resume_examines_no_tensor_twice(source, tmp_path, monkeypatch, flags, step):
     whole, out = tmp_path / "whole.safetensors", tmp_path / "out.safetensors"
@@ -401,7 +401,7 @@ def test_resume_examines_no_tensor_twice(source, tmp_path, monkeypatch, flags, s
         assert run("compress", source, "-o", out, *flags) == 130
     assert not out.exists()
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 2 if step == "examine" else 0, "examine")  # 2 of 4 are left
+        interrupt_after(patch, 2 if step == "measure" else 0, "measure")  # 2 of 4 are left
         assert run("compress", source, "-o", out, "--resume", *flags) == 0
     assert out.read_bytes() == whole.read_bytes()
     assert not list(tmp_path.glob("*.journal"))
@@ -677,7 +677,7 @@ def test_budget_that_cannot_be_met_is_refused_before_data_is_read(
     source, recipe = tmp_path / "w.safetensors", tmp_path / "recipe.toml"
     w = np.random.default_rng(0).standard_normal((32, 64)).astype(np.float32)
     write_safetensors(source, {"a": w, "b": w, "c": w})
-    monkeypatch.setattr(command, "examine", None)
+    monkeypatch.setattr(command, "measure", None)
     budget = "[budget]\nbits_per_weight = 2.0\nchoices = [2, 4]\n"
     codes = '[[rule]]\nmatch = "*"\nquantize = { bits = "budget", group_size = 16 }\n'
     for first in (

@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import pyfq
-from pyfq.cli import fitting, main
+from pyfq.cli import _fit, main
 
 STUDENT = ("--student", "64,8,10")
 
@@ -267,7 +267,7 @@ def test_interrupted_distillation_writes_the_student(place, monkeypatch, capsys,
             monkeypatch.setattr(epochs_of, "next", lambda *_: signal.raise_signal(signal.SIGINT))
         yield tell
 
-    monkeypatch.setattr(fitting, "progress", progress)
+    monkeypatch.setattr(_fit, "progress", progress)
     report = place / "report.json"
     flags = ("--compare", "--epochs", "5", "--json", report, "--plot", place / "losses.png")
     assert distill(place, "teacher.safetensors", "data.npz", *flags) == 130

@@ -11,8 +11,8 @@ import pytest
 
 import pyfq
 from pyfq.cli import COMMANDS, main
-from pyfq.cli.destination import destination
-from pyfq.cli.streams import one_line
+from pyfq.cli._destination import output_path
+from pyfq.cli._streams import one_line
 from pyfq.io import write_safetensors
 
 
@@ -154,7 +154,7 @@ def test_other_names_are_directories(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.bin").mkdir()
     for name in ("small", "model.v2", "Qwen2.5-0.5B", "there.bin", "new.pt/"):
-        assert destination(name) == Path(name)
+        assert output_path(name) == Path(name)
 
 
 @pytest.mark.parametrize("name", FOREIGN)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pyfq.cli import main
-from pyfq.cli.config import QUANTIZATION, read_config, with_quantization
+from pyfq.cli._model_config import QUANTIZATION, read_config, with_quantization
 from pyfq.io import open_checkpoint, open_safetensors, write_index, write_safetensors
 from pyfq.io.sharded import read_index_document
 

@@ -183,7 +183,7 @@ def test_predict_to_stdout_and_text_labels(place, capsys):
 
 def test_predict_in_chunks_is_the_same(place, network, monkeypatch):
     x, _ = digits()
-    monkeypatch.setattr("pyfq.cli.data._CHUNK", 64 * 7)
+    monkeypatch.setattr("pyfq.cli._data._CHUNK", 64 * 7)
     for file in ("x.npy", "digits.npz", "bare.csv", "fortran.npy"):
         flags = ("--input", place / file, "-o", place / "parts.npy", "--outputs", "raw", "--force")
         assert run("predict", place / "digits.safetensors", *flags) == 0
@@ -229,7 +229,7 @@ def test_predict_in_bounded_memory(place, tmp_path):
 
 
 def test_predict_is_whole_or_not_there(place, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("pyfq.cli.data._CHUNK", 65 * 50)
+    monkeypatch.setattr("pyfq.cli._data._CHUNK", 65 * 50)
     lines = (place / "bare.csv").read_text().splitlines()
     lines[200] = lines[200].replace(",", ",x", 1)
     (tmp_path / "bad.csv").write_text("\n".join(lines))

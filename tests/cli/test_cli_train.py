@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 
 import pyfq
-from pyfq.cli import fitting, main
+from pyfq.cli import _fit, main
 
 LAYERS = ("--layers", "64,12,10")
 
@@ -214,7 +214,7 @@ def interrupt_in(epoch, monkeypatch):
 
         yield tell
 
-    monkeypatch.setattr(fitting, "progress", progress)
+    monkeypatch.setattr(_fit, "progress", progress)
 
 
 def test_interrupted_training_writes_what_there_is(tmp_path, data, monkeypatch, capsys):
@@ -237,7 +237,7 @@ def test_training_interrupted_at_once_writes_nothing(tmp_path, data, monkeypatch
         monkeypatch.setattr(epochs_of, "next", lambda *_: signal.raise_signal(signal.SIGINT))
         yield None
 
-    monkeypatch.setattr(fitting, "progress", progress)
+    monkeypatch.setattr(_fit, "progress", progress)
     assert run("train", *LAYERS, "--data", data, "-o", tmp_path / "out.safetensors") == 130
     assert "before the first epoch was over; nothing was written" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["digits.npz"]
@@ -372,7 +372,7 @@ def test_plot_without_matplotlib_is_refused_before_training(tmp_path, data, monk
 
 def test_progress_is_drawn_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with fitting.progress(2, "training") as tell:
+    with _fit.progress(2, "training") as tell:
         tell(pyfq.Epoch(1, 2, 0.5, 0.25, 1e-3, 0.1))
         tell(pyfq.Epoch(2, 2, 0.5, 0.125, 1e-3, 0.2))
     err = capsys.readouterr().err

@@ -310,7 +310,7 @@ def test_one_failing_operation(tmp_path, case, can_exchange, how):
         lab.check_rerun()
 
 
-@pytest.mark.skipif("not is_thorough()", reason="--hypothesis-profile=thorough")
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("case", "can_exchange"), CASES, ids=lambda x: getattr(x, "__name__", f"exchange={x}")
 )

@@ -13,6 +13,7 @@ import pytest
 
 from pyfq.cli import compress as command
 from pyfq.cli import main
+from pyfq.exchange import globs
 from pyfq.io import (
     FormatError,
     open_checkpoint,
@@ -22,7 +23,7 @@ from pyfq.io import (
     write_safetensors,
 )
 from pyfq.io.directory import CONVENTIONS, conventional_files
-from pyfq.recipes import Quantize, Recipe, Rule, globs
+from pyfq.recipes import Quantize, Recipe, Rule
 
 ONE = {"w": np.ones((2, 3), np.float32)}
 

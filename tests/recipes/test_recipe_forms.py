@@ -11,6 +11,9 @@ import pyfq
 from pyfq import PerGroup, PerRow, PerTensor
 from pyfq.arrays.quantize import SCHEMES
 from pyfq.cli import main
+from pyfq.exchange.floats import narrow, store, widen
+from pyfq.exchange.manifest import read_manifest, write_manifest
+from pyfq.exchange.methods.precision import PRECISIONS
 from pyfq.io import open_checkpoint, write_npz, write_safetensors
 from pyfq.io.dtypes import word_of
 from pyfq.recipes import (
@@ -31,9 +34,6 @@ from pyfq.recipes import (
     restore_tensor,
     undecided,
 )
-from pyfq.recipes.floats import narrow, store, widen
-from pyfq.recipes.manifest import read_manifest, write_manifest
-from pyfq.recipes.methods import PRECISIONS
 
 NAMES = {"F16": "float16", "BF16": "bfloat16"}
 

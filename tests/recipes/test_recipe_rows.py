@@ -11,6 +11,10 @@ import pytest
 import pyfq
 from pyfq import PerGroup, PerRow, PerTensor
 from pyfq.cli import main
+from pyfq.exchange.floats import narrow, widen
+from pyfq.exchange.lowrank_stack import LowRankStack
+from pyfq.exchange.manifest import read_manifest, write_manifest
+from pyfq.exchange.rows import matrix_shape, rows_of
 from pyfq.io import open_safetensors, write_safetensors
 from pyfq.recipes import (
     Budget,
@@ -26,10 +30,6 @@ from pyfq.recipes import (
     parse_recipe,
     plan,
 )
-from pyfq.recipes.floats import narrow, widen
-from pyfq.recipes.manifest import read_manifest, write_manifest
-from pyfq.recipes.rows import matrix_shape, rows_of
-from pyfq.recipes.stack import LowRankStack
 
 DATA = Path(__file__).parent / "data"
 

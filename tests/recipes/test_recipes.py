@@ -11,6 +11,8 @@ import pytest
 
 import pyfq
 from pyfq import PerGroup, PerRow, PerTensor
+from pyfq.exchange import compressed_tensors
+from pyfq.exchange.manifest import read_manifest, write_manifest
 from pyfq.recipes import (
     Budget,
     Factorize,
@@ -22,12 +24,10 @@ from pyfq.recipes import (
     compress,
     compress_tensor,
     decompress_tensor,
-    layout,
     parse_recipe,
     plan,
     read_recipe,
 )
-from pyfq.recipes.manifest import read_manifest, write_manifest
 
 GRANULARITIES = (PerTensor(), PerRow(), PerGroup(8), PerGroup(5))
 
@@ -87,7 +87,7 @@ def test_read_recipe_reads_what_the_docstring_shows(tmp_path):
 
 def test_recipes_in_the_docs_are_recipes():
     docs = Path(__file__).parents[2] / "docs"
-    pages = [docs / "reference/recipes.md", docs / "how-to/compress-a-checkpoint.md"]
+    pages = [docs / "reference/recipes/recipes.md", docs / "how-to/compress-a-checkpoint.md"]
     found = [re.findall("```toml\n(.*?)```", page.read_text(), re.S) for page in pages]
     for toml in itertools.chain(*found):
         assert parse_recipe(tomllib.loads(toml)).budget is not None
@@ -216,11 +216,11 @@ def test_layout_decodes_what_it_encodes(shape, bits, scheme, granularity, name):
     w = weights(shape)
     quantize = Quantize(bits, scheme, granularity)
     quantized = quantize.apply(w)
-    parts = layout.encode(name, quantized, quantize)
-    declared = layout.declare(name, "F32", shape, quantize)
+    parts = compressed_tensors.encode(name, quantized, quantize)
+    declared = compressed_tensors.declare(name, "F32", shape, quantize)
     found = {part: (pyfq.io.dtypes.word_of(x.dtype), x.shape) for part, x in parts.items()}
     assert found == declared
-    back = layout.decode(name, shape, quantize, parts)
+    back = compressed_tensors.decode(name, shape, quantize, parts)
     np.testing.assert_array_equal(back.codes, quantized.codes, strict=True)
     np.testing.assert_array_equal(back.dequantize(), quantized.dequantize(), strict=True)
 
@@ -241,8 +241,8 @@ def test_layout_decodes_what_it_encodes(shape, bits, scheme, granularity, name):
     ],
 )
 def test_format_of_is_ours_where_compressed_tensors_has_none(name, shape, quantize, expected):
-    assert layout.format_of(name, shape, quantize) == expected
-    codes_under_own_name = name in layout.declare(name, "F32", shape, quantize)
+    assert compressed_tensors.format_of(name, shape, quantize) == expected
+    codes_under_own_name = name in compressed_tensors.declare(name, "F32", shape, quantize)
     assert codes_under_own_name == (expected == "int-quantized")
 
 
@@ -252,7 +252,7 @@ def test_file_order_aligns_every_part():
     words = dict.fromkeys(shapes, "F32") | {"t3": "F64", "v": "U8", "h": "I16"}
     for dense in (False, True):
         plans = plan(words, shapes, recipe, dense=dense)
-        order = layout.file_order([tensor.parts for tensor in plans])
+        order = compressed_tensors.file_order([tensor.parts for tensor in plans])
         assert sorted(order) == sorted(part for tensor in plans for part in tensor.parts)
         place = 0
         for word, shape in order.values():
@@ -261,8 +261,10 @@ def test_file_order_aligns_every_part():
 
 
 def test_file_order_keeps_a_tensor_together():
-    tensors = [layout.declare(f"{i}.weight", "F32", (8, 64), Quantize(4)) for i in range(3)]
-    names = list(layout.file_order(tensors))
+    tensors = [
+        compressed_tensors.declare(f"{i}.weight", "F32", (8, 64), Quantize(4)) for i in range(3)
+    ]
+    names = list(compressed_tensors.file_order(tensors))
     assert [name.split(".")[0] for name in names] == sorted(name.split(".")[0] for name in names)
 
 
@@ -370,11 +372,11 @@ def test_quantization_config_names_only_what_others_can_open():
         "c.weight": ((8, 93), Quantize(4, "affine", PerGroup(32))),
         "w": ((8, 64), Quantize(8, granularity=PerRow())),
     }
-    config = layout.quantization_config(tensors)
+    config = compressed_tensors.quantization_config(tensors)
     groups = config["config_groups"].values()
     assert [group["targets"] for group in groups] == [["a"], ["b"]]
     assert config["format"] == "mixed-precision"
-    assert layout.quantization_config({"w": tensors["w"]}) is None
+    assert compressed_tensors.quantization_config({"w": tensors["w"]}) is None
 
 
 def test_rule_refuses_a_bare_string():

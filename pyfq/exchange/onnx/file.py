@@ -5,20 +5,17 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..._core.check import shown
+from ...io.errors import FormatError
+from ...io.links import followed
+from ...io.magic import HEAD, kind_of_model
+from ...io.regular import open_regular
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 # What protobuf can hold.
 _MOST_BYTES = 2**31 - 1
-# What is often found under the name of a model, by its first bytes.
-_KINDS = (
-    (b"version https://git-lfs", "a pointer of git-lfs: fetch the file with `git lfs pull`"),
-    (b"<!doctype html", "an HTML page: the download failed"),
-    (b"<html", "an HTML page: the download failed"),
-    (b"pk\3\4", "a zip archive, as torch.save writes: use torch.onnx.export"),
-    (b"\x89hdf\r\n", "an HDF5 file, as Keras writes: export the model to ONNX"),
-    (b"ir_version:", "ONNX in the text format: convert it with onnx.save_model"),
-)
 
 
 def import_onnx(function: str) -> ModuleType:
@@ -42,9 +39,6 @@ def read_model(onnx: ModuleType, path: str | os.PathLike[str]) -> "ModelProto":
     """
     from google.protobuf.message import DecodeError
 
-    from ...io import FormatError
-    from ...io.regular import open_regular
-
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > _MOST_BYTES:
@@ -52,10 +46,9 @@ def read_model(onnx: ModuleType, path: str | os.PathLike[str]) -> "ModelProto":
         content = file.read()
     if not content:
         raise FormatError(path, "expected an ONNX model, but the file is empty")
-    head = content[:64].lstrip().lower()
-    for start, kind in _KINDS:
-        if head.startswith(start):
-            raise FormatError(path, f"expected an ONNX model, but this is {kind}")
+    kind = kind_of_model(content[:HEAD])
+    if kind is not None:
+        raise FormatError(path, f"expected an ONNX model, but this is {kind}")
     try:
         model = onnx.ModelProto.FromString(content)
     except DecodeError as e:
@@ -84,11 +77,6 @@ def external_bytes(tensor: Any, directory: Path, nbytes: int) -> bytes:
     OSError
         If the file cannot be read.
     """
-    from ..._core.check import shown
-    from ...io import FormatError
-    from ...io.links import followed
-    from ...io.regular import open_regular
-
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     where = f"external data of {shown(tensor.name)}"

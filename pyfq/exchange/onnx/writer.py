@@ -1,6 +1,7 @@
 """ONNX models of networks."""
 
 import os
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..._native import _build
 from ...arrays.activation import as_activation
+from ...io.atomic import replacing
 from ...networks.layer import Dense
 from ...networks.network import Network
 from .file import import_onnx
@@ -68,10 +70,6 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
         session = onnxruntime.InferenceSession("student.onnx")
         (y,) = session.run(None, {"x": x})
     """
-    from pathlib import Path
-
-    from ...io.atomic import replacing  # which programs without files do not need
-
     onnx = import_onnx("to_onnx")
     if not isinstance(network, Network):
         raise TypeError(f"network must be a Network, not {type(network).__name__}")

@@ -1,0 +1,313 @@
+"""The recipe that the options of ``pyfq compress`` ask for."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pyfq._core.grid import PerGroup, PerRow, PerTensor
+from pyfq.arrays.quantize import ROUNDINGS, SCHEMES
+from pyfq.cli import UsageError
+from pyfq.cli._parser import path_of
+from pyfq.exchange.methods.codebook import CODEBOOK_GROUPS
+from pyfq.exchange.methods.prune import parse_nm
+from pyfq.exchange.methods.quantize import GROUPS
+from pyfq.exchange.methods.tables import BUDGET, placed
+from pyfq.recipes import (
+    Budget,
+    Factorize,
+    Prune,
+    Quantize,
+    QuantizeCodebook,
+    Recipe,
+    Rule,
+    read_recipe,
+)
+from pyfq.recipes.recipe import CHOICES
+
+#: Tensors of fewer entries are copied, unless a recipe says otherwise.
+MIN_SIZE = 4096
+
+_ROUNDED = ("rtn", "mse", "als", "percentile", "aciq", "hqq")
+_CODES = ("--bits", "--scheme", "--group-size", "--per-row", "--per-tensor", "--rounding", "--seed")
+_SHARES = ("--group-size", "--per-row", "--per-tensor")
+_TABLE = (*_SHARES, "--calibration", "--scale-bits")
+_TARGET = ("--target-bits", "--choices")
+_RANKS = ("--rank", "--rank-ratio", "--rank-energy", "--rank-tolerance", "--svd")
+
+# The options that each method has a use for.
+_OPTIONS: dict[str, Sequence[str]] = {
+    **dict.fromkeys(_ROUNDED, (*_CODES, *_TARGET)),
+    "percentile": (*_CODES, "--percentile", *_TARGET),
+    "nf4": _TABLE,
+    "fp4": _TABLE,
+    "log2": ("--bits", *_TABLE, *_TARGET),
+    "lloyd": ("--bits", *_TABLE, "--seed", *_TARGET),
+    "lowrank": (*_RANKS, *_CODES),
+    "bfloat16": (),
+    "float16": (),
+}
+
+METHODS = tuple(_OPTIONS)
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what becomes of which tensor."""
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        metavar="NAME",
+        help=f"what becomes of tensors: {', '.join(METHODS)} (rtn)",
+    )
+    _add_quantization(parser)
+    _add_scales_of_tables(parser)
+    _add_budget(parser)
+    _add_lowrank(parser)
+    _add_pruning(parser)
+    _add_selection(parser)
+
+
+def _add_quantization(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("quantization, of tensors or of factors of low rank")
+    group.add_argument(
+        "--bits", metavar="N", type=int, help="bits of a code, 1 ... 16 (8; of log2, lloyd 4)"
+    )
+    group.add_argument("--scheme", choices=SCHEMES, help="(symmetric; of hqq minmax)")
+    share = group.add_mutually_exclusive_group()
+    share.add_argument(
+        "--group-size",
+        metavar="N",
+        type=int,
+        help="one scale for N consecutive entries of a row, the last maybe fewer (128; of tables "
+        "64)",
+    )
+    share.add_argument("--per-row", action="store_true", help="one scale, or fitted table, a row")
+    share.add_argument("--per-tensor", action="store_true", help="one for the whole tensor")
+    group.add_argument("--rounding", choices=ROUNDINGS, help="(half_even)")
+    group.add_argument(
+        "--percentile",
+        metavar="P",
+        type=float,
+        help="of --method percentile: how much of a group the codes reach (99.9, which is all of "
+        "fewer than 1000 entries)",
+    )
+    group.add_argument("--seed", metavar="N", type=int, help="of what is drawn at random")
+
+
+def _add_scales_of_tables(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("scales of tables: nf4, fp4, log2, lloyd")
+    group.add_argument(
+        "--calibration",
+        metavar="NAME",
+        help="absmax, the largest magnitude, or mse, of least squared error (absmax); of rounded "
+        "codes --method says how",
+    )
+    group.add_argument(
+        "--scale-bits", metavar="N", type=int, help="codes of N bits for scales, too (floats)"
+    )
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("bits of each tensor by a budget")
+    group.add_argument(
+        "--target-bits",
+        metavar="B",
+        type=float,
+        help="bits a weight on average, scales counted, chosen tensor by tensor for the least "
+        "error; in place of --bits",
+    )
+    group.add_argument(
+        "--choices",
+        metavar="N,N,...",
+        help=f"bits to choose from ({','.join(map(str, CHOICES))}; of tables those up to 8)",
+    )
+
+
+def _add_lowrank(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("low rank")
+    ranks = group.add_mutually_exclusive_group()
+    ranks.add_argument("--rank", metavar="N", type=int, help="columns of the first factor")
+    ranks.add_argument(
+        "--rank-ratio", metavar="R", type=float, help="entries of factors over entries (0.5)"
+    )
+    ranks.add_argument(
+        "--rank-energy", metavar="E", type=float, help="part of the squares to keep, 0 ... 1"
+    )
+    ranks.add_argument(
+        "--rank-tolerance", metavar="T", type=float, help="relative error allowed, 0 ... 1"
+    )
+    group.add_argument(
+        "--svd",
+        choices=("exact", "randomized"),
+        help="how factors are found (exact); for 23 million weights randomized took a quarter of "
+        "the time, 12 s, and lost less than 0.1 dB",
+    )
+
+
+def _add_pruning(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("pruning").add_mutually_exclusive_group()
+    group.add_argument("--prune-ratio", metavar="R", type=float, help="zero this fraction, 0 ... 1")
+    group.add_argument(
+        "--prune-percentile",
+        metavar="P",
+        type=float,
+        help="zero what is below this percentile of the magnitudes, 0 ... 100",
+    )
+    group.add_argument("--prune-threshold", metavar="T", type=float, help="zero magnitudes below T")
+    group.add_argument("--prune-nm", metavar="N:M", help="keep the N largest of every M, as 2:4")
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which tensors")
+    group.add_argument(
+        "--min-size",
+        metavar="N",
+        type=int,
+        default=MIN_SIZE,
+        help=f"entries of a tensor at least ({MIN_SIZE}); small networks want 1",
+    )
+    group.add_argument(
+        "--include",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="only tensors with such a name; repeatable",
+    )
+    group.add_argument(
+        "--exclude",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="no tensors with such a name; repeatable",
+    )
+    group.add_argument(
+        "--recipe", metavar="FILE", type=path_of, help="TOML rules instead of all the above"
+    )
+
+
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    """Return the recipe that the arguments ask for: a file's, or one rule made of the options."""
+    options = (*_CODES, "--percentile", "--calibration", "--scale-bits", *_TARGET, *_RANKS)
+    given = [option for option in options if _is_given(args, option)]
+    pruners = {
+        "ratio": args.prune_ratio,
+        "percentile": args.prune_percentile,
+        "threshold": args.prune_threshold,
+        "nm": args.prune_nm,
+    }
+    pruner = next((item for item in pruners.items() if item[1] is not None), None)
+    if args.recipe is not None:
+        if given or args.method or pruner or args.include or args.exclude:
+            raise UsageError("--recipe says it all: leave out the other options for tensors")
+        return read_recipe(args.recipe)
+    method = args.method
+    if method is None and any(option in _RANKS for option in given):
+        method = "lowrank"
+    elif method is None and (given or pruner is None):
+        method = "rtn"
+    _refuse_useless(method, given, args.calibration)
+    match = tuple(args.include) or ("*",)
+    try:
+        prune = None
+        if pruner is not None:
+            by, amount = pruner
+            prune = Prune(by, parse_nm(amount) if by == "nm" else amount)
+        methods = {} if method is None else _methods_of(args, method, given)
+        rule = Rule(match, prune, min_ndim=2, min_size=args.min_size, **methods)
+        rules = (Rule(tuple(args.exclude)), rule) if args.exclude else (rule,)
+        return Recipe(rules, _budget_of(args))
+    except (TypeError, ValueError) as e:
+        raise UsageError(str(e)) from e
+
+
+def _is_given(args: argparse.Namespace, option: str) -> bool:
+    return getattr(args, option[2:].replace("-", "_")) not in (None, False)
+
+
+def _refuse_useless(method: str | None, given: Sequence[str], calibration: str | None) -> None:
+    for option in given:
+        if option not in _OPTIONS[method]:
+            able = [name for name, options in _OPTIONS.items() if option in options]
+            message = f"{option} goes with --method {', '.join(able)}, not {method}"
+            if option == "--calibration" and method in _ROUNDED and calibration in _ROUNDED:
+                message += f": of codes --method {calibration} says it"
+            raise UsageError(message)
+    if "--choices" in given and "--target-bits" not in given:
+        raise UsageError("--choices goes with --target-bits")
+    if "--bits" in given and "--target-bits" in given:
+        raise UsageError("--target-bits chooses the bits of each tensor: leave out --bits")
+
+
+def _methods_of(args: argparse.Namespace, method: str, given: Sequence[str]) -> dict[str, Any]:
+    """Return what a rule does, by key."""
+    if method in ("bfloat16", "float16"):
+        return {"precision": method}
+    if method == "lowrank":
+        lowrank = {"lowrank": _factorize(args)}
+        quantizes = any(option in _CODES and option != "--seed" for option in given)
+        return lowrank | ({"quantize": _quantize(args, "rtn")} if quantizes else {})
+    if method in _ROUNDED:
+        return {"quantize": _quantize(args, method)}
+    bits = BUDGET if args.target_bits is not None else args.bits
+    seed = 0 if args.seed is None else args.seed
+    codebook = QuantizeCodebook(
+        method,
+        bits,
+        _share(args, CODEBOOK_GROUPS),
+        seed=seed,
+        calibration=args.calibration or "absmax",
+        scale_bits=args.scale_bits,
+    )
+    return {"codebook": codebook}
+
+
+def _quantize(args: argparse.Namespace, method: str) -> Quantize:
+    bits = 8 if args.bits is None else args.bits
+    of_svd = args.svd == "randomized" and args.rounding != "stochastic"
+    return Quantize(
+        BUDGET if args.target_bits is not None else bits,
+        args.scheme or ("minmax" if method == "hqq" else "symmetric"),
+        _share(args, GROUPS),
+        args.rounding or "half_even",
+        seed=None if of_svd else args.seed,
+        calibration="minmax" if method == "rtn" else method,
+        percentile=args.percentile,
+    )
+
+
+def _factorize(args: argparse.Namespace) -> Factorize:
+    asked = (args.rank, args.rank_ratio, args.rank_energy, args.rank_tolerance)
+    if all(x is None for x in asked):
+        asked = (None, 0.5, None, None)
+    svd = args.svd or "exact"
+    if args.seed is not None and svd == "exact" and args.rounding != "stochastic":
+        raise UsageError("--seed goes with --svd randomized or --rounding stochastic")
+    seed = (args.seed or 0) if svd == "randomized" else 0
+    given = next(option for option, x in zip(_RANKS, asked, strict=False) if x is not None)
+    with placed(given):
+        factorize = Factorize(*asked)
+    return replace(factorize, method=svd, seed=seed)
+
+
+def _share(args: argparse.Namespace, default: PerGroup) -> PerTensor | PerRow | PerGroup:
+    if args.per_tensor:
+        return PerTensor()
+    if args.per_row:
+        return PerRow()
+    if args.group_size is None:
+        return default
+    with placed("--group-size"):
+        return PerGroup(args.group_size)
+
+
+def _budget_of(args: argparse.Namespace) -> Budget | None:
+    if args.target_bits is None:
+        return None
+    with placed("--target-bits"):
+        budget = Budget(args.target_bits)
+    if args.choices is None:
+        return budget
+    words = args.choices.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise UsageError(f"--choices: expected numbers like 2,3,4,8, not {args.choices!r}")
+    return replace(budget, choices=tuple(int(word) for word in words))

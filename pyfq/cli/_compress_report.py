@@ -1,0 +1,160 @@
+"""What ``pyfq compress`` tells of what it did: JSON, text, a figure."""
+
+import argparse
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyfq
+from pyfq import plot
+from pyfq.cli._destination import Destination
+from pyfq.cli._report import bytes_text, copies_of, decibel_text, environment, write_figure
+from pyfq.cli._source import Source
+from pyfq.exchange.stored import COPY, DENSE
+from pyfq.recipes import Recipe, Rule, plan
+
+
+def document_of(
+    args: argparse.Namespace,
+    source: Source,
+    destination: Destination,
+    recipe: Recipe,
+    decided: Mapping[str, Rule],
+    rows: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the report as JSON has it."""
+    done = [row for row in rows if row["method"] != "copy"]
+    weights = sum(math.prod(row["shape"]) for row in done)
+    copies = copies_of(rows)
+    before, after = (sum(row[key] for row in done) for key in ("bytes_before", "bytes_after"))
+    return {
+        "command": "compress",
+        "environment": environment(),
+        "settings": {"recipe": recipe.settings(), "dense": args.dense},
+        "source": str(source.path),
+        "output": str(args.output),
+        "files": [str(file) for file in destination.files],
+        "budget": _budget_entry(source, recipe, decided),
+        "tensors": list(rows),
+        "totals": {
+            "tensors_compressed": len(done),
+            "tensors_copied": len(rows) - len(done),
+            "copied": [
+                {
+                    "reason": reason,
+                    "tensors": len(group),
+                    "bytes": sum(row["bytes_before"] for row in group),
+                }
+                for reason, group in copies.items()
+            ],
+            "weights_compressed": weights,
+            "bits_per_weight": 8 * after / weights,
+            "bytes_before": before,
+            "bytes_after": after,
+            "file_bytes_before": source.nbytes,
+        },
+    }
+
+
+def draw(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the error of each tensor."""
+    done = [row for row in rows if "sqnr_db" in row]
+    figure = plot.error_by_tensor(
+        [row["name"] for row in done],
+        [row["sqnr_db"] for row in done],
+        bits=[row["bits_per_weight"] for row in done],
+        title=args.output.name,
+        most=100,
+    )
+    write_figure(figure, args.plot)
+
+
+def dry_text(source: Source, document: Mapping[str, Any]) -> str:
+    """Return what a run would do, after the table of tensors."""
+    after = sum(row["bytes_after"] for row in document["tensors"])
+    lines = [*_copied_lines(document), *_budget_lines(document)]
+    lines.append(
+        f"{bytes_text(source.nbytes)} would become {bytes_text(after)} and headers; "
+        "nothing was written"
+    )
+    return "\n".join(lines)
+
+
+def _copied_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return how many tensors are copied though a rule with a method decides about them."""
+    kept = [row["bytes_before"] for row in document["tensors"] if row.get("kept")]
+    if not kept:
+        return []
+    tensors = "1 tensor" if len(kept) == 1 else f"{len(kept)} tensors"
+    return [f"copied, as they would get no smaller: {tensors}, {bytes_text(sum(kept))}"]
+
+
+def _budget_lines(document: Mapping[str, Any]) -> list[str]:
+    budget = document["budget"]
+    if budget is None:
+        return []
+    widths = [f"{n} bits {entry['tensors']}" for n, entry in budget["widths"].items()]
+    return [
+        f"budget {budget['bits_per_weight']:g} bits per weight, used {budget['used']:.4g}; "
+        f"tensors of {', '.join(widths) or 'its rules: none'}"
+    ]
+
+
+def totals_text(
+    source: Source,
+    destination: Destination,
+    recipe: Recipe,
+    decided: Mapping[str, Rule],
+    document: Mapping[str, Any],
+) -> str:
+    """Return the totals of a run, after the table of tensors."""
+    totals = document["totals"]
+    before, after = totals["file_bytes_before"], totals["file_bytes_after"]
+    worst = min((row for row in document["tensors"] if "sqnr_db" in row), key=_by_sqnr)
+    gain = f"{before / after:.2f} times smaller" if after < 0.995 * before else "not smaller"
+    bits = f"{totals['bits_per_weight']:.3f} bits per compressed weight"
+    speed = f"{totals['seconds']:.2f} s, {totals['mb_per_second']:.0f} MB/s"
+    lines = [
+        f"{source.path}: {bytes_text(before)}",
+        f"{destination.path}: {bytes_text(after)}, {gain}; {bits}",
+        *_copied_lines(document),
+        *_budget_lines(document),
+        f"lowest SQNR {decibel_text(worst['sqnr_db'])} dB: {worst['name']}",
+        f"{speed}, {pyfq.isa}, {pyfq.get_num_threads()} threads",
+    ]
+    packed = plan(source.words, source.shapes, recipe, decided=decided)
+    dense = any(row["format"] == DENSE for row in document["tensors"])
+    if dense and any(tensor.format not in (COPY, DENSE) for tensor in packed):
+        nbytes = sum(tensor.nbytes_after for tensor in packed)
+        lines.append(f"--dense keeps floats; without it: {bytes_text(nbytes)}")
+    if any(tensor.format == DENSE and tensor.rule.prune is not None for tensor in packed):
+        lines.append("what is only pruned stays dense: a zero takes as many bytes as a weight")
+    return "\n".join(lines)
+
+
+def _by_sqnr(row: Mapping[str, Any]) -> float:
+    return row["sqnr_db"]
+
+
+def _budget_entry(
+    source: Source, recipe: Recipe, decided: Mapping[str, Rule]
+) -> dict[str, Any] | None:
+    """Return the bits asked for, those used, and how many tensors and weights got which width."""
+    if recipe.budget is None:
+        return None
+    tensors, weights = Counter[int](), Counter[int]()
+    packed = plan(source.words, source.shapes, recipe, decided=decided)
+    for tensor in packed:
+        codes = tensor.rule and (tensor.rule.quantize or tensor.rule.codebook)
+        if codes and tensor.name in decided and tensor.rule.lowrank is None:
+            tensors[codes.bits] += 1
+            weights[codes.bits] += math.prod(tensor.shape)
+    widths = {str(n): {"tensors": tensors[n], "weights": weights[n]} for n in sorted(tensors)}
+    done = [tensor for tensor in packed if tensor.rule is not None or tensor.kept]
+    used = 8 * sum(tensor.nbytes_after for tensor in done)
+    return {
+        "bits_per_weight": recipe.budget.bits_per_weight,
+        "used": used / sum(math.prod(tensor.shape) for tensor in done),
+        "widths": widths,
+    }

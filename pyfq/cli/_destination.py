@@ -1,0 +1,363 @@
+"""The checkpoint that a command writes: which files, what lies beside them, and what is refused.
+
+A name of ``-o`` that ends in .safetensors or .npz is a file. One that ends as a file of another
+format does, as ``model.gguf``, is refused: a directory of that name is not what was meant. Any
+other name is a directory, ``model.v2`` too; so is one of another format that ends in a slash, or is
+a directory already.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pyfq._core.check import shown
+from pyfq.cli._model_config import CONFIG, read_config, with_quantization
+from pyfq.cli._parser import path_of
+from pyfq.cli._source import Source, as_array
+from pyfq.exchange.compressed_tensors import Declaration
+from pyfq.exchange.manifest import KEY
+from pyfq.io.directory import SINGLE, conventional_files
+from pyfq.io.dtypes import WORDS, nbytes_of
+from pyfq.io.links import followed
+from pyfq.io.sharded import index_content, is_index, read_index_document
+from pyfq.io.staging import INSIDE, places_of
+
+#: Files that hold weights; a model directory is copied without them and their indices.
+WEIGHTS = (
+    ".safetensors", ".npz", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack",
+    ".onnx", ".onnx_data", ".gguf", ".ot", ".tflite",
+)  # fmt: skip
+
+#: The formats that a checkpoint is written in.
+FORMATS = (".safetensors", ".npz")
+
+# Endings of weights and data of other programs, besides those of `WEIGHTS`.
+_FOREIGN = (
+    ".csv", ".engine", ".ggml", ".gz", ".hdf5", ".joblib", ".json", ".keras", ".llamafile", ".mat",
+    ".mlmodel", ".npy", ".ort", ".parquet", ".pb", ".pickle", ".pkl", ".safetensor", ".tar",
+    ".toml", ".txt", ".zip",
+)  # fmt: skip
+
+#: Where PEFT says what an adapter is; there is no ``config.json`` beside it.
+ADAPTER = "adapter_config.json"
+
+#: Files that hold no tensors, by their names relative to the destination: bytes, or a file to copy.
+Contents = dict[Path, bytes | Path]
+
+# Parts of this many bytes may wait for their place in the file.
+_SMALL = 4096
+
+
+def output_path(word: str) -> Path:
+    """Return the file or directory that ``-o`` names.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        A name that ends as another format does, or ``-``; the message lists the formats. The root
+        of all files; the name of a file with a slash behind it.
+
+    Examples
+    --------
+    >>> output_path("small").name, output_path("small.npz").name
+    ('small', 'small.npz')
+    >>> output_path("small.gguf")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: small.gguf: .gguf is not written: expected NAME.safetensors, ...
+    """
+    path = path_of(word)
+    if os.path.realpath(path) == os.sep:
+        raise argparse.ArgumentTypeError(f"{word} is the root of all files, which is no target")
+    if word.endswith("/") and path.suffix in FORMATS:
+        raise argparse.ArgumentTypeError(
+            f"{word}: a name that ends in {path.suffix} is a file's, and takes no slash"
+        )
+    ending = (path.suffix or path.name).lower()
+    if word.endswith("/") or path.suffix in FORMATS or _is_directory(path):
+        return path
+    expected = "expected NAME.safetensors, NAME.npz or a directory"
+    if word == "-":
+        raise argparse.ArgumentTypeError(f"a checkpoint is not written to stdout: {expected}")
+    if ending in (*FORMATS, *WEIGHTS, *_FOREIGN):
+        raise argparse.ArgumentTypeError(f"{word}: {ending} is not written: {expected}")
+    return path
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long for the system
+        return False
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where the results of a command go.
+
+    Attributes
+    ----------
+    path : Path
+        A file, or the directory that holds everything below.
+    files : dict of Path to list of str
+        The tensors of each file of weights.
+    index : Path or None
+        The index of the files, if the source has one and is not merged into one file.
+    beside : dict of Path to Path
+        Files to copy: where they go, and whence.
+    config : Path or None
+        The source's ``config.json``.
+    index_entries : (dict, dict)
+        What stands in the source's index besides sizes and files: in its metadata, and beside it.
+    """
+
+    path: Path
+    files: dict[Path, list[str]]
+    index: Path | None
+    beside: dict[Path, Path]
+    config: Path | None
+    index_entries: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it is the directory of an adapter of PEFT."""
+        return self.config is None and self.path / ADAPTER in self.beside
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the destination is a single file."""
+        return self.path in self.files
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything at its place."""
+        if self.is_file or not self.path.is_dir():
+            return self.path.exists()
+        return any(entry.name != INSIDE for entry in self.path.iterdir())
+
+    @property
+    def root(self) -> Path:
+        """The directory that all files are in."""
+        return self.path.parent if self.is_file else self.path
+
+
+def plan_destination(source: Source, path: Path) -> Destination:
+    """Return what a command that reads `source` writes to `path`."""
+    if path.suffix in (".safetensors", ".npz"):
+        return Destination(path, {path: list(source.tensors)}, None, {}, None)
+    index = path / source.file.name if is_index(source.file.name) else None
+    places = {
+        file: path / (file.relative_to(source.file.parent) if index else _name_in(file))
+        for file in source.files
+    }
+    files: dict[Path, list[str]] = {place: [] for place in places.values()}
+    for tensor in source.tensors.values():
+        file = source.file_of[next(iter(tensor.parts))]
+        files[places[file]].append(tensor.name)
+    root = source.file.parent
+    config = root / CONFIG if (root / CONFIG).exists() else None
+    if config:
+        read_config(config)  # refused before anything is written
+    beside = {}
+    if config or (root / ADAPTER).is_file() or source.path.is_dir():
+        beside = {path / file.relative_to(root): file for file in _beside(root)}
+    entries = _entries_of(source.file) if index else ({}, {})
+    return Destination(path, files, index, beside, config, entries)
+
+
+def _entries_of(index: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    document = read_index_document(index)
+    others = {k: v for k, v in document.items() if k not in ("metadata", "weight_map")}
+    return {k: v for k, v in document["metadata"].items() if k != "total_size"}, others
+
+
+def _name_in(file: Path) -> str:
+    """Return the name of a single file of weights in a directory: its own, if it can be."""
+    return file.name if file.suffix == ".safetensors" else SINGLE
+
+
+def refuse_overlap(source: Source, destination: Destination) -> None:
+    """Raise ValueError if writing the destination would change the source, or copy itself.
+
+    Raise OSError if links at the destination lead in a circle.
+    """
+    place = followed(destination.path)
+    read = {followed(file) for file in (*source.files, source.file)}
+    for file in (*destination.files, destination.index):
+        if file is not None and followed(file) in read:
+            raise ValueError(f"{file} is the source itself: choose another destination")
+    for staging in places_of(destination.path):
+        if any(file.is_relative_to(staging) for file in read):
+            raise ValueError(
+                f"{source.path} leads into {staging}, which is for writing {destination.path}: "
+                "choose another destination"
+            )
+    root = followed(source.file.parent)
+    if destination.beside and place.is_relative_to(root):
+        raise ValueError(
+            f"{destination.path} is inside the model's directory {root}: "
+            "choose a destination outside"
+        )
+
+
+def refuse_existing(destination: Destination, *, force: bool) -> None:
+    """Raise ValueError if the destination is there already and may not be replaced."""
+    path = destination.path
+    if destination.is_file and path.is_dir():
+        raise ValueError(f"{path} is a directory, expected a file")
+    if destination.is_file and path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a regular file")
+    if not destination.is_file and path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; name one ending in .safetensors or .npz")
+    if not force and destination.exists:
+        raise ValueError(f"{path} exists: --force replaces it")
+
+
+def refuse_existing_file(path: Path, *, force: bool) -> None:
+    """Raise ValueError if a file may not be written there, or not replaced."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a directory, expected a file")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is not a directory: {path} cannot be written")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a regular file")
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists: --force replaces it")
+
+
+def contents_of(
+    destination: Destination,
+    tensors: Mapping[Path, Mapping[str, Declaration]],
+    quantization: Mapping[str, Any] | None,
+) -> Contents:
+    """Return the files that hold no tensors: the index, the config, what lies beside the weights.
+
+    The config is the source's, with this quantization or none.
+    """
+    contents: Contents = {
+        place.relative_to(destination.root): file for place, file in destination.beside.items()
+    }
+    if destination.index is not None:
+        placed = {
+            part: (file.relative_to(destination.path).as_posix(), nbytes_of(*declared))
+            for file, its_tensors in tensors.items()
+            for parts in its_tensors.values()
+            for part, declared in parts.items()
+        }
+        weight_map = {part: file for part, (file, _) in placed.items()}
+        total = sum(nbytes for _, nbytes in placed.values())
+        metadata, others = destination.index_entries
+        index = index_content(weight_map, total, metadata, others)
+        contents[destination.index.relative_to(destination.root)] = index
+    config = None if destination.is_file else _config_content(destination, quantization)
+    return contents if config is None else contents | {Path(CONFIG): config}
+
+
+def _config_content(
+    destination: Destination, quantization: Mapping[str, Any] | None
+) -> bytes | None:
+    """Return ``config.json``: the source's, with this quantization or none, else as it is."""
+    if destination.config is None and quantization is None:
+        return None
+    if destination.adapts:
+        return None  # PEFT would take a config.json for that of a whole model
+    text = "{}" if destination.config is None else read_config(destination.config)
+    return with_quantization(text, quantization).encode()
+
+
+def stale_files(destination: Destination) -> set[Path]:
+    """Return the checkpoint that the destination replaces, as far as it is not overwritten.
+
+    A reader of the directory would take an old ``model.safetensors`` for the result.
+    """
+    if destination.is_file:
+        return set()
+    written = {*destination.files, destination.index}
+    name = (destination.index or next(iter(destination.files))).name
+    return conventional_files(destination.path, name) - written
+
+
+class Parts(Mapping[str, NDArray]):
+    """The arrays of a file by name, made tensor by tensor as they are asked for, in order."""
+
+    def __init__(
+        self, tensors: Mapping[str, Declaration], make: Callable[[str], dict[str, NDArray]]
+    ) -> None:
+        self._tensors = tensors
+        self._make = make
+        self._owner = {part: name for name, parts in tensors.items() for part in parts}
+        self._held: dict[str, NDArray] = {}
+        self._large: dict[str, NDArray] = {}
+
+    def __getitem__(self, part: str) -> NDArray:
+        """Return an array, and make its tensor if it is not made."""
+        if part in self._held:
+            return self._held.pop(part)
+        if part not in self._large:
+            # A tensor whose parts do not stand together is made again for the large ones.
+            made = self._make(self._owner[part])
+            self._large = {name: x for name, x in made.items() if x.nbytes > _SMALL}
+            self._held |= {name: x for name, x in made.items() if name not in self._large}
+        return (self._large if part in self._large else self._held).pop(part)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, tensor by tensor."""
+        return (part for parts in self._tensors.values() for part in parts)
+
+    def __len__(self) -> int:
+        """Return the number of arrays."""
+        return len(self._owner)
+
+    def with_manifest(self, manifest: str | None) -> Mapping[str, NDArray]:
+        """Return the same with pyfq's own entry behind them, if there is one."""
+        return self if manifest is None else _WithManifest(self, manifest)
+
+
+class _WithManifest(Mapping[str, NDArray]):
+    """The arrays of an npz file and, behind them, pyfq's own entry."""
+
+    def __init__(self, parts: Parts, manifest: str) -> None:
+        if KEY in parts:
+            raise ValueError(f"tensor {KEY!r}: pyfq needs this name in an npz file")
+        self._parts = parts
+        self._manifest = as_array(manifest)
+
+    def __getitem__(self, name: str) -> NDArray:
+        return self._manifest if name == KEY else self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._parts
+        yield KEY
+
+    def __len__(self) -> int:
+        return len(self._parts) + 1
+
+
+def refuse_bits(tensors: Mapping[str, Declaration]) -> None:
+    """Raise ValueError for dtypes that NumPy lacks: npz would hold bits of unknown meaning."""
+    for name, parts in tensors.items():
+        for word, _ in parts.values():
+            if word not in WORDS.values():
+                raise ValueError(
+                    f"tensor {shown(name)}: npz cannot hold {word}; write .safetensors"
+                )
+
+
+def _beside(root: Path) -> Iterator[Path]:
+    """Yield the files of a model directory that are not its weights, nor its config.
+
+    Weights in a directory below that has a config of its own belong to another part of the model
+    (the dense layer of a sentence transformer) and are copied as they are.
+    """
+    for file in sorted(root.rglob("*")):
+        place = file.relative_to(root)
+        if not file.is_file() or any(part.startswith(".") for part in place.parts):
+            continue
+        nested = file.parent != root and (file.parent / CONFIG).is_file()
+        weights = file.name.endswith(WEIGHTS) or is_index(file.name)
+        if place != Path(CONFIG) and (nested or not weights):
+            yield file

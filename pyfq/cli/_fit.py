@@ -1,0 +1,465 @@
+"""What ``pyfq train`` and ``pyfq distill`` share: options, networks, samples, progress."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pyfq
+from pyfq.arrays.activation import ACTIVATIONS
+from pyfq.cli import UsageError, use_threads
+from pyfq.cli._data import (
+    Samples,
+    add_columns,
+    as_floats,
+    as_labels,
+    as_values,
+    files_of,
+    read_network,
+    read_samples,
+)
+from pyfq.cli._destination import refuse_existing_file
+from pyfq.cli._parser import file_of
+from pyfq.cli._report import FIGURES, refuse_figure, refuse_missing_directory, refuse_taken
+from pyfq.learning.optimizers import Optimizer
+from pyfq.learning.teacher import outputs_of
+from pyfq.learning.train import Options
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+#: Of samples, if nothing else is said.
+SPLIT = 0.1
+# What is appended to --seed, so that the split is not that of the batches or of the weights.
+_OF_SPLIT = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Samples as a network takes them.
+
+    Attributes
+    ----------
+    x : (samples, inputs) array of the network's dtype
+        Inputs.
+    y : array or None
+        Labels, or values of the network's dtype, (samples, outputs).
+    outputs : (samples, outputs) array of the network's dtype, or None
+        Those of a teacher.
+    """
+
+    x: NDArray
+    y: NDArray | None
+    outputs: NDArray | None
+
+    def take(self, at: NDArray[np.int64]) -> "Part":
+        """Return some of the samples."""
+        y, outputs = (None if a is None else a[at] for a in (self.y, self.outputs))
+        return Part(self.x[at], y, outputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is to be learned.
+
+    Attributes
+    ----------
+    network : Network
+        What to start from.
+    has_classes : bool
+        Whether its outputs are those of classes, and y is labels.
+    part : Part
+        Samples to train on.
+    held : Part or None
+        Samples held out, which say what epoch is the best.
+    """
+
+    network: pyfq.Network
+    has_classes: bool
+    part: Part
+    held: Part | None
+
+    @property
+    def measured(self) -> Part:
+        """On what results are measured: what training has not seen, if there is such."""
+        return self.held or self.part
+
+    @property
+    def validation(self) -> tuple[NDArray, NDArray] | None:
+        """What `pyfq.train` takes for it."""
+        return None if self.held is None or self.held.y is None else (self.held.x, self.held.y)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of both commands."""
+    add = parser.add_argument
+    add("--data", metavar="FILE", required=True, help="samples: .npz, .csv, or X.npy,Y.npy")
+    add_columns(parser)
+    add("-o", "--output", metavar="OUT", type=file_of, required=True, help=".safetensors to write")
+
+    group = parser.add_argument_group("a new network")
+    group.add_argument(
+        "--activation",
+        metavar="NAME",
+        help=f"of hidden layers: none, {', '.join(ACTIVATIONS[:-1])} (relu); leaky_relu:0.1",
+    )
+    group.add_argument(
+        "--output-activation", metavar="NAME", help="of the last layer; softmax, too (none)"
+    )
+    group.add_argument("--dtype", choices=("float32", "float64"))
+    group.add_argument(
+        "--normalize",
+        action="store_true",
+        help="mean 0 and deviation 1 for each input, and for each output that is a value; what the "
+        "training samples have becomes part of the network",
+    )
+
+    group = parser.add_argument_group("training")
+    group.add_argument("--epochs", metavar="N", type=int, default=100, help="(100)")
+    group.add_argument("--batch-size", metavar="N", type=int, default=64, help="(64)")
+    group.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="(adam)")
+    group.add_argument("--learning-rate", metavar="R", type=float, help="(0.001; of sgd 0.01)")
+    group.add_argument("--momentum", metavar="R", type=float, help="of sgd, 0 ... 1 (0)")
+    group.add_argument("--weight-decay", metavar="R", type=float, help="(0; of adamw 0.01)")
+    group.add_argument(
+        "--schedule",
+        metavar="KIND",
+        default="constant",
+        help="of the learning rate: constant, cosine[:FINAL] or step[:EVERY[:FACTOR]], every 30 "
+        "epochs times 0.1 (constant)",
+    )
+    group.add_argument(
+        "--warmup", metavar="N", type=float, default=0.0, help="epochs that raise the rate (0)"
+    )
+    group.add_argument("--clip", metavar="R", type=float, help="largest norm of a step's gradient")
+    group.add_argument("--delta", metavar="R", type=float, help="of the loss huber (1)")
+    group.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of weights, split and batches (0)"
+    )
+    group.add_argument(
+        "--keep-zeros", action="store_true", help="weights that are 0 stay 0: a pruned network"
+    )
+    group.add_argument(
+        "--fake-quantize",
+        metavar="BITS[:GROUP]",
+        help="round weights in every step to 2 ... 8 bits, one scale a row, or for GROUP weights "
+        "of a row; OUT has the codes",
+    )
+    group.add_argument("--threads", metavar="N", type=int, help="results do not depend on it")
+
+    group = parser.add_argument_group("validation")
+    held = group.add_mutually_exclusive_group()
+    held.add_argument("--validation", metavar="FILE", help="samples that say which epoch is best")
+    held.add_argument(
+        "--validation-split",
+        metavar="R",
+        type=float,
+        help=f"fraction of --data that is held out for that; 0: none, the last epoch ({SPLIT:g})",
+    )
+    group.add_argument(
+        "--patience", metavar="N", type=int, help="stop when N epochs were no better"
+    )
+
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", metavar="FILE", help="write the report as JSON; - for stdout")
+    group.add_argument(
+        "--plot", metavar="FILE", type=file_of, help=f"draw the losses: {', '.join(FIGURES)}"
+    )
+    group.add_argument("--force", action="store_true", help="replace what is at OUT")
+
+
+def sizes_of(word: str) -> tuple[int, ...]:
+    """Return the sizes of layers, written as ``64,32,10``."""
+    try:
+        sizes = tuple(int(part) for part in word.split(","))
+    except ValueError:
+        sizes = ()
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise UsageError(
+            f"layers must be inputs, hidden neurons and outputs, as 64,32,10, not {word}"
+        )
+    return sizes
+
+
+def options_of(args: argparse.Namespace, loss: str | None) -> Options:
+    """Return how to train; refuse what cannot be done before anything is read.
+
+    Parameters
+    ----------
+    args : Namespace
+        Those of the command.
+    loss : str or None
+        Of the data, that was asked for.
+
+    Returns
+    -------
+    Options
+        Without a callback.
+    """
+    if args.delta is not None and loss != "huber":
+        raise UsageError("--delta is for the loss huber")
+    if args.output.suffix != ".safetensors":
+        raise UsageError(f"-o: expected a .safetensors file, not {args.output}")
+    refuse_existing_file(args.output, force=args.force)
+    refuse_missing_directory("--json", args.json)
+    refuse_figure(args.plot)
+    words = [word for word in (args.data, args.validation) if word is not None]
+    read = [file for word in words for file in files_of(word)]
+    networks = (getattr(args, name, None) for name in ("network", "teacher", "student"))
+    read += [Path(name) for name in networks if name is not None]
+    refuse_taken({"--json": args.json, "--plot": args.plot}, read, args.output)
+    if args.threads is not None:
+        use_threads(args.threads)
+    split = args.validation_split
+    if split is not None and not 0 <= split < 1:
+        raise UsageError(f"--validation-split must be at least 0 and less than 1, not {split}")
+    if args.patience is not None and split == 0:
+        raise UsageError("--patience needs samples for validation: --validation-split is 0")
+    if args.epochs < 1:
+        raise UsageError(f"--epochs must be at least 1, not {args.epochs}")
+    try:
+        return Options(
+            _optimizer_of(args), args.epochs, args.batch_size, args.seed, _schedule_of(args),
+            args.clip, args.keep_zeros, _fake_quantize_of(args), args.patience, None,
+        )  # fmt: skip
+    except (TypeError, ValueError) as e:
+        raise UsageError(str(e)) from e
+
+
+def _optimizer_of(args: argparse.Namespace) -> Optimizer:
+    if args.momentum is not None and args.optimizer != "sgd":
+        raise UsageError(f"--momentum is for --optimizer sgd, not {args.optimizer}")
+    make = {"sgd": pyfq.SGD, "adam": pyfq.Adam, "adamw": pyfq.AdamW}[args.optimizer]
+    given = ("learning_rate", "momentum", "weight_decay")
+    named = {name: getattr(args, name) for name in given if getattr(args, name) is not None}
+    return make(**named)
+
+
+def _schedule_of(args: argparse.Namespace) -> pyfq.Schedule:
+    kind, *numbers = args.schedule.split(":")
+    try:
+        match kind, numbers:
+            case _, []:
+                named = {}
+            case "cosine", [final]:
+                named = {"final": float(final)}
+            case "step", [every]:
+                named = {"every": int(every)}
+            case "step", [every, factor]:
+                named = {"every": int(every), "factor": float(factor)}
+            case _:
+                raise ValueError
+    except ValueError:
+        raise UsageError(
+            "--schedule: expected constant, cosine[:FINAL] or step[:EVERY[:FACTOR]], not "
+            f"{args.schedule}"
+        ) from None
+    return pyfq.Schedule(kind, warmup=args.warmup, **named)
+
+
+def _fake_quantize_of(args: argparse.Namespace) -> pyfq.FakeQuantize | None:
+    if args.fake_quantize is None:
+        return None
+    try:
+        bits, *group = (int(part) for part in args.fake_quantize.split(":"))
+        (group,) = group or (None,)
+    except ValueError:
+        raise UsageError(
+            f"--fake-quantize: expected BITS or BITS:GROUP, as 4:32, not {args.fake_quantize}"
+        ) from None
+    if group is None:
+        return pyfq.FakeQuantize(bits)
+    return pyfq.FakeQuantize(bits, granularity=pyfq.PerGroup(group))
+
+
+def read_start(path: Path, args: argparse.Namespace) -> pyfq.Network:
+    """Return a network from a file, to go on from."""
+    for option in ("activation", "output_activation", "dtype", "normalize"):
+        if getattr(args, option):
+            raise UsageError(f"--{option.replace('_', '-')} is for a new network, not {path}")
+    network = read_network(path)
+    if all(isinstance(layer.weights, np.ndarray) for layer in network.layers):
+        return network
+    remark = "its codes are trained as the numbers that they stand for"
+    print(f"pyfq {args.command}: {path}: {remark}", file=sys.stderr)
+    return network.map_weights(np.ascontiguousarray)
+
+
+def new_network(sizes: Sequence[int], args: argparse.Namespace, dtype: Any) -> pyfq.Network:
+    """Return a network with random weights."""
+    try:
+        return pyfq.Network.create(
+            sizes,
+            activation=_activation_of(args.activation or "relu"),
+            output_activation=_activation_of(args.output_activation or "none"),
+            seed=args.seed,
+            dtype=dtype,
+        )
+    except (TypeError, ValueError) as e:
+        raise UsageError(str(e)) from e
+
+
+def _activation_of(word: str) -> Any:
+    name, _, slope = word.partition(":")
+    if not slope:
+        return None if word == "none" else word
+    try:
+        return name, float(slope)
+    except ValueError:
+        raise UsageError(f"activation: expected leaky_relu:SLOPE, not {word}") from None
+
+
+def prepare(
+    args: argparse.Namespace,
+    network: pyfq.Network,
+    samples: Samples,
+    has_classes: bool,
+    teacher: pyfq.Network | NDArray | None = None,
+) -> Task:
+    """Return what is to be learned.
+
+    Parameters
+    ----------
+    args : Namespace
+        Those of the command.
+    network : Network
+        What to start from, without means and scales that were asked for.
+    samples : Samples
+        Those of ``--data``.
+    has_classes : bool
+        Whether y is labels; see `classifies`.
+    teacher : Network or array, optional
+        What gives outputs for x, or what it gave.
+
+    Returns
+    -------
+    Task
+        The network and its samples.
+    """
+    whole = _part_of(samples, network, has_classes, teacher)
+    if args.validation is None:
+        part, held = _split(whole, args)
+    else:
+        other = read_samples(args.validation, args, network.sizes[0])
+        if other.y is None:
+            raise ValueError(f"{args.validation}: y is missing: --y names an array or a column")
+        known = teacher if isinstance(teacher, pyfq.Network) else None
+        part, held = whole, _part_of(other, network, has_classes, known)
+    if args.normalize:
+        values = None if has_classes else part.outputs if part.y is None else part.y
+        network = _normalized(network, part.x, values)
+    return Task(network, has_classes, part, held)
+
+
+def _part_of(
+    samples: Samples,
+    network: pyfq.Network,
+    has_classes: bool,
+    teacher: pyfq.Network | NDArray | None,
+) -> Part:
+    x, y, name = as_floats(samples.x, network.dtype, samples.name), samples.y, samples.name
+    if y is not None:
+        y = as_labels(y, network.classes, name) if has_classes else as_values(y, network, name)
+    return Part(x, y, None if teacher is None else outputs_of(teacher, network, x))
+
+
+def _split(samples: Part, args: argparse.Namespace) -> tuple[Part, Part | None]:
+    ratio = SPLIT if args.validation_split is None else args.validation_split
+    n = len(samples.x)
+    held = round(ratio * n)
+    if not held:
+        return samples, None
+    if held == n:
+        raise ValueError(f"{args.data}: {n} samples leave none to train on")
+    at = np.random.default_rng((args.seed, _OF_SPLIT)).permutation(n)
+    return samples.take(np.sort(at[held:])), samples.take(np.sort(at[:held]))
+
+
+def _normalized(network: pyfq.Network, x: NDArray, values: NDArray | None) -> pyfq.Network:
+    """Return a network with mean and deviation of inputs, and of values, if it learns values."""
+    mean, scale = _mean_and_scale(x)
+    network = replace(network, input_mean=mean, input_scale=scale)
+    if values is not None:
+        mean, scale = _mean_and_scale(values)
+        network = replace(network, output_mean=mean, output_scale=scale)
+    return network
+
+
+def _mean_and_scale(x: NDArray) -> tuple[NDArray, NDArray]:
+    """Return mean and deviation of each column; 1 for one that is constant in its dtype."""
+    mean, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    least = np.maximum(np.finfo(x.dtype).eps * np.abs(mean), np.finfo(x.dtype).tiny)
+    deviation[deviation <= least] = 1
+    return mean.astype(x.dtype), deviation.astype(x.dtype)
+
+
+def train(
+    args: argparse.Namespace, options: Options, task: Task, loss: str | None, label: str
+) -> pyfq.Training:
+    """Train on y alone; `loss` is what was asked for, `label` what the progress is called."""
+    with progress(options.epochs, label) as callback:
+        return or_interrupted(
+            lambda: pyfq.train(
+                task.network,
+                task.part.x,
+                task.part.y,
+                loss=loss,
+                delta=delta_of(args),
+                validation=task.validation,
+                **vars(replace(options, callback=callback)),
+            )
+        )
+
+
+def or_interrupted(train: Callable[[], pyfq.Training]) -> pyfq.Training:
+    """Return a training, or after an interrupt the part of it that was done."""
+    try:
+        return train()
+    except KeyboardInterrupt as interrupt:
+        training = getattr(interrupt, "training", None)
+        if training is None:  # it had not begun
+            raise
+        return training
+
+
+def delta_of(args: argparse.Namespace) -> float:
+    """Return where Huber's loss becomes linear."""
+    return 1.0 if args.delta is None else args.delta
+
+
+@contextmanager
+def progress(epochs: int, label: str) -> Iterator[Callable[[pyfq.Epoch], None]]:
+    """Yield what to call after an epoch; it draws a bar if stderr is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=epochs, unit=" epochs", desc=label, leave=False, disable=None) as bar:
+
+        def tell(epoch: pyfq.Epoch) -> None:
+            losses = f"loss {epoch.loss:.4g}"
+            if epoch.validation_loss is not None:
+                losses += f", validation {epoch.validation_loss:.4g}"
+            bar.set_postfix_str(losses, refresh=False)
+            bar.update()
+
+        yield tell
+
+
+def write_trained(args: argparse.Namespace, training: pyfq.Training) -> pyfq.Network:
+    """Write the network of a training, rounded if it was in training, and return it."""
+    if not training.best_epoch:
+        if training.stopped == "interrupted":
+            raise KeyboardInterrupt(" before the first epoch was over; nothing was written")
+        raise FloatingPointError("the validation loss was finite in no epoch: nothing was written")
+    network = rounded(args, training.network)
+    pyfq.save_network(network, args.output)
+    return network
+
+
+def rounded(args: argparse.Namespace, network: pyfq.Network) -> pyfq.Network:
+    """Return a network with the codes that --fake-quantize trained it for."""
+    spec = _fake_quantize_of(args)
+    return network if spec is None else network.map_weights(spec.apply)

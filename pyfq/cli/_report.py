@@ -1,0 +1,271 @@
+"""What a command tells: tables for people, JSON for programs."""
+
+import json
+import math
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import pyfq
+from pyfq import plot
+from pyfq.cli import UsageError
+from pyfq.exchange.stored import TensorPlan
+from pyfq.io import disk
+from pyfq.io.atomic import replacing
+from pyfq.io.errors import printable
+from pyfq.io.links import followed
+from pyfq.io.staging import places_of
+from pyfq.recipes import Compressed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: The formats of figures.
+FIGURES = (".png", ".pdf", ".svg")
+
+# Where Linux has the open files of processes and threads.
+_DESCRIPTORS = re.compile(r"/proc/\d+(/task/\d+)?/fd")
+_MOST_LINKS = 40  # that a system follows, too
+
+
+def environment() -> dict[str, Any]:
+    """Return what results may be quoted with: versions, instruction set, threads."""
+    return {
+        "pyfq": pyfq.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "isa": pyfq.isa,
+        "threads": pyfq.get_num_threads(),
+    }
+
+
+def planned_row(tensor: TensorPlan) -> dict[str, Any]:
+    """Return what is known of a tensor before its data."""
+    row = {
+        "name": tensor.name,
+        "dtype": tensor.word,
+        "shape": list(tensor.shape),
+        "format": tensor.format,
+        "method": "copy" if tensor.rule is None else str(tensor.rule),
+        "bits_per_weight": tensor.bits_per_weight,
+        "bytes_before": tensor.nbytes,
+        "bytes_after": tensor.nbytes_after,
+    }
+    if tensor.reason:
+        row |= {"reason": tensor.reason}
+    return row | ({"kept": True} if tensor.kept else {})
+
+
+def copies_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the rows of tensors that are copied by the reason why, those of most tensors first."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["method"] == "copy":
+            groups.setdefault(row.get("reason", ""), []).append(row)
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
+
+
+def compressed_row(tensor: Compressed, seconds: float) -> dict[str, Any]:
+    """Return what is known of a tensor after it was compressed, in so many seconds."""
+    errors = {
+        "zeros": tensor.zeros,
+        "sqnr_db": tensor.sqnr,
+        "cosine": tensor.cosine,
+        "max_abs_error": tensor.max_abs,
+        "seconds": seconds,
+    }
+    return planned_row(tensor.plan) | ({} if tensor.plan.rule is None else errors)
+
+
+def table_text(
+    rows: Sequence[Sequence[Any]], headers: Sequence[str], numbers: Sequence[str] = ()
+) -> str:
+    """Return a table: text to the left, numbers, which come as text too, to the right.
+
+    Columns of numbers are those of these headers, and of `numbers`. Names come from files: what
+    would move the cursor or begin a line is escaped.
+    """
+    from tabulate import tabulate
+
+    rows = [[printable(cell) for cell in row] for row in rows]
+    headers = [printable(header) for header in headers]
+
+    numbers = (
+        *numbers,
+        *("bits/weight", "zeros", "SQNR dB", "cosine", "seconds", "before", "after", "bytes"),
+        "cases",
+        *("threads", "ms", "Gop/s", "GB/s", "x NumPy"),
+        *("accuracy", "agreement", "RMSE", "to the teacher", "parameters", "multiply-adds"),
+    )
+    aligned = ["right" if header in numbers else "left" for header in headers]
+    return tabulate(rows, headers, colalign=aligned if rows else None, disable_numparse=True)
+
+
+def pairs_text(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return names and what is said of them, a line each."""
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"{name:<{width}}  {said}" for name, said in pairs)
+
+
+def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as a table, with what was measured if it was, and one line for all copies."""
+    measured = any("sqnr_db" in row for row in rows)
+    lines = []
+    for row in rows:
+        if row["method"] == "copy":
+            continue
+        line = [row["name"], row["method"], f"{row['bits_per_weight']:.3f}"]
+        if measured:
+            line.append(f"{100 * row['zeros']:.1f} %")
+            line += [decibel_text(row["sqnr_db"]), f"{row['cosine']:.6f}"]
+            line.append(f"{row['seconds']:.2f}")
+        lines.append([*line, bytes_text(row["bytes_before"]), bytes_text(row["bytes_after"])])
+    for reason, copied in copies_of(rows).items():
+        name, others = copied[0]["name"], len(copied) - 1
+        nbytes = bytes_text(sum(row["bytes_before"] for row in copied))
+        blanks = [""] * (5 if measured else 1)
+        whose = f"{name} and {others} more" if others else name
+        lines.append([whose, f"copied: {reason}", *blanks, nbytes, nbytes])
+    errors = ["zeros", "SQNR dB", "cosine", "seconds"] if measured else []
+    return table_text(lines, ["tensor", "method", "bits/weight", *errors, "before", "after"])
+
+
+def decibel_text(sqnr: float) -> str:
+    """Return a signal-to-noise ratio for a table."""
+    return "exact" if sqnr == math.inf else f"{sqnr:.2f}"
+
+
+def bytes_text(nbytes: float) -> str:
+    """Return a number of bytes with three digits and a unit, powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 999.5 or unit == "GB":
+            break
+        nbytes /= 1000
+    digits = 0 if unit == "B" else max(0, 3 - len(str(int(nbytes))))
+    return f"{nbytes:.{digits}f} {unit}"
+
+
+def refuse_missing_directory(option: str, path: str | Path | None) -> None:
+    """Raise UsageError if a file cannot be written: better before the work than after it.
+
+    ``-`` is stdout.
+    """
+    if path in (None, "-"):
+        return
+    if not Path(path).parent.is_dir():
+        parent = Path(path).parent
+        raise UsageError(f"{option}: {parent} is not a directory: {path} cannot be written")
+    if Path(path).is_dir() or str(path).endswith("/"):
+        raise UsageError(f"{option}: expected a file, not the directory {path}")
+    if Path(path).is_socket() or (Path(path).is_fifo() and not _is_open(Path(path))):
+        kind = "socket" if Path(path).is_socket() else "FIFO, which would wait for a reader"
+        raise UsageError(f"{option}: {path} is a {kind}")
+    if not os.access(path if Path(path).exists() else Path(path).parent, os.W_OK):
+        raise UsageError(f"{option}: {path} may not be written")
+
+
+def _is_open(path: Path) -> bool:
+    """Return whether a path leads to a descriptor of a process, as /dev/stdout and /dev/fd/5 do."""
+    for _ in range(_MOST_LINKS):
+        directory = followed(path.parent)
+        if directory == Path("/dev/fd") or _DESCRIPTORS.fullmatch(str(directory)):
+            return True
+        path = directory / path.name
+        if not path.is_symlink():
+            return False
+        path = directory / path.readlink()
+    return False
+
+
+def refuse_taken(
+    options: Mapping[str, str | Path | None], read: Iterable[Path], written: Path | None = None
+) -> None:
+    """Raise UsageError if a report would be written over, or into, what a command reads or writes.
+
+    Parameters
+    ----------
+    options : mapping of str to str, Path or None
+        The options that name reports, and the files; ``-`` is stdout.
+    read : iterable of Path
+        Files and directories that are read.
+    written : Path, optional
+        What the command writes besides: a file or a directory.
+    """
+    taken = {followed(path): f"{path}, which is read" for path in read}
+    if written is not None:
+        taken[followed(written)] = f"{written}, which is written"
+        taken |= {place: f"{place}, where {written} is written" for place in places_of(written)}
+    for option, path in options.items():
+        if path in (None, "-"):
+            continue
+        real = followed(path)
+        for other, what in taken.items():
+            if real.is_relative_to(other):
+                raise UsageError(f"{option}: {path} is {'' if real == other else 'in '}{what}")
+        taken[real] = f"{path}, which {option} names"
+
+
+def refuse_figure(path: Path | None) -> None:
+    """Refuse a figure that could not be written: better before the work than after it."""
+    if path is None:
+        return
+    refuse_missing_directory("--plot", path)
+    if path.suffix not in FIGURES:
+        raise UsageError(f"--plot: expected {', '.join(FIGURES)}, not {path}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--plot: {path} is not a regular file")
+    plot.require_matplotlib()
+
+
+def write_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure to a file, atomically."""
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:])
+
+
+def write_json(document: Mapping[str, Any], path: str) -> None:
+    """Write a document to a file, or to stdout if `path` is ``-``.
+
+    What JSON has no number for is null: the signal-to-noise ratio without an error.
+    """
+    if path == "-":
+        print(_json_text(document, sys.stdout.encoding or "utf-8"))
+        return
+    text = _json_text(document, "utf-8") + "\n"
+    if _is_replaced(Path(path)):
+        with replacing(Path(path)) as file:
+            file.write(text.encode())
+    else:  # a device, a pipe, or a link to one, as /dev/stdout
+        with disk.naming(path), Path(path).open("w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _is_replaced(path: Path) -> bool:
+    """Return whether a file takes the place of what is there, rather than be written into it."""
+    return not path.is_symlink() and (path.is_file() or not path.exists())
+
+
+def _json_text(document: Mapping[str, Any], encoding: str) -> str:
+    """Return a document as JSON that an encoding can express: by escapes, if it must be."""
+    document = _finite(document)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(document, indent=2, allow_nan=False)
+    return text
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

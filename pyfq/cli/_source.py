@@ -1,0 +1,190 @@
+"""The checkpoint that a command reads."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfq._core.check import shown
+from pyfq.exchange.manifest import KEY, read_manifest
+from pyfq.exchange.stored import TensorPlan, copied
+from pyfq.io import FormatError, open_checkpoint
+from pyfq.io.dtypes import nbytes_of
+from pyfq.io.links import followed
+
+_GONE = "it is missing"
+
+# Bytes that may be read from maps before they are renewed, however small all tensors are.
+_MAPPED = 8_000_000
+
+
+class Source(Mapping[str, NDArray]):
+    """A checkpoint of any size, read tensor by tensor in bounded memory.
+
+    The pages of a memory map stay with the process once they are read. Files are therefore mapped
+    anew before more than the bytes of the largest tensor, or 8 MB, have been read from their maps.
+
+    Attributes
+    ----------
+    path : Path
+        What was asked for.
+    file : Path
+        The file or index that it led to.
+    files : tuple of Path
+        The files that hold the tensors.
+    file_of : mapping of str to Path
+        The file of each tensor.
+    words, shapes : mapping of str to str, to tuple of int
+        Dtype word and shape of each tensor.
+    metadata : dict of Path to dict of str to str
+        That of each file, without pyfq's own entry.
+    tensors : dict of str to TensorPlan
+        The tensors that the names stand for: where pyfq compressed one, its parts are the names;
+        any other is its own part, of format "copy".
+    nbytes : int
+        Bytes of all files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._checkpoint = checkpoint = open_checkpoint(path)
+        self.file = checkpoint.path
+        self.files = checkpoint.files
+        self.file_of: Mapping[str, Path] = checkpoint.file_of
+        self.words: Mapping[str, str] = checkpoint.dtypes
+        self.shapes: Mapping[str, tuple[int, ...]] = checkpoint.shapes
+        self.metadata: dict[Path, dict[str, str]] = {}
+        compressed: dict[str, TensorPlan] = {}
+        for file in self.files:
+            for name, tensor in self._read_metadata(file).items():
+                if name in compressed:
+                    raise FormatError(file, f"tensor {shown(name)} is in another file, too")
+                compressed[name] = tensor
+        self.tensors = self._gather(compressed)
+        self.nbytes = sum(file.stat().st_size for file in self.files)
+        sizes = (nbytes_of(word, self.shapes[name]) for name, word in self.words.items())
+        self._most_mapped = max(_MAPPED, max(sizes, default=0))
+        self._read = 0
+
+    def __getitem__(self, name: str) -> NDArray:
+        """Return a tensor as `pyfq.io` does."""
+        nbytes = nbytes_of(self.words[name], self.shapes[name])
+        self._read += nbytes
+        if self._read > self._most_mapped:
+            self._checkpoint.unmap()
+            self._read = nbytes
+        array = self._checkpoint[name]
+        if self.words[name] in ("BF16", "F16") and 4 * nbytes > self._most_mapped:
+            # These become float32 next, twice as large: what is read of the map must not stay too.
+            array = array.copy()
+            self._checkpoint.unmap()
+            self._read = 0
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, file by file."""
+        return iter(self.words)
+
+    def __len__(self) -> int:
+        """Return the number of tensors."""
+        return len(self.words)
+
+    def identity(self) -> list[dict[str, object]]:
+        """Return what tells whether the files are still the same, without reading them.
+
+        Size and time of the last write can be set to what they were; the inode is another one of a
+        file that was put in place of this one, and the time of the last change (``ctime``) is the
+        system's alone. The number of the device is not taken: it is given when a file system is
+        mounted, and differs between machines that share one.
+        """
+        return [
+            {
+                "path": str(followed(file)),
+                "bytes": stat.st_size,
+                "mtime_ns": stat.st_mtime_ns,
+                "ctime_ns": stat.st_ctime_ns,
+                "inode": stat.st_ino,
+            }
+            for file in self.files
+            for stat in (file.stat(),)
+        ]
+
+    def digests(self) -> list[dict[str, object]]:
+        """Return path, size and SHA-256 of each file."""
+        return digests(self.files)
+
+    def metadata_of(self, tensors: Iterable[TensorPlan]) -> dict[str, str]:
+        """Return the metadata of the files that hold some tensors."""
+        metadata: dict[str, str] = {}
+        for file in {self.file_of[part]: None for tensor in tensors for part in tensor.parts}:
+            metadata |= self.metadata[file]
+        return metadata
+
+    def _read_metadata(self, file: Path) -> dict[str, TensorPlan]:
+        """Take in the metadata of a file and return what pyfq did to its tensors."""
+        metadata = dict(self._checkpoint.metadata_of[file])
+        text = metadata.pop(KEY, None)
+        if file.suffix == ".npz" and self.words.get(KEY) == "U8":
+            text = self._checkpoint[KEY].tobytes().decode("utf-8", "replace")
+            self.words, self.shapes, self.file_of = (
+                {name: value for name, value in about.items() if name != KEY}
+                for about in (self.words, self.shapes, self.file_of)
+            )
+        self.metadata[file] = metadata
+        try:
+            compressed = {} if text is None else read_manifest(text)
+        except ValueError as e:
+            raise FormatError(file, str(e)) from e
+        for tensor in compressed.values():
+            for part, (word, shape) in tensor.parts.items():
+                here = self.file_of.get(part) == file
+                if not here or (self.words[part], self.shapes[part]) != (word, shape):
+                    raise FormatError(
+                        file,
+                        f"tensor {shown(part)} of {shown(tensor.name)}: "
+                        f"expected {word} {list(shape)}, "
+                        + (f"got {self.words[part]} {list(self.shapes[part])}" if here else _GONE),
+                    )
+        return compressed
+
+    def _gather(self, compressed: Mapping[str, TensorPlan]) -> dict[str, TensorPlan]:
+        owner: dict[str, str] = {}
+        for tensor in compressed.values():
+            for part in tensor.parts:
+                if owner.setdefault(part, tensor.name) != tensor.name:
+                    raise FormatError(
+                        self.file_of[part],
+                        f"entry {KEY!r}: {shown(part)} is a part both of {shown(owner[part])} "
+                        f"and of {shown(tensor.name)}",
+                    )
+        tensors: dict[str, TensorPlan] = {}
+        for part, word in self.words.items():
+            if part in owner:
+                tensors[owner[part]] = compressed[owner[part]]
+                continue
+            if part in compressed:
+                raise FormatError(
+                    self.file_of[part],
+                    f"tensor {shown(part)} stands there both as it was and compressed",
+                )
+            tensors[part] = copied(part, word, self.shapes[part])
+        return tensors
+
+
+def digests(files: Iterable[Path]) -> list[dict[str, object]]:
+    """Return path, size and SHA-256 of each file."""
+    return [
+        {"path": str(file), "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files
+    ]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def as_array(text: str) -> NDArray[np.uint8]:
+    """Return text as the bytes that stand in an npz file."""
+    return np.frombuffer(text.encode(), np.uint8)
