@@ -8,7 +8,7 @@ module fq_gemm_int8
   implicit none (type, external)
   private
   public :: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, CODE_STEPS, MAX_STEPS, &
-    multiply_codes, padded_steps
+    multiply_block_int8, padded_steps
 
   integer(i64), parameter :: CODE_STEPS = 64     ! rows of codes are whole cache lines of bytes
   ! 255*128*65536 < 2**31.
@@ -27,7 +27,7 @@ contains
   end function padded_steps
 
   !> `sums(j, i)` = sum of the products of row i of x and row j of w.
-  pure subroutine multiply_codes(vectors, rows, ldx, x, cols, ldw, w, ldc, sums)
+  pure subroutine multiply_block_int8(vectors, rows, ldx, x, cols, ldw, w, ldc, sums)
     integer(i64), intent(in) :: vectors                !! steps of k, in CODE_STEPS
     integer(i64), intent(in) :: rows, ldx              !! left rows, and codes from one to the next
     integer(CODE_KIND), intent(in) :: x(ldx, *)        !! left codes, shifted by CODE_SHIFT
@@ -54,7 +54,7 @@ contains
         call multiply_one(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
       end do
     end do
-  end subroutine multiply_codes
+  end subroutine multiply_block_int8
 
   pure subroutine multiply_many(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = CODE_ROWS, C = CODE_COLS
