@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pyfq.networks.memory_plan import FIELDS, FORMATS
 
 import pyfq
 from pyfq.errors import STATUS
+from pyfq.networks.memory_plan import FIELDS, FORMATS
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".venv/build/pyfq"

@@ -40,39 +40,39 @@ contains
     wide = cols/CODE_COLS*CODE_COLS
     do i = 1, rows/CODE_ROWS*CODE_ROWS, CODE_ROWS
       do j = 1, wide, CODE_COLS
-        call multiply_many(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
+        call tile_many(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
       end do
       do j = wide + 1, cols
-        call multiply_column(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
+        call tile_column(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
       end do
     end do
     do i = rows/CODE_ROWS*CODE_ROWS + 1, rows
       do j = 1, wide, CODE_COLS
-        call multiply_row(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
+        call tile_row(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
       end do
       do j = wide + 1, cols
-        call multiply_one(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
+        call tile_one(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
       end do
     end do
   end subroutine multiply_block_int8
 
-  pure subroutine multiply_many(vectors, ldx, ldw, ldc, x, w, sums)
+  pure subroutine tile_many(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = CODE_ROWS, C = CODE_COLS
     include 'fq_tile_int8.inc'
-  end subroutine multiply_many
+  end subroutine tile_many
 
-  pure subroutine multiply_column(vectors, ldx, ldw, ldc, x, w, sums)
+  pure subroutine tile_column(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = CODE_ROWS, C = 1
     include 'fq_tile_int8.inc'
-  end subroutine multiply_column
+  end subroutine tile_column
 
-  pure subroutine multiply_row(vectors, ldx, ldw, ldc, x, w, sums)
+  pure subroutine tile_row(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = 1, C = CODE_COLS
     include 'fq_tile_int8.inc'
-  end subroutine multiply_row
+  end subroutine tile_row
 
-  pure subroutine multiply_one(vectors, ldx, ldw, ldc, x, w, sums)
+  pure subroutine tile_one(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = 1, C = 1
     include 'fq_tile_int8.inc'
-  end subroutine multiply_one
+  end subroutine tile_one
 end module fq_gemm_int8
