@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pyfq.plan import FIELDS, FORMATS
 
 import pyfq
 from pyfq.errors import STATUS
+from pyfq.networks.memory_plan import FIELDS, FORMATS
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".venv/build/pyfq"
@@ -165,7 +165,7 @@ def test_unknown_codes_and_no_threads_are_told(statuses):
 def test_empty_work_is_legal(statuses):
     """But for what needs a positive number besides extents: a group, a run, a table of levels."""
     legal = [name for name, answers in statuses.items() if answers["nothing"] == 0]
-    for word in ("activate", "matmul", "multiply_wide", "row_norms", "sparse_scatter", "narrow"):
+    for word in ("activate", "matmul", "matmul_float64", "row_norms", "scatter_rows", "narrow"):
         assert any(word in name for name in legal), word
 
 

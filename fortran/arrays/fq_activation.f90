@@ -17,7 +17,7 @@ module fq_activation_real32
   use fq_work_size, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
   private
-  public :: activate, activate_row, fill_rows
+  public :: activate, activate_row
 
   integer(i64), parameter :: LANE_COUNT = 16       ! elements of the longest vector; sums of softmax
   integer(i64), parameter :: RUN = 112             ! elements of a stage: its arrays stay in L1
@@ -53,23 +53,6 @@ contains
       call activate_row(activation, slope, y(first:last, r))
     end do
   end subroutine activate
-
-  !> What a product over nothing is: `y = activation(bias)` in each row.
-  pure subroutine fill_rows(n, m, has_bias, bias, activation, slope, y)
-    integer(i64), intent(in) :: n, m        !! columns and rows
-    logical, intent(in) :: has_bias         !! else bias is not looked at, and taken to be 0
-    real(wp), intent(in) :: bias(*)         !! `(n)`
-    integer(i32), intent(in) :: activation  !! one of ACT_...
-    real(wp), intent(in) :: slope           !! of ACT_LEAKY_RELU
-    real(wp), intent(inout) :: y(n, m)      !! results, `(n, m)`
-    integer(i64) :: i
-
-    do i = 1, m
-      y(:, i) = 0
-      if (has_bias) y(:, i) = bias(1:n)
-      call activate_row(activation, slope, y(:, i))
-    end do
-  end subroutine fill_rows
 
   !> An activation function of one row, in place; but for ACT_SOFTMAX, of any run of a row.
   pure subroutine activate_row(activation, slope, x)

@@ -16,13 +16,13 @@ module fq_linear_c_real32
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  public :: fq_linear_codes, fq_linear_nibbles, fq_pack_nibbles
+  public :: fq_multiply_codes, fq_multiply_nibbles, fq_pack_nibbles
 
 contains
 
-  subroutine fq_linear_codes(m, n, k, ldw, groups, bias_cols, group_size, stride, x, w, scale, &
+  subroutine fq_multiply_codes(m, n, k, ldw, groups, bias_cols, group_size, stride, x, w, scale, &
     zero_point, minimum, has_bias, bias, activation, slope, y, threads, info) bind(c, &
-    name='fq_linear_codes_f32')
+    name='fq_multiply_codes_f32')
     integer(i64), intent(in), value :: m, n, k, ldw, groups, bias_cols, group_size, stride
     real(wp), intent(in), optional :: x(k, m), bias(bias_cols)
     real(wp), intent(in), optional, target :: scale(groups, n), minimum(groups, n)
@@ -61,11 +61,11 @@ contains
     weights%zero_point => zero_point
     weights%minimum => minimum
     call multiply_quantized(weights, x, bias, after, y, threads, info)
-  end subroutine fq_linear_codes
+  end subroutine fq_multiply_codes
 
-  subroutine fq_linear_nibbles(m, n, k, panels, groups, min_panels, bias_cols, group_size, x, &
+  subroutine fq_multiply_nibbles(m, n, k, panels, groups, min_panels, bias_cols, group_size, x, &
     words, scale, zero_point, has_minimum, minimum, has_bias, bias, activation, slope, y, &
-    threads, info) bind(c, name='fq_linear_nibbles_f32')
+    threads, info) bind(c, name='fq_multiply_nibbles_f32')
     integer(i64), intent(in), value :: m, n, k, panels, groups, min_panels, bias_cols, group_size
     real(wp), intent(in), optional :: x(k, m), bias(bias_cols)
     real(wp), intent(in), optional, target :: scale(128, groups, panels)
@@ -103,7 +103,7 @@ contains
     weights%zero_point => zero_point
     if (has_minimum /= 0) weights%minimum => minimum
     call multiply_quantized(weights, x, bias, after, y, threads, info)
-  end subroutine fq_linear_nibbles
+  end subroutine fq_multiply_nibbles
 
   subroutine fq_pack_nibbles(n, k, panels, codes, words, threads, info) &
     bind(c, name='fq_pack_nibbles_f32')

@@ -3,19 +3,19 @@
 module fq_matmul_c_real32
   use fq_activation_kind, only: is_activation
   use fq_arguments, only: is_given, pieces, status_of
-  use fq_code_panels_real32, only: code_layout, matmul_codes, pack_codes
+  use fq_code_panels_real32, only: code_layout, multiply_code_panels, pack_code_panels
   use fq_dense_real32, only: pack_panels, packed_vectors
   use fq_epilogue_real32, only: epilogue
   use fq_factors, only: B_PACKED, B_PLAIN, B_TRANSPOSED, factors
   use fq_gemm_real32, only: LANES
   use fq_kinds, only: i8, i32, i64, wp => sp
-  use fq_level_panels_real32, only: matmul_levels
+  use fq_level_panels_real32, only: multiply_level_panels
   use fq_matmul_real32, only: fits_left, fits_right, matmul_blocked
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  public :: fq_matmul, fq_matmul_codes, fq_matmul_levels, fq_pack_codes, fq_pack_panels, &
-    fq_panels_shape
+  public :: fq_matmul, fq_multiply_code_panels, fq_multiply_level_panels, fq_pack_code_panels, &
+    fq_pack_panels, fq_panels_shape
 
 contains
 
@@ -78,9 +78,10 @@ contains
     lane_count = LANES
   end subroutine fq_panels_shape
 
-  subroutine fq_matmul_codes(m, n, k, panels, steps, lane_count, groups, min_panels, bias_cols, &
+  subroutine fq_multiply_code_panels(m, n, k, panels, steps, lane_count, groups, min_panels, &
+    bias_cols, &
     group_size, a, two_per_byte, codes, scale, zero_point, has_minimum, minimum, has_bias, bias, &
-    activation, slope, c, threads, info) bind(c, name='fq_matmul_codes_f32')
+    activation, slope, c, threads, info) bind(c, name='fq_multiply_code_panels_f32')
     integer(i64), intent(in), value :: m, n, k, panels, steps, lane_count, groups, min_panels
     integer(i64), intent(in), value :: bias_cols, group_size
     real(wp), intent(in), optional :: a(k, m), scale(lane_count, groups, panels), bias(bias_cols)
@@ -109,14 +110,16 @@ contains
         bias_cols == n), &
       is_activation(activation) .and. threads >= 1)
     if (info /= FQ_OK) return
-    call matmul_codes(a, code_layout(group_size, two_per_byte /= 0, has_minimum /= 0), codes, &
+    call multiply_code_panels(a, code_layout(group_size, two_per_byte /= 0, has_minimum /= 0), &
+      codes, &
       scale, zero_point, minimum, bias, epilogue(has_bias /= 0, activation, slope), c, threads, &
       info)
-  end subroutine fq_matmul_codes
+  end subroutine fq_multiply_code_panels
 
-  subroutine fq_matmul_levels(m, n, k, panels, bytes, lane_count, groups, bias_cols, group_size, &
+  subroutine fq_multiply_level_panels(m, n, k, panels, bytes, lane_count, groups, bias_cols, &
+    group_size, &
     a, codes, levels, scale, has_bias, bias, activation, slope, c, threads, info) bind(c, &
-    name='fq_matmul_levels_f32')
+    name='fq_multiply_level_panels_f32')
     integer(i64), intent(in), value :: m, n, k, panels, bytes, lane_count, groups, bias_cols
     integer(i64), intent(in), value :: group_size
     real(wp), intent(in), optional :: a(k, m), levels(2, 256), scale(lane_count, groups, panels)
@@ -139,12 +142,12 @@ contains
         (k == 0 .or. groups == pieces(k, group_size)) .and. (has_bias == 0 .or. bias_cols == n), &
       is_activation(activation) .and. threads >= 1)
     if (info /= FQ_OK) return
-    call matmul_levels(a, group_size, codes, levels, scale, bias, epilogue(has_bias /= 0, &
+    call multiply_level_panels(a, group_size, codes, levels, scale, bias, epilogue(has_bias /= 0, &
       activation, slope), c, threads, info)
-  end subroutine fq_matmul_levels
+  end subroutine fq_multiply_level_panels
 
-  subroutine fq_pack_codes(n, k, panels, steps, lane_count, codes, two_per_byte, packed, threads, &
-    info) bind(c, name='fq_pack_codes_f32')
+  subroutine fq_pack_code_panels(n, k, panels, steps, lane_count, codes, two_per_byte, packed, &
+    threads, info) bind(c, name='fq_pack_code_panels_f32')
     integer(i64), intent(in), value :: n, k, panels, steps, lane_count
     integer(i8), intent(in), optional :: codes(k, n)
     integer(i32), intent(in), value :: two_per_byte, threads
@@ -160,6 +163,6 @@ contains
       threads >= 1)
     if (info /= FQ_OK) return
     if (min(n, k) == 0) return
-    call pack_codes(n, k, codes, two_per_byte /= 0, packed, threads)
-  end subroutine fq_pack_codes
+    call pack_code_panels(n, k, codes, two_per_byte /= 0, packed, threads)
+  end subroutine fq_pack_code_panels
 end module fq_matmul_c_real32

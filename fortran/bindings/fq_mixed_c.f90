@@ -9,11 +9,11 @@ module fq_mixed_c
   use fq_half, only: HALF_BFLOAT16, HALF_FLOAT16, multiply_half, pack_half
   use fq_kinds, only: i16, i32, i64, wp => sp
   use fq_matmul_real32, only: fits_left, fits_right
-  use fq_mixed, only: multiply_half_wide, multiply_wide
+  use fq_mixed, only: multiply_half_wide, matmul_float64
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  public :: fq_multiply_half, fq_multiply_wide, fq_pack_half
+  public :: fq_multiply_half, fq_matmul_float64, fq_pack_half
 
 contains
 
@@ -47,9 +47,9 @@ contains
     end if
   end subroutine fq_multiply_half
 
-  subroutine fq_multiply_wide(m, n, k, a_rows, a_cols, b_rows, b_cols, bias_cols, a, &
+  subroutine fq_matmul_float64(m, n, k, a_rows, a_cols, b_rows, b_cols, bias_cols, a, &
     a_transposed, b, b_form, has_bias, bias, activation, slope, c, threads, info) bind(c, &
-    name='fq_multiply_wide_f32')
+    name='fq_matmul_float64_f32')
     integer(i64), intent(in), value :: m, n, k, a_rows, a_cols, b_rows, b_cols, bias_cols
     real(wp), intent(in), optional :: a(a_cols, a_rows), b(b_cols, b_rows), bias(bias_cols)
     integer(i32), intent(in), value :: a_transposed, b_form, has_bias, activation, threads
@@ -70,9 +70,9 @@ contains
       is_activation(activation) .and. b_form >= B_PLAIN .and. b_form <= B_PACKED .and. threads >= &
         1)
     if (info /= FQ_OK) return
-    call multiply_wide(given, a, b, bias, epilogue(has_bias /= 0, activation, slope), c, threads, &
+    call matmul_float64(given, a, b, bias, epilogue(has_bias /= 0, activation, slope), c, threads, &
       info)
-  end subroutine fq_multiply_wide
+  end subroutine fq_matmul_float64
 
   subroutine fq_pack_half(n, k, panels, pairs, lane_count, bits, format, words, threads, info) &
     bind(c, name='fq_pack_half_f32')

@@ -18,14 +18,15 @@ module fq_sparse_c_real32
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
-  public :: fq_sparse_stream, fq_sparse_row, fq_sparse_pairs, fq_sparse_codes, fq_sparse_scatter
+  public :: fq_multiply_blocked_csr, fq_multiply_csr, fq_multiply_nm24, fq_multiply_nm24_int8, &
+    fq_scatter_rows
 
 contains
 
-  subroutine fq_sparse_stream(m, n, k, segments, nonzeros, scale_cols, steps, bias_cols, x, &
+  subroutine fq_multiply_blocked_csr(m, n, k, segments, nonzeros, scale_cols, steps, bias_cols, x, &
                               block_steps, starts, cols, values, has_scale, scale, step, has_bias, &
                               bias, activation, slope, y, threads, info) &
-    bind(c, name='fq_sparse_stream_f32')
+    bind(c, name='fq_multiply_blocked_csr_f32')
     integer(i64), intent(in), value :: m, n, k, segments, nonzeros, scale_cols, steps, bias_cols
     integer(i64), intent(in), value :: block_steps
     real(wp), intent(in), optional :: x(k, m), values(nonzeros), scale(scale_cols), step(steps), &
@@ -60,11 +61,11 @@ contains
     end if
     call multiply_blocked_csr(x, blocked_csr(block_steps, has_scale /= 0), starts, cols, values, &
                               scale, step, bias, after, y, threads, info)
-  end subroutine fq_sparse_stream
+  end subroutine fq_multiply_blocked_csr
 
-  subroutine fq_sparse_row(m, n, k, rows, nonzeros, scale_cols, steps, bias_cols, x, indptr, &
+  subroutine fq_multiply_csr(m, n, k, rows, nonzeros, scale_cols, steps, bias_cols, x, indptr, &
                            indices, values, has_scale, scale, step, has_bias, bias, activation, &
-                           slope, y, threads, info) bind(c, name='fq_sparse_row_f32')
+                           slope, y, threads, info) bind(c, name='fq_multiply_csr_f32')
     integer(i64), intent(in), value :: m, n, k, rows, nonzeros, scale_cols, steps, bias_cols
     real(wp), intent(in), optional :: x(k, m), values(nonzeros), scale(scale_cols), step(steps), &
     bias(bias_cols)
@@ -97,11 +98,11 @@ contains
     end if
     call multiply_csr(x, indptr, indices, values, has_scale /= 0, scale, step, bias, after, y, &
                       threads)
-  end subroutine fq_sparse_row
+  end subroutine fq_multiply_csr
 
-  subroutine fq_sparse_pairs(m, n, k, panels, panel_values, panel_words, bias_cols, x, groups, &
+  subroutine fq_multiply_nm24(m, n, k, panels, panel_values, panel_words, bias_cols, x, groups, &
                              values, positions, has_bias, bias, activation, slope, y, threads, &
-                             info) bind(c, name='fq_sparse_pairs_f32')
+                             info) bind(c, name='fq_multiply_nm24_f32')
     integer(i64), intent(in), value :: m, n, k, panels, panel_values, panel_words, bias_cols, groups
     real(wp), intent(in), optional :: x(k, m), values(panel_values, panels), bias(bias_cols)
     integer(i32), intent(in), optional :: positions(panel_words, panels)
@@ -129,11 +130,12 @@ contains
       return
     end if
     call multiply_nm24(x, groups, values, positions, bias, after, y, threads, info)
-  end subroutine fq_sparse_pairs
+  end subroutine fq_multiply_nm24
 
-  subroutine fq_sparse_codes(m, n, k, row_bytes, scale_cols, bias_cols, x, run, w, code_sums, &
+  subroutine fq_multiply_nm24_int8(m, n, k, row_bytes, scale_cols, bias_cols, x, run, w, &
+                             code_sums, &
                              scale, has_bias, bias, activation, slope, y, threads, info) &
-    bind(c, name='fq_sparse_codes_f32')
+    bind(c, name='fq_multiply_nm24_int8_f32')
     integer(i64), intent(in), value :: m, n, k, row_bytes, scale_cols, bias_cols, run
     real(wp), intent(in), optional :: x(k, m), bias(bias_cols)
     real(wp), intent(in), optional, target :: scale(scale_cols)
@@ -168,10 +170,10 @@ contains
     weights%code_sums => code_sums
     weights%scale => scale
     call multiply_quantized(weights, x, bias, after, y, threads, info)
-  end subroutine fq_sparse_codes
+  end subroutine fq_multiply_nm24_int8
 
-  subroutine fq_sparse_scatter(m, n, count, bias_cols, kept, part, has_bias, bias, activation, &
-                               slope, y, threads, info) bind(c, name='fq_sparse_scatter_f32')
+  subroutine fq_scatter_rows(m, n, count, bias_cols, kept, part, has_bias, bias, activation, &
+                               slope, y, threads, info) bind(c, name='fq_scatter_rows_f32')
     integer(i64), intent(in), value :: m, n, count, bias_cols
     integer(i64), intent(in), optional :: kept(count)
     real(wp), intent(in), optional :: part(count, m), bias(bias_cols)
@@ -190,5 +192,5 @@ contains
       is_activation(activation) .and. all(kept >= 0 .and. kept < n) .and. threads >= 1)
     if (info /= FQ_OK) return
     call scatter_rows(kept, part, bias, epilogue(has_bias /= 0, activation, slope), y, threads)
-  end subroutine fq_sparse_scatter
+  end subroutine fq_scatter_rows
 end module fq_sparse_c_real32

@@ -15,7 +15,7 @@ module fq_code_panels_real32
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: code_layout, matmul_codes, multiply_code_panels_layer, pack_codes
+  public :: code_layout, multiply_code_panels, multiply_code_panels_layer, pack_code_panels
 
   type, extends(code_source) :: code_panels
     type(code_layout) :: layout
@@ -33,8 +33,8 @@ contains
   !> The same bits as `matmul_blocked` with the reals that the codes stand for.
   !>
   !> *Preconditions*: with two codes a byte, the size of a group is even, or there is one group.
-  subroutine matmul_codes(a, layout, codes, scale, zero_point, minimum, bias, after, c, threads, &
-    info)
+  subroutine multiply_code_panels(a, layout, codes, scale, zero_point, minimum, bias, after, c, &
+    threads, info)
     real(wp), intent(in), contiguous :: a(:, :)                !! left matrix, `(k, m)`
     type(code_layout), intent(in) :: layout                    !! how codes become weights
     integer(i8), intent(in), target, contiguous :: codes(:, :, :)  !! `(LANES, bytes, panels)`
@@ -58,7 +58,7 @@ contains
     weights%minimum => scale  ! which is not looked at
     if (layout%has_minimum) weights%minimum => minimum
     call multiply_panels(weights, a, bias, after, c, threads, info)
-  end subroutine matmul_codes
+  end subroutine multiply_code_panels
 
   !> `y = activation(x dequantize(w)**T + bias)` of a layer of a network.
   subroutine multiply_code_panels_layer(layer, memory, x, bias, after, y, threads, info)
@@ -83,7 +83,8 @@ contains
     call c_f_pointer(c_loc(memory(layer%zero_point + 1)), zero_point, groups)
     call c_f_pointer(c_loc(memory(merge(layer%minimum, layer%scale, layout%has_minimum) + 1)), &
       minimum, groups)
-    call matmul_codes(x, layout, codes, scale, zero_point, minimum, bias, after, y, threads, info)
+    call multiply_code_panels(x, layout, codes, scale, zero_point, minimum, bias, after, y, &
+      threads, info)
   end subroutine multiply_code_panels_layer
 
   !> Steps `step + 1 ... step + steps` of a panel as reals.
@@ -118,8 +119,8 @@ contains
     end associate
   end subroutine read_code_run
 
-  !> Panels of codes for `matmul_codes`; rows that are not there are zeros.
-  subroutine pack_codes(n, k, codes, two_per_byte, panels, threads)
+  !> Panels of codes for `multiply_code_panels`; rows that are not there are zeros.
+  subroutine pack_code_panels(n, k, codes, two_per_byte, panels, threads)
     integer(i64), intent(in) :: n, k                         !! rows of weights; steps
     integer(i8), intent(in), contiguous :: codes(:, :)       !! `(k, n)`; `0 ... 15` if two a byte
     logical, intent(in) :: two_per_byte                      !! two codes a byte
@@ -133,7 +134,7 @@ contains
       call pack_code_panel(k, min(int(LANES, i64), n - (p - 1)*LANES), codes(:, (p - 1)*LANES &
         + 1:), two_per_byte, panels(:, :, p))
     end do
-  end subroutine pack_codes
+  end subroutine pack_code_panels
 
   pure subroutine pack_code_panel(k, rows, codes, two_per_byte, panel)
     integer(i64), intent(in) :: k, rows

@@ -2,7 +2,7 @@
 module fq_codes_real32
   use fq_align, only: aligned_start
   use fq_epilogue_real32, only: epilogue
-  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, multiply_codes, &
+  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, multiply_block_int8, &
     padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_quantized_rows_real32, only: CHUNK_ROWS, multiply_quantized, quantized_format, &
@@ -186,7 +186,7 @@ contains
     if (CODE_SHIFT == 0) return
     do run = 1, layout%runs
       call find_run(layout, run, g, at, vectors)
-      call multiply_codes(vectors, 1_i64, layout%ldx, ones, cols, layout%ldw, w(at, piece%col &
+      call multiply_block_int8(vectors, 1_i64, layout%ldx, ones, cols, layout%ldw, w(at, piece%col &
         + 1), cols, shifts(1, run))
     end do
   end subroutine sum_codes
@@ -211,8 +211,8 @@ contains
     rows = chunk%last_row - chunk%row
     do run = 1, layout%runs
       call find_run(layout, run, g, at, vectors)
-      call multiply_codes(vectors, rows, layout%ldx, left(at, chunk%row + 1), cols, layout%ldw, &
-        w(at, col), cols, sums)
+      call multiply_block_int8(vectors, rows, layout%ldx, left(at, chunk%row + 1), cols, &
+        layout%ldw, w(at, col), cols, sums)
       do i = 1, rows
         call add_scaled_run(cols, sums(:, i), shifts(:, run), code_sums(run, chunk%row + i), &
           layout%groups, scale(g, col), zero_point(g, col), minimum(g, col), run == 1, y(col, &

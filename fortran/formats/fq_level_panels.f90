@@ -13,7 +13,7 @@ module fq_level_panels_real32
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: matmul_levels, multiply_level_panels_layer
+  public :: multiply_level_panels, multiply_level_panels_layer
 
   type, extends(code_source) :: level_panels
     integer(i8), pointer, contiguous :: codes(:, :, :)
@@ -28,7 +28,8 @@ contains
   !> `c = activation(a w**T + bias)`, w levels of a table times scales.
   !>
   !> The same bits as `matmul_blocked` with panels of these reals.
-  subroutine matmul_levels(a, group_size, codes, levels, scale, bias, after, c, threads, info)
+  subroutine multiply_level_panels(a, group_size, codes, levels, scale, bias, after, c, threads, &
+    info)
     real(wp), intent(in), contiguous :: a(:, :)                    !! left matrix, `(k, m)`
     integer(i64), intent(in) :: group_size                         !! steps of a group
     integer(i8), intent(in), target, contiguous :: codes(:, :, :)  !! bytes, `(LANES/2, k, panels)`
@@ -48,7 +49,7 @@ contains
     weights%levels => levels
     weights%scale => scale
     call multiply_panels(weights, a, bias, after, c, threads, info)
-  end subroutine matmul_levels
+  end subroutine multiply_level_panels
 
   !> `y = activation(x w**T + bias)` of a layer of a network.
   subroutine multiply_level_panels_layer(layer, memory, x, bias, after, y, threads, info)
@@ -69,7 +70,8 @@ contains
     call c_f_pointer(c_loc(memory(layer%levels + 1)), levels, [2, 256])
     call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [int(LANES, i64), layer%groups, &
       panels])
-    call matmul_levels(x, layer%group_size, codes, levels, scale, bias, after, y, threads, info)
+    call multiply_level_panels(x, layer%group_size, codes, levels, scale, bias, after, y, &
+      threads, info)
   end subroutine multiply_level_panels_layer
 
   !> Steps `step + 1 ... step + steps` of a panel as reals.

@@ -4,7 +4,7 @@
 module fq_nm24_int8_real32
   use fq_align, only: aligned_start
   use fq_epilogue_real32, only: epilogue
-  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_codes
+  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_block_int8
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_quantized_rows_real32, only: CHUNK_ROWS, multiply_quantized, quantized_format, &
     row_chunk, share_rows
@@ -153,8 +153,8 @@ contains
     col = chunk%col
     cols = chunk%last_col - col
     rows = chunk%last_row - chunk%row
-    call multiply_codes(ldw/CODE_STEPS - 1, rows, ldw, left(1, chunk%row + 1), cols, ldw, dense, &
-      cols, sums)
+    call multiply_block_int8(ldw/CODE_STEPS - 1, rows, ldw, left(1, chunk%row + 1), cols, ldw, &
+      dense, cols, sums)
     do i = 1, rows
       do j = 1, cols
         y(col + j, chunk%row + i) = scale(col + j)*real(sums(j, i) - CODE_SHIFT*code_sums(col &

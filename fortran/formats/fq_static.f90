@@ -3,7 +3,7 @@ module fq_static_real32
   use fq_activation_kind, only: ACT_NONE, ACT_RELU, ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
   use fq_gemm_int8, only: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, CODE_STEPS, &
-    multiply_codes, padded_steps
+    multiply_block_int8, padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_status, only: FQ_NOT_FINITE, FQ_OK
   use fq_stored_layer, only: stored_layer
@@ -111,8 +111,8 @@ contains
     do first = 0, m - 1, CODE_ROWS
       rows = min(int(CODE_ROWS, i64), m - first)
       computed = merge(int(CODE_ROWS, i64), rows, rows > 1)  ! a tile: rows too many cost nothing
-      call multiply_codes((layer%k + CODE_STEPS - 1)/CODE_STEPS, computed, ldx, x(1, first + 1), &
-        whole, ldx, w(:, col + 1:), MOST_COLS, sums)
+      call multiply_block_int8((layer%k + CODE_STEPS - 1)/CODE_STEPS, computed, ldx, x(1, &
+        first + 1), whole, ldx, w(:, col + 1:), MOST_COLS, sums)
       do i = 1, rows
         if (layer%zero_point >= 0) then
           call subtract_zeros(cols, row_sum(layer%k, x(1, first + i)), zero_point(col + 1:), &

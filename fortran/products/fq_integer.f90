@@ -4,7 +4,7 @@
 module fq_integer
   !$ use omp_lib, only: omp_get_thread_num
   use fq_align, only: aligned_start
-  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_codes, padded_steps
+  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_block_int8, padded_steps
   use fq_kinds, only: i8, i32, i64, sp
   use fq_share, only: part, part_of, share
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
@@ -224,7 +224,7 @@ contains
       is_last = step + RUN_STEPS >= k
       call transpose_codes(steps, vectors*CODE_STEPS, piece, step, n, b%codes, b%is_signed, &
                            scratch%ldw, scratch%block(block))
-      call multiply_codes(vectors, 1_i64, scratch%ldw, scratch%left(ones), cols, scratch%ldw, &
+      call multiply_block_int8(vectors, 1_i64, scratch%ldw, scratch%left(ones), cols, scratch%ldw, &
                           scratch%block(block), scratch%cols, scratch%held(1, 1, thread))
       call add_to(cols, scratch%held(1, 1, thread), scratch%col_sums(1, thread))
       do first = piece%row, piece%last_row - 1, CHUNK_ROWS
@@ -235,7 +235,7 @@ contains
                           a%is_signed, scratch%left(left + (i - 1)*scratch%ldw), &
                           scratch%row_sums(first - piece%row + i, thread))
         end do
-        call multiply_codes(vectors, chunk%last_row - first, scratch%ldw, scratch%left(left), &
+        call multiply_block_int8(vectors, chunk%last_row - first, scratch%ldw, scratch%left(left), &
                             cols, scratch%ldw, scratch%block(block), scratch%cols, &
                             scratch%held(1, 1, thread))
         if (k > RUN_STEPS) then

@@ -21,7 +21,7 @@ module fq_mixed
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   implicit none (type, external)
   private
-  public :: multiply_half_wide, multiply_wide
+  public :: multiply_half_wide, matmul_float64
 
   ! Rows of a left matrix that the right one becomes float64 for in registers, and rows of its
   ! transpose, or panels, that are then read side by side.
@@ -84,7 +84,7 @@ module fq_mixed
 contains
 
   !> `c = activation(op(a) op(b) + bias)`, products, sums and bias in float64, rounded once.
-  subroutine multiply_wide(given, a, b, bias, after, c, threads, info)
+  subroutine matmul_float64(given, a, b, bias, after, c, threads, info)
     type(factors), intent(in) :: given          !! extents of a, b and c, and how a and b lie
     real(wp), intent(in) :: a(given%lda, *)     !! left matrix, `(k, m)`, or `(m, k)` if transposed
     real(wp), intent(in), target, contiguous :: b(:, :)  !! right one, `(n, k)`, `(k, n)` or panels
@@ -99,7 +99,7 @@ contains
     weights%given = given
     weights%b => b
     call multiply_parts_float64(weights, given, a, bias, after, c, threads, info)
-  end subroutine multiply_wide
+  end subroutine matmul_float64
 
   !> The same for 2-byte weights, as `multiply_half` takes them.
   subroutine multiply_half_wide(a, format, words, bias, after, c, threads, info)

@@ -8,7 +8,7 @@ module fq_gemm_int8
   implicit none (type, external)
   private
   public :: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, CODE_STEPS, MAX_STEPS, &
-    multiply_codes, padded_steps
+    multiply_block_int8, padded_steps
 
   integer(i64), parameter :: CODE_STEPS = 64     ! rows of codes are whole cache lines of bytes
   ! 255*128*65536 < 2**31.
@@ -27,7 +27,7 @@ contains
   end function padded_steps
 
   !> `sums(j, i)` = sum of the products of row i of x and row j of w.
-  pure subroutine multiply_codes(vectors, rows, ldx, x, cols, ldw, w, ldc, sums)
+  pure subroutine multiply_block_int8(vectors, rows, ldx, x, cols, ldw, w, ldc, sums)
     integer(i64), intent(in) :: vectors                !! steps of k, in CODE_STEPS
     integer(i64), intent(in) :: rows, ldx              !! left rows, and codes from one to the next
     integer(CODE_KIND), intent(in) :: x(ldx, *)        !! left codes, shifted by CODE_SHIFT
@@ -40,39 +40,39 @@ contains
     wide = cols/CODE_COLS*CODE_COLS
     do i = 1, rows/CODE_ROWS*CODE_ROWS, CODE_ROWS
       do j = 1, wide, CODE_COLS
-        call multiply_many(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
+        call tile_many(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
       end do
       do j = wide + 1, cols
-        call multiply_column(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
+        call tile_column(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
       end do
     end do
     do i = rows/CODE_ROWS*CODE_ROWS + 1, rows
       do j = 1, wide, CODE_COLS
-        call multiply_row(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
+        call tile_row(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
       end do
       do j = wide + 1, cols
-        call multiply_one(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
+        call tile_one(vectors, ldx, ldw, ldc, x(1, i), w(1, j), sums(j, i))
       end do
     end do
-  end subroutine multiply_codes
+  end subroutine multiply_block_int8
 
-  pure subroutine multiply_many(vectors, ldx, ldw, ldc, x, w, sums)
+  pure subroutine tile_many(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = CODE_ROWS, C = CODE_COLS
     include 'fq_tile_int8.inc'
-  end subroutine multiply_many
+  end subroutine tile_many
 
-  pure subroutine multiply_column(vectors, ldx, ldw, ldc, x, w, sums)
+  pure subroutine tile_column(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = CODE_ROWS, C = 1
     include 'fq_tile_int8.inc'
-  end subroutine multiply_column
+  end subroutine tile_column
 
-  pure subroutine multiply_row(vectors, ldx, ldw, ldc, x, w, sums)
+  pure subroutine tile_row(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = 1, C = CODE_COLS
     include 'fq_tile_int8.inc'
-  end subroutine multiply_row
+  end subroutine tile_row
 
-  pure subroutine multiply_one(vectors, ldx, ldw, ldc, x, w, sums)
+  pure subroutine tile_one(vectors, ldx, ldw, ldc, x, w, sums)
     integer, parameter :: R = 1, C = 1
     include 'fq_tile_int8.inc'
-  end subroutine multiply_one
+  end subroutine tile_one
 end module fq_gemm_int8

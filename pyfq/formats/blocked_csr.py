@@ -45,8 +45,9 @@ class BlockedCsr:
         """Write the layer's results; see `Layout`."""
         x, scale, step = quantize_rows(x, self.scale, out)
         _native.call(
-            "sparse_stream", _native.KIND[x.dtype], x, self.block_cols, self.starts, self.cols,
-            self.values, self.scale is not None, scale, step, *epilogue(bias, activation, out),
+            "multiply_blocked_csr", _native.KIND[x.dtype], x, self.block_cols, self.starts,
+            self.cols, self.values, self.scale is not None, scale, step,
+            *epilogue(bias, activation, out),
         )  # fmt: skip
 
     def describe(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class CodePanels:
     def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         _native.call(
-            "matmul_codes",
+            "multiply_code_panels",
             _native.KIND[x.dtype],
             self.group_size,
             as_rows(x),
@@ -68,7 +68,7 @@ def as_code_panels(w: Quantized) -> CodePanels | Panels:
     lanes = getattr(_native.lib, f"fq_panels_shape_{kind}")(n, k)[1]
     panels = -(-n // lanes)
     packed = aligned_empty((panels, -(-k // 2) if two_per_byte else k, lanes), np.int8)
-    _native.call("pack_codes", kind, codes, two_per_byte, packed, get_num_threads())
+    _native.call("pack_code_panels", kind, codes, two_per_byte, packed, get_num_threads())
     zeros = by_panel(zero_point + np.int32(shift), panels, lanes, np.dtype(np.int8))
     least = None if w.minimum is None else by_panel(minimum, panels, lanes, scale.dtype)
     steps = by_panel(scale, panels, lanes, scale.dtype)

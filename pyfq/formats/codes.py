@@ -31,7 +31,7 @@ class Codes:
     def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         _native.call(
-            "linear_codes",
+            "multiply_codes",
             _native.KIND[x.dtype],
             self.group_size,
             self.stride,

@@ -37,7 +37,7 @@ class Csr:
         """Write the layer's results; see `Layout`."""
         x, scale, step = quantize_rows(x, self.scale, out)
         _native.call(
-            "sparse_row", _native.KIND[x.dtype], x, self.indptr, self.indices, self.values,
+            "multiply_csr", _native.KIND[x.dtype], x, self.indptr, self.indices, self.values,
             self.scale is not None, scale, step, *epilogue(bias, activation, out),
         )  # fmt: skip
 

@@ -83,7 +83,7 @@ def multiply(
         fill(out, bias, activation)
         return
     _native.call(
-        "multiply_wide" if wide and a.dtype == np.float32 else "matmul",
+        "matmul_float64" if wide and a.dtype == np.float32 else "matmul",
         _native.KIND[a.dtype],
         k,
         a,

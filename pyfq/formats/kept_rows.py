@@ -32,7 +32,7 @@ class KeptRows:
         sums = np.empty((len(x), len(self.rows)), x.dtype)
         self.part.apply(x, None, None, sums)
         _native.call(
-            "sparse_scatter", _native.KIND[x.dtype], self.rows, sums,
+            "scatter_rows", _native.KIND[x.dtype], self.rows, sums,
             *epilogue(bias, activation, out),
         )  # fmt: skip
 

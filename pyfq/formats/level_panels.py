@@ -27,7 +27,7 @@ class LevelPanels:
     def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         _native.call(
-            "matmul_levels",
+            "multiply_level_panels",
             _native.KIND[x.dtype],
             self.group_size,
             as_rows(x),

@@ -31,7 +31,7 @@ class Nibbles:
     def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         _native.call(
-            "linear_nibbles",
+            "multiply_nibbles",
             _native.KIND[x.dtype],
             self.group_size,
             as_rows(x),

@@ -39,7 +39,7 @@ class Nm24:
     def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         _native.call(
-            "sparse_pairs", _native.KIND[x.dtype], x, self.groups, self.values, self.positions,
+            "multiply_nm24", _native.KIND[x.dtype], x, self.groups, self.values, self.positions,
             *epilogue(bias, activation, out),
         )  # fmt: skip
 

@@ -41,8 +41,8 @@ class Nm24Int8:
     def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         _native.call(
-            "sparse_codes", _native.KIND[x.dtype], x, self.run_bytes, self.codes, self.code_sums,
-            self.scale, *epilogue(bias, activation, out), inputs={"x": x},
+            "multiply_nm24_int8", _native.KIND[x.dtype], x, self.run_bytes, self.codes,
+            self.code_sums, self.scale, *epilogue(bias, activation, out), inputs={"x": x},
         )  # fmt: skip
 
     def describe(self) -> dict[str, Any]:
