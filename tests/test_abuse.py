@@ -671,3 +671,52 @@ def reprlib_of(arguments):
         text = f"{x.dtype}{x.shape}" if isinstance(x, np.ndarray) else repr(x)
         shown[name] = text if len(text) < 80 else f"{text[:77]}..."
     return ", ".join(f"{name}={text}" for name, text in shown.items())
+
+
+def with_nan(x, at):
+    bad = x.copy()
+    bad.flat[at] = np.nan
+    return bad
+
+
+W, V = array(5, 8), array(5, 8, seed=1)
+X, Y = array(9, 4), array(9, 3, seed=1)
+SMALL = network()
+PAIRS = {
+    "distortion": (pyfq.distortion, W, V),
+    "quantize_codebook": (
+        lambda w, weights: pyfq.quantize_codebook(
+            w, "lloyd", 3, granularity=PerTensor(), weights=weights
+        ),
+        W,
+        np.abs(V),
+    ),
+    "svd_lowrank, x": (lambda w, x: pyfq.svd_lowrank(w, 2, x=x), W, array(20, 8)),
+    "svd_lowrank, gram": (lambda w, g: pyfq.svd_lowrank(w, 2, gram=g), W, np.eye(8, dtype="f4")),
+    "svd_lowrank, scale": (lambda w, s: pyfq.svd_lowrank(w, 2, scale=s), W, np.abs(V[0])),
+    "LowRank": (LowRank, array(5, 2), array(2, 8)),
+    "Dense": (Dense, W, array(5)),
+    "Network": (lambda m, s: Network(SMALL.layers, input_mean=m, input_scale=s), X[0], X[1]),
+    "train": (lambda x, y: pyfq.train(SMALL, x, y, epochs=1), X, Y),
+    "train, sample_weight": (
+        lambda x, s: pyfq.train(SMALL, x, labels(), epochs=1, sample_weight=s),
+        X,
+        np.abs(X[:, 0]),
+    ),
+    "train, validation": (lambda x, y: pyfq.train(SMALL, X, Y, epochs=1, validation=(x, y)), X, Y),
+    "distill": (lambda z, x: pyfq.distill(z, SMALL, x, epochs=1), Y, X),
+    "evaluate": (lambda x, y: pyfq.evaluate(SMALL, x, y), X, Y),
+    "prune_neurons": (lambda x, y: pyfq.prune_neurons(SMALL, 0.5, x, y, criterion="taylor"), X, Y),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_nan_in_one_of_two_arrays_is_refused(name):
+    """In either alone: a maximum of both would lose it."""
+    call, first, second = PAIRS[name]
+    call(first, second)
+    for at in (0, -1):
+        with pytest.raises((ValueError, FloatingPointError), match=r"finite|negative|positive"):
+            call(with_nan(first, at), second)
+        with pytest.raises((ValueError, FloatingPointError), match=r"finite|negative|positive"):
+            call(first, with_nan(second, at))
