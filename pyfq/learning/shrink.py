@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import as_choice, as_count, as_number, as_sequence, shown
+from .._core.check import as_choice, as_count, as_number, shown
 from .._core.frozen import read_only, reduce_to_parts, restore_parts, set_part
 from .._core.table import text_table
 from ..arrays.activation import activate, derivative_of
@@ -357,9 +357,8 @@ def _refuse_unfit(network: Any) -> None:
 
 
 def _as_ratios(ratio: Any, hidden: int) -> list[float]:
-    if not isinstance(ratio, Sequence | np.ndarray):
+    if isinstance(ratio, str | bytes) or not isinstance(ratio, Sequence | np.ndarray):
         return [as_number(ratio, "ratio", 0, 1)] * hidden
-    ratio = as_sequence(ratio, "ratio", "numbers")
     if len(ratio) != hidden:
         raise ValueError(
             f"ratio must be a number or {hidden}, one for each hidden layer, not {len(ratio)}"

@@ -61,7 +61,6 @@ CODED = {
     "csr": lambda w: pyfq.to_sparse(pyfq.quantize(pruned(w).weights, 8), "csr"),
     "2:4": lambda w: pyfq.to_sparse(pyfq.quantize(pyfq.prune_nm(w, 2, 4).weights, 8), "nm"),
     "rows": lambda w: pyfq.to_sparse(pyfq.quantize(pyfq.prune_rows(w, 0.4).weights, 8), "rows"),
-    "of a table": lambda w: pyfq.quantize_codebook(w) if len(w) > 100 else pyfq.quantize(w, 8),
     "mixed": lambda w: pyfq.quantize(w, 8) if len(w) > 100 else w,
 }
 
@@ -454,3 +453,23 @@ def test_what_is_no_function_and_no_mapping_is_refused_by_name():
     for wrong in (None, [W], "layers.0.weight"):
         with pytest.raises(TypeError, match=r"^parameters must be a mapping from names to arrays"):
             network(np.float32).with_parameters(wrong)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_inputs_of_layers_of_a_table_stay_floats(dtype):
+    """Between layers of codes, whose inputs become codes."""
+    made = network(dtype).map_weights(
+        lambda w: pyfq.quantize_codebook(w) if len(w) > 100 else pyfq.quantize(w, 8)
+    )
+    made = replace(made, activation_bits=8)
+    x = random(dtype, 25, 21)
+    want = x
+    for layer in made.layers:
+        bits = 8 if isinstance(layer.weights, pyfq.Quantized) else None
+        want = reference.linear(
+            want, layer.weights, layer.bias, activation=layer.activation, activation_bits=bits
+        )
+    same(reference.forward_network(x, made), want, "reference")
+    room = 0.02 * np.abs(want).max()  # a rounding more may be a code more
+    for where in everywhere():
+        np.testing.assert_allclose(made.forward(x), want, atol=room, rtol=0, err_msg=where)
