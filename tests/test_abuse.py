@@ -679,34 +679,54 @@ def with_nan(x, at):
     return bad
 
 
-W, V = array(5, 8), array(5, 8, seed=1)
-X, Y = array(9, 4), array(9, 3, seed=1)
+WEIGHTS, OTHERS = array(5, 8), array(5, 8, seed=1)
+INPUTS, OUTPUTS = array(9, 4), array(9, 3, seed=1)
 SMALL = network()
 PAIRS = {
-    "distortion": (pyfq.distortion, W, V),
+    "distortion": (pyfq.distortion, WEIGHTS, OTHERS),
     "quantize_codebook": (
         lambda w, weights: pyfq.quantize_codebook(
             w, "lloyd", 3, granularity=PerTensor(), weights=weights
         ),
-        W,
-        np.abs(V),
+        WEIGHTS,
+        np.abs(OTHERS),
     ),
-    "svd_lowrank, x": (lambda w, x: pyfq.svd_lowrank(w, 2, x=x), W, array(20, 8)),
-    "svd_lowrank, gram": (lambda w, g: pyfq.svd_lowrank(w, 2, gram=g), W, np.eye(8, dtype="f4")),
-    "svd_lowrank, scale": (lambda w, s: pyfq.svd_lowrank(w, 2, scale=s), W, np.abs(V[0])),
+    "svd_lowrank, x": (lambda w, x: pyfq.svd_lowrank(w, 2, x=x), WEIGHTS, array(20, 8)),
+    "svd_lowrank, gram": (
+        lambda w, g: pyfq.svd_lowrank(w, 2, gram=g),
+        WEIGHTS,
+        np.eye(8, dtype="f4"),
+    ),
+    "svd_lowrank, scale": (
+        lambda w, s: pyfq.svd_lowrank(w, 2, scale=s),
+        WEIGHTS,
+        np.abs(OTHERS[0]),
+    ),
     "LowRank": (LowRank, array(5, 2), array(2, 8)),
-    "Dense": (Dense, W, array(5)),
-    "Network": (lambda m, s: Network(SMALL.layers, input_mean=m, input_scale=s), X[0], X[1]),
-    "train": (lambda x, y: pyfq.train(SMALL, x, y, epochs=1), X, Y),
+    "Dense": (Dense, WEIGHTS, array(5)),
+    "Network": (
+        lambda m, s: Network(SMALL.layers, input_mean=m, input_scale=s),
+        INPUTS[0],
+        INPUTS[1],
+    ),
+    "train": (lambda x, y: pyfq.train(SMALL, x, y, epochs=1), INPUTS, OUTPUTS),
     "train, sample_weight": (
         lambda x, s: pyfq.train(SMALL, x, labels(), epochs=1, sample_weight=s),
-        X,
-        np.abs(X[:, 0]),
+        INPUTS,
+        np.abs(INPUTS[:, 0]),
     ),
-    "train, validation": (lambda x, y: pyfq.train(SMALL, X, Y, epochs=1, validation=(x, y)), X, Y),
-    "distill": (lambda z, x: pyfq.distill(z, SMALL, x, epochs=1), Y, X),
-    "evaluate": (lambda x, y: pyfq.evaluate(SMALL, x, y), X, Y),
-    "prune_neurons": (lambda x, y: pyfq.prune_neurons(SMALL, 0.5, x, y, criterion="taylor"), X, Y),
+    "train, validation": (
+        lambda x, y: pyfq.train(SMALL, INPUTS, OUTPUTS, epochs=1, validation=(x, y)),
+        INPUTS,
+        OUTPUTS,
+    ),
+    "distill": (lambda z, x: pyfq.distill(z, SMALL, x, epochs=1), OUTPUTS, INPUTS),
+    "evaluate": (lambda x, y: pyfq.evaluate(SMALL, x, y), INPUTS, OUTPUTS),
+    "prune_neurons": (
+        lambda x, y: pyfq.prune_neurons(SMALL, 0.5, x, y, criterion="taylor"),
+        INPUTS,
+        OUTPUTS,
+    ),
 }
 
 
