@@ -82,6 +82,7 @@ def matmul(
 
     Examples
     --------
+    >>> import numpy as np
     >>> a = np.array([[1.0, 2.0], [3.0, 4.0]])
     >>> b = np.array([[5.0, 6.0], [7.0, 8.0]])
     >>> matmul(a, b)
