@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import re
+import signal
 import sys
 import time
 import tomllib
@@ -26,6 +27,13 @@ settings.register_profile("few", settings.get_profile("pyfq"), max_examples=25)
 settings.load_profile("pyfq")
 
 STARTED = time.monotonic()
+
+# `nohup` and shells that start a job in the background have these ignored, by children too: tests
+# send them.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # What libraries of others keep looks as if it was lost: sanitized tests do without the oracles.
 LOOK = getattr(ctypes.CDLL(None), "__lsan_do_recoverable_leak_check", None)
