@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 FORTRAN = Path(__file__).parents[1] / "fortran"
-TEXTS = sorted(path for path in FORTRAN.rglob("*.f90") if path.parent.parent.name != "registers")
+# Modules of which a build takes one of several.
+CHOSEN = {"registers": "sse", "preconditions": "release"}
+TEXTS = sorted(path for path in FORTRAN.rglob("*.f90") if path.parent.parent.name not in CHOSEN)
 INCLUDES = [f"-I{FORTRAN / folder}" for folder in ("tiles", "inline")]
 ENDINGS = {"f32": "_real32", "f64": "_real64", "i8": "_int8", "i16": "_int16"}
 
@@ -19,9 +21,11 @@ def kinds_of(text):
     return re.findall(r"\w+", kinds)
 
 
-def write_sources(place, registers="sse"):
+def write_sources(place, **chosen):
     """Write every source to a directory; return them, each behind those whose modules it uses."""
-    sources = [FORTRAN / f"registers/{registers}/fq_registers.f90"]
+    sources = []
+    for folder, choice in (CHOSEN | chosen).items():
+        sources += (FORTRAN / folder / choice).iterdir()
     for text in TEXTS:
         kinds = kinds_of(text)
         endings = [ENDINGS[kind] for kind in kinds] if len(kinds) > 1 else [""]

@@ -118,6 +118,8 @@ def test_lane_and_block_sizes_agree():
 def test_kernels_keep_no_state_and_never_stop(path):
     code = "\n".join(line.split("!")[0] for line in path.read_text().lower().splitlines())
     statements = r"^\s*(save|common|go ?to|print|error stop|stop|dimension|submodule)\b"
+    if path.parent == ROOT / "fortran/preconditions/debug":  # which ends a program that breaks one
+        code = code.replace("error stop precondition", "")
     assert not re.findall(statements, code, re.M)
     assert not re.findall(r"^\s*(write|read)\s*[(*]", code, re.M)
     assert not re.findall(r"\b(error stop|kind=8|real\*\d|dimension\s*\()", code)

@@ -3,6 +3,7 @@
 !> Python: `pyfq/arrays/calibrate.py`.  Reference: `pyfq/reference/arrays/calibrate.py`.
 module fq_calibrate_real32
   use fq_aciq_real32, only: aciq_group
+  use fq_arguments, only: pieces
   use fq_code_grid_real32, only: code_grid, grid_of
   use fq_code_rule, only: code_rule
   use fq_group_range_real32, only: BLOCK, find_range, group_range
@@ -10,6 +11,7 @@ module fq_calibrate_real32
   use fq_hqq_real32, only: BUNDLE_COUNT, hqq_groups
   use fq_kinds, only: dp, i32, i64, wp => sp
   use fq_least_squares_real32, only: als_group, keep_better, mse_group
+  use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_work_size, only: SMALL_RANKING
   implicit none (type, external)
@@ -46,6 +48,10 @@ contains
     integer(i64) :: k, r, g, h, groups, bundle, bundles, last, first, blocks
     integer(i32) :: state, sharing
 
+    if (CHECKED) then
+      call require(size(scale, 1, kind=i64) == pieces(size(w, 1, kind=i64), group_size), &
+        'calibrate: groups == ceiling(cols/group_size)')
+    end if
     groups = size(scale, 1, kind=i64)
     bundle = merge(BUNDLE_COUNT, 1_i64, method == METHOD_HQQ .and. group_size <= BUNDLED)
     bundles = (groups + bundle - 1)/bundle

@@ -3,9 +3,11 @@
 !>
 !> Python: `pyfq/arrays/codebook.py`.  Reference: `pyfq/reference/arrays/codebook.py`.
 module fq_codebook_real32
+  use fq_arguments, only: groups_of, packed_bytes
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_levels_real32, only: find_middles, find_peak, place_run
   use fq_pack_bits, only: pack_run, unpack_run
+  use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_OK
   use fq_work_size, only: SMALL_WORK
   implicit none (type, external)
@@ -17,11 +19,11 @@ module fq_codebook_real32
 contains
 
   !> Packed codes of the nearest levels: the number of middles between neighbouring levels that are
-  !> less than `w/scale`.
+  !> less than `w/scale`.  Weights of a group whose scale is 0 come back as zeros.
   !>
   !> *Preconditions*: `group_size >= 1`; `groups == max(1, ceiling(cols/group_size))`; levels
   !> ascend; `levels(:, 1)` is for all rows, or there is a table a row; `row_bytes ==
-  !> ceiling(cols*bits/8)`; weights of a group whose scale is 0 come back as zeros.
+  !> ceiling(cols*bits/8)`.
   subroutine quantize_codebook(w, bits, group_size, levels, finds_scale, scale, packed, threads, &
     info)
     real(wp), intent(in), contiguous :: w(:, :)         !! weights, `(cols, rows)`
@@ -37,6 +39,8 @@ contains
     integer(i64) :: r, g, first, last
     integer(i32) :: state
 
+    if (CHECKED) call require_table('quantize_codebook', shape(w, kind=i64), bits, group_size, &
+      levels, scale, packed)
     info = FQ_OK
     !$omp parallel do default(none) private(middles, g, first, last, state) schedule(static) &
     !$omp reduction(max: info) num_threads(threads) if(size(w, kind=i64) > SMALL_WORK) &
@@ -68,6 +72,8 @@ contains
     integer(i32), intent(in) :: threads                  !! threads to use, at least 1
     integer(i64) :: r
 
+    if (CHECKED) call require_table('dequantize_codebook', shape(out, kind=i64), bits, group_size, &
+      levels, scale, packed)
     !$omp parallel do default(none) schedule(static) num_threads(threads) &
     !$omp if(size(out, kind=i64) > SMALL_WORK) shared(packed, bits, group_size, levels, scale, out)
     do r = 1, size(out, 2, kind=i64)
@@ -75,6 +81,23 @@ contains
         kind=i64))), scale(:, r), out(:, r))
     end do
   end subroutine dequantize_codebook
+
+  !> What both directions expect of their arrays.
+  pure subroutine require_table(caller, extents, bits, group_size, levels, scale, packed)
+    character(*), intent(in) :: caller
+    integer(i64), intent(in) :: extents(2), group_size
+    integer(i32), intent(in) :: bits
+    real(wp), intent(in), contiguous :: levels(:, :), scale(:, :)
+    integer(i8), intent(in), contiguous :: packed(:, :)
+
+    call require(size(scale, 1, kind=i64) == groups_of(extents(1), group_size), caller &
+      //': groups == max(1, ceiling(cols/group_size))')
+    call require(size(packed, 1, kind=i64) == packed_bytes(extents(1), int(bits, i64)), caller &
+      //': row_bytes == ceiling(cols*bits/8)')
+    call require(all(levels(:size(levels, 1) - 1, :) <= levels(2:, :)), caller//': levels ascend')
+    call require(any(size(levels, 2, kind=i64) == [1_i64, extents(2)]), caller &
+      //': one table, or one a row')
+  end subroutine require_table
 
   !> Codes of a row.
   pure subroutine encode_row(w, bits, group_size, count, middles, scale, packed)
@@ -131,6 +154,8 @@ contains
       finish = min(start + RUN - 1, size(out, kind=i64))
       call unpack_run(packed((start - 1)*bits/8 + 1:(finish*bits + 7)/8), bits, .false., &
         codes(1:finish - start + 1))
+      if (CHECKED) call require(all(codes(1:finish - start + 1) < size(levels)), &
+        'dequantize_codebook: codes are less than the number of levels')
       from = start
       do while (from <= finish)
         g = (from - 1)/group_size + 1

@@ -3,6 +3,7 @@ module fq_codebook_fit_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_kinds, only: dp, i32, i64, wp => sp
   use fq_levels_real32, only: MOST_LEVELS
+  use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_work_size, only: SMALL_RANKING
   implicit none (type, external)
@@ -31,6 +32,13 @@ contains
     integer(i32) :: team
     integer :: t, stat
 
+    if (CHECKED) then
+      call require(all(values(:size(values, 1) - 1, :) <= values(2:, :)), &
+        'fit_codebook: values of a row ascend')
+      call require(.not. has_weights .or. all(weights >= 0), 'fit_codebook: weights >= 0')
+      call require(all(levels(:size(levels, 1) - 1, :) <= levels(2:, :)), &
+        'fit_codebook: levels ascend')
+    end if
     team = merge(threads, 1_i32, size(values, kind=i64) > SMALL_RANKING)
     allocate (mass(0:size(values, 1, kind=i64), team), stat=stat)
     if (stat == 0) allocate (moment(0:size(values, 1, kind=i64), team), stat=stat)

@@ -1,7 +1,9 @@
 !> Scales of groups that lose least with the levels of a table.
 module fq_codebook_scales_real32
+  use fq_arguments, only: pieces
   use fq_kinds, only: dp, i32, i64, wp => sp
   use fq_levels_real32, only: FEW_LEVELS, find_middles, find_peak, MOST_LEVELS, place_run
+  use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_OK
   use fq_work_size, only: SMALL_RANKING
   implicit none (type, external)
@@ -47,6 +49,12 @@ contains
     integer(i64) :: ends(0:MOST_GROUPS), batch, before, count, groups, g
     integer(i32) :: state
 
+    if (CHECKED) then
+      call require(size(scale, 1, kind=i64) == pieces(size(w, 1, kind=i64), group_size), &
+        'calibrate_codebook: groups == ceiling(cols/group_size)')
+      call require(all(levels(:size(levels) - 1) <= levels(2:)), &
+        'calibrate_codebook: levels ascend')
+    end if
     call find_table(levels, table)
     groups = size(scale, 1, kind=i64)
     batch = min(MOST_GROUPS, max(1_i64, RUN/min(group_size, size(w, 1, kind=i64))))

@@ -3,6 +3,7 @@
 !> Python: `pyfq/arrays/observer.py`.  Reference: `pyfq/reference/arrays/observer.py`.
 module fq_observer_real32
   use fq_kinds, only: ip => i32, i32, i64, wp => sp
+  use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
   use fq_work_size, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
@@ -29,6 +30,7 @@ contains
     integer(ip) :: least, most
     integer(i64) :: c, first, last
 
+    if (CHECKED) call require(size(x) > 0, 'find_ranges: x is not empty')
     if (by_column) then
       !$omp parallel do default(none) shared(x, low, high) private(last) schedule(static) &
       !$omp num_threads(threads) if(size(x, kind=i64) > SMALL_WORK)
@@ -117,6 +119,10 @@ contains
     integer(i32), intent(out) :: info                        !! status code
     integer(i64) :: c, last, bins
 
+    if (CHECKED) then
+      call require(size(x) > 0, 'count_bins: x is not empty')
+      call require(all(fraction(factor) == 0.5_wp), 'count_bins: factor is a power of two')
+    end if
     bins = size(counts, 1, kind=i64)/2
     if (size(factor) == 1 .and. .not. by_column .and. size(x, kind=i64) > SMALL_RANKING) then
       call count_tensor(x(:, 1), factor(1), bins, counts(:, 1), low(1), high(1), threads, info)

@@ -2,8 +2,10 @@
 !>
 !> Python: `pyfq/arrays/pack.py`.  Reference: `pyfq/reference/arrays/pack.py`.
 module fq_pack_int8
+  use fq_arguments, only: packed_bytes
   use fq_kinds, only: i8, i32, i64, ik => i8
   use fq_pack_bits, only: pack_run, unpack_run
+  use fq_precondition, only: CHECKED, require
   use fq_work_size, only: SMALL_WORK
   implicit none (type, external)
   private
@@ -26,6 +28,11 @@ contains
     integer(i32) :: tile_codes(TILE)
     integer(i64) :: k, r, tiles, first, last, cols
 
+    if (CHECKED) then
+      call require(bits >= 1 .and. bits <= 16, 'pack: 1 <= bits <= 16')
+      call require(size(packed, 1, kind=i64) >= packed_bytes(size(codes, 1, kind=i64), &
+        int(bits, i64)), 'pack: row_bytes >= ceiling(cols*bits/8)')
+    end if
     cols = size(codes, 1, kind=i64)
     tiles = (cols + TILE - 1)/TILE
     !$omp parallel do default(none) private(r, first, last, tile_codes) &
@@ -55,6 +62,11 @@ contains
     integer(i32) :: tile_codes(TILE)
     integer(i64) :: k, r, tiles, first, last, cols
 
+    if (CHECKED) then
+      call require(bits >= 1 .and. bits <= 16, 'unpack: 1 <= bits <= 16')
+      call require(size(packed, 1, kind=i64) >= packed_bytes(size(codes, 1, kind=i64), &
+        int(bits, i64)), 'unpack: row_bytes >= ceiling(cols*bits/8)')
+    end if
     cols = size(codes, 1, kind=i64)
     tiles = (cols + TILE - 1)/TILE
     !$omp parallel do default(none) private(r, first, last, tile_codes) &

@@ -1,6 +1,7 @@
 !> Codes of 1 ... 16 bits in dense bytes, a run at a time.
 module fq_pack_bits
   use fq_kinds, only: i8, i32, i64
+  use fq_precondition, only: CHECKED, require
   implicit none (type, external)
   private
   public :: pack_run, unpack_run
@@ -18,6 +19,8 @@ contains
     integer(i8), intent(out), contiguous :: packed(:)  !! bytes
     integer(i64) :: word, i, k, at
 
+    if (CHECKED) call require(size(packed, kind=i64) == (size(codes, kind=i64)*bits + 7)/8, &
+      'pack_run: size(packed) == (size(codes)*bits + 7)/8')
     select case (bits)
     case (8)
       do i = 1, size(codes, kind=i64)

@@ -2,7 +2,9 @@
 !>
 !> Python: `pyfq/arrays/prune.py`.  Reference: `pyfq/reference/arrays/prune.py`.
 module fq_prune_real32
+  use fq_arguments, only: groups_of
   use fq_kinds, only: dp, i8, i32, i64, wp => sp, ip => i32
+  use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NOT_FINITE, FQ_OK
   use fq_work_size, only: SMALL_WORK
   implicit none (type, external)
@@ -37,6 +39,10 @@ contains
     integer(i32), intent(out) :: info                   !! status code
     integer(i64) :: groups, k, r, g, first, last, end, left
 
+    if (CHECKED) then
+      call require(size(threshold, 1, kind=i64) == groups_of(size(w, 1, kind=i64), group_size), &
+        'prune_cut: groups == max(1, ceiling(cols/group_size))')
+    end if
     groups = size(threshold, 1, kind=i64)
     info = FQ_OK
     !$omp parallel do default(none) private(r, g, first, last, end, left) reduction(max: info) &
@@ -113,6 +119,7 @@ contains
     integer(i64) :: k, r, run_size, runs, first, last
     integer(ip) :: position(SPAN)
 
+    if (CHECKED) call require(n >= 1 .and. n <= m .and. m <= 64, 'prune_nm: 1 <= n <= m <= 64')
     position = [(int(mod(k - 1, m), ip), k=1, SPAN)]    ! of an entry in its block
     run_size = SPAN/m*m
     runs = (size(w, 1, kind=i64) + run_size - 1)/run_size

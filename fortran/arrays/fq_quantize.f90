@@ -2,10 +2,12 @@
 !>
 !> Python: `pyfq/arrays/quantize.py`.  Reference: `pyfq/reference/arrays/quantize.py`.
 module fq_quantize_real32
+  use fq_arguments, only: groups_of, packed_bytes, pieces
   use fq_code_rule, only: code_rule
   use fq_code_step_real32, only: find_step, range_run
   use fq_encode_real32, only: decode_columns, encode_columns
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_OK
   use fq_work_size, only: SMALL_WORK
   implicit none (type, external)
@@ -35,6 +37,12 @@ contains
     integer(i64) :: r, g, last
     integer(i32) :: state
 
+    if (CHECKED) then
+      call require(size(scale, 1, kind=i64) == groups_of(size(w, 1, kind=i64), group_size), &
+        'quantize: groups == max(1, ceiling(cols/group_size))')
+      call require(size(packed, 1, kind=i64) == packed_bytes(size(w, 1, kind=i64), &
+        rule%bits), 'quantize: row_bytes == ceiling(cols*bits/8)')
+    end if
     info = FQ_OK
     !$omp parallel do default(none) private(low, high, peak, g, last, state) reduction(max: info) &
     !$omp shared(w, rule, group_size, scale, zero_point, minimum, packed) &
@@ -68,6 +76,10 @@ contains
     integer(i64) :: k, r, g, groups, last
     integer(i32) :: state
 
+    if (CHECKED) then
+      call require(size(low, 1, kind=i64) == pieces(size(w, 1, kind=i64), group_size), &
+        'quantize_range: groups == ceiling(cols/group_size)')
+    end if
     groups = size(low, 1, kind=i64)
     info = FQ_OK
     !$omp parallel do default(none) private(r, g, last, state) reduction(max: info) &
@@ -117,6 +129,12 @@ contains
     real(wp) :: low, high, peak
     integer(i32) :: state
 
+    if (CHECKED) then
+      call require(size(scale, 1, kind=i64) == groups_of(size(w, 1, kind=i64), group_size), &
+        'quantize_given: groups == max(1, ceiling(cols/group_size))')
+      call require(size(packed, 1, kind=i64) == packed_bytes(size(w, 1, kind=i64), &
+        rule%bits), 'quantize_given: row_bytes == ceiling(cols*bits/8)')
+    end if
     cols = size(w, 1, kind=i64)
     tiles = (cols + TILE - 1)/TILE
     info = FQ_OK
@@ -156,6 +174,12 @@ contains
     integer(i32), intent(in) :: threads                       !! threads to use, at least 1
     integer(i64) :: k, r, tiles, first, last, cols
 
+    if (CHECKED) then
+      call require(size(scale, 1, kind=i64) == groups_of(size(out, 1, kind=i64), group_size), &
+        'dequantize: groups == max(1, ceiling(cols/group_size))')
+      call require(size(packed, 1, kind=i64) == packed_bytes(size(out, 1, kind=i64), &
+        int(bits, i64)), 'dequantize: row_bytes == ceiling(cols*bits/8)')
+    end if
     cols = size(out, 1, kind=i64)
     tiles = (cols + TILE - 1)/TILE
     !$omp parallel do default(none) private(r, first, last) &

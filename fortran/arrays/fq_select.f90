@@ -2,7 +2,9 @@
 !>
 !> Python: `pyfq/arrays/select.py`.  Reference: `pyfq/reference/arrays/select.py`.
 module fq_select_real32
+  use fq_arguments, only: are_ranks, groups_of
   use fq_kinds, only: ip => i32, i32, i64, wp => sp
+  use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
   use fq_work_size, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
@@ -35,6 +37,11 @@ contains
     integer(i64) :: n, first, last, buckets
     integer(i32) :: t, lane, team, stat
 
+    if (CHECKED) then
+      call require(size(counts, kind=i64) == 2_i64**width, 'count_digits: size(counts) == 2**width')
+      call require(shift + width < storage_size(x) .or. prefix == 0, &
+        'count_digits: prefix is 0 where shift + width covers all bits')
+    end if
     n = size(x, kind=i64)
     buckets = size(counts, kind=i64)
     info = FQ_OK
@@ -239,6 +246,12 @@ contains
     integer(i32), intent(out) :: info                   !! status code
     integer(i64) :: k, r, g, first, last
 
+    if (CHECKED) then
+      call require(size(kth, kind=i64) == groups_of(size(x, 1, kind=i64), group_size), &
+        'select_groups: groups == max(1, ceiling(cols/group_size))')
+      call require(are_ranks(kth, size(x, 1, kind=i64), group_size), &
+        'select_groups: every rank is less than the entries of its group')
+    end if
     info = FQ_OK
     !$omp parallel do default(none) private(r, g, first, last) reduction(max: info) &
     !$omp shared(x, magnitude, group_size, kth, lower, upper, below) &

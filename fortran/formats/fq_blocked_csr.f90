@@ -11,6 +11,7 @@ module fq_blocked_csr_real32
   use fq_finish_real32, only: finish_rows, finish_softmax
   use fq_gemm_real32, only: LANES, LINE, transpose_columns, TRANSPOSE_STEPS
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
+  use fq_precondition, only: CHECKED, require
   use fq_quantized_rows_real32, only: quantize_to_reals, scale_rows
   use fq_share, only: part
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
@@ -75,6 +76,7 @@ contains
     k = size(x, 1, kind=i64)
     m = size(x, 2, kind=i64)
     n = size(y, 1, kind=i64)
+    if (CHECKED) call require_blocks(k, n, form%block_cols, starts, cols)
     most = merge(MOST_VECTORS, MANY_VECTORS, form%block_cols <= NARROW_COLS)*LANES
     runs = runs_of(m, most)
     nonzeros = starts((k + form%block_cols - 1)/form%block_cols*n)
@@ -117,6 +119,28 @@ contains
     !$omp end parallel
     if (down > 1) call finish_softmax(after, y, team)
   end subroutine multiply_blocked_csr
+
+  !> What is expected of weights in blocks.
+  pure subroutine require_blocks(k, n, block_cols, starts, cols)
+    integer(i64), intent(in) :: k, n, block_cols
+    integer(i64), intent(in) :: starts(0:*)
+    integer(i16), intent(in) :: cols(*)
+    integer(i64) :: block, first, last, r
+
+    call require(block_cols >= 1 .and. block_cols <= 32768, &
+      'multiply_blocked_csr: 1 <= block_cols <= 32768')
+    call require(starts(0) == 0, 'multiply_blocked_csr: no nonzeros before the first row')
+    do block = 0, (k + block_cols - 1)/block_cols - 1
+      first = starts(block*n)
+      do r = 1, n
+        last = starts(block*n + r)
+        call require(last >= first, 'multiply_blocked_csr: starts ascend')
+        call require(all(cols(first + 1:last) >= 0 .and. cols(first + 1:last) < min(block_cols, k &
+          - block*block_cols)), 'multiply_blocked_csr: cols lie in their block')
+        first = last
+      end do
+    end do
+  end subroutine require_blocks
 
   !> Runs of side-by-side samples: as many of `most` as fit, then halves of it, one vector at least.
   pure function runs_of(m, most) result(runs)

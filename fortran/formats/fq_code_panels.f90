@@ -10,6 +10,7 @@ module fq_code_panels_real32
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_panel_row_real32, only: code_source
   use fq_panels_real32, only: multiply_panels
+  use fq_precondition, only: CHECKED, require
   use fq_stored_layer, only: stored_layer
   use fq_work_size, only: SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
@@ -48,6 +49,8 @@ contains
     integer(i32), intent(out) :: info                          !! FQ_OK or FQ_NO_MEMORY
     type(code_panels) :: weights
 
+    if (CHECKED) call require(.not. layout%two_per_byte .or. mod(layout%group_size, 2_i64) == 0 &
+      .or. size(scale, 2) == 1, 'multiply_code_panels: a group of two codes a byte is even')
     weights%few_rows = merge(0, 1, layout%has_minimum)
     weights%group_size = layout%group_size
     weights%is_split = layout%two_per_byte

@@ -4,6 +4,7 @@
 !> minimum is added, as NumPy does it, and no FMA takes both.
 module fq_code_values_real32
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_precondition, only: CHECKED, require
   use fq_registers, only: VECTOR_BYTES
   implicit none (type, external)
   private
@@ -37,6 +38,9 @@ contains
     real(wp) :: base(LANES)
     integer(i64) :: first, last, g
 
+    if (CHECKED) call require(.not. layout%two_per_byte .or. (mod(step, 2_i64) == 0 &
+      .and. (mod(layout%group_size, 2_i64) == 0 .or. step + steps <= layout%group_size)), &
+      'dequantize_panel: steps and groups of two codes a byte are even')
     base = 0
     first = 1
     do while (first <= steps)

@@ -5,6 +5,7 @@ module fq_codes_real32
   use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, multiply_block_int8, &
     padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_precondition, only: CHECKED, require
   use fq_quantized_rows_real32, only: CHUNK_ROWS, multiply_quantized, quantized_format, &
     row_chunk, share_rows
   use fq_share, only: part, share
@@ -86,6 +87,7 @@ contains
     integer :: stat
 
     weights%layout = layout_of(weights)
+    if (CHECKED) call require_rows(weights%layout, weights%codes)
     call share_rows(m, n, weights%layout%ldw, shared)
     allocate (weights%left(weights%layout%ldx*(m + 1) + CODE_STEPS), stat=stat)
     if (stat == 0) allocate (weights%code_sums(weights%layout%runs, m), stat=stat)
@@ -99,6 +101,25 @@ contains
     ones = weights%start + weights%layout%ldx*m
     weights%left(ones:ones + weights%layout%ldx - 1) = 1
   end subroutine prepare_codes
+
+  !> What is expected of rows of codes.
+  pure subroutine require_rows(layout, codes)
+    type(row_layout), intent(in) :: layout
+    integer(i8), intent(in), contiguous :: codes(:, :)
+    integer(i64) :: g, used, behind
+
+    call require(mod(layout%stride, CODE_STEPS) == 0 .or. layout%groups == 1, &
+      'code_rows: group_stride is a multiple of CODE_STEPS, or there is one group')
+    do g = 1, layout%groups
+      used = (g - 1)*layout%stride + min(layout%group_size, layout%k - (g - 1)*layout%group_size)
+      behind = layout%ldw
+      if (g < layout%groups) behind = g*layout%stride
+      call require(used <= behind, 'code_rows: a group ends before the next')
+      call require(all(codes(used + 1:behind, :) == 0), 'code_rows: zeros behind each group')
+    end do
+    call require(layout%ldw >= used .and. mod(layout%ldw, CODE_STEPS) == 0, &
+      'code_rows: rows are whole CODE_STEPS')
+  end subroutine require_rows
 
   pure function layout_of(weights) result(layout)
     class(code_rows), intent(in) :: weights

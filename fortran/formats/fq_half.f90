@@ -7,6 +7,7 @@ module fq_half
   use fq_gemm_real32, only: BLOCK_STEPS, copy_rows, FEW_ROWS, LANES, ROW_STEPS, TILE_ROWS
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
   use fq_panels_real32, only: multiply_panels, panel_source
+  use fq_precondition, only: CHECKED, require
   use fq_share, only: part
   use fq_stored_layer, only: stored_layer
   use fq_work_size, only: SMALL_WORK
@@ -295,6 +296,8 @@ contains
     integer(i32), intent(in) :: threads                     !! threads to use, at least 1
     integer(i64) :: p, n, k
 
+    if (CHECKED) call require(all(iand(int(bits, i32), 32767) < merge(32640, 22528, format == &
+      HALF_BFLOAT16)), 'pack_half: values are finite, and float16 less than 128')
     k = size(bits, 1, kind=i64)
     n = size(bits, 2, kind=i64)
     !$omp parallel do default(none) shared(n, k, bits, format, words) num_threads(threads) &

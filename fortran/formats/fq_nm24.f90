@@ -13,6 +13,7 @@ module fq_nm24_real32
   use fq_epilogue_real32, only: epilogue
   use fq_finish_real32, only: finish_rows, finish_softmax
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_precondition, only: CHECKED, require
   use fq_share, only: part
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_stored_layer, only: stored_layer
@@ -52,6 +53,16 @@ contains
 
     m = size(x, 2, kind=i64)
     n = size(y, 1, kind=i64)
+    if (CHECKED) then
+      call require(mod(groups, WORD_GROUPS) == 0 .and. 4*groups >= size(x, 1, kind=i64), &
+        'multiply_nm24: groups are filled up to a multiple of WORD_GROUPS')
+      call require(size(values, 1, kind=i64) == 2*NM24_ROWS*groups &
+        .and. size(positions, 1, kind=i64) == NM24_ROWS*groups/WORD_GROUPS &
+        .and. NM24_ROWS*size(values, 2, kind=i64) >= n, &
+        'multiply_nm24: NM24_ROWS rows lie side by side')
+      call require(all(abs(values((size(x, 1, kind=i64) + 3)/4*2*NM24_ROWS + 1:, :)) <= 0), &
+        'multiply_nm24: zeros behind the last group')
+    end if
     team = merge(threads, 1_i32, size(values, kind=i64)*m > SMALL_PRODUCT)
     allocate (batches(4*groups*BATCH, (m + BATCH - 1)/BATCH), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)

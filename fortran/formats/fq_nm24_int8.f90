@@ -4,8 +4,9 @@
 module fq_nm24_int8_real32
   use fq_align, only: aligned_start
   use fq_epilogue_real32, only: epilogue
-  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_block_int8
+  use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, multiply_block_int8
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_precondition, only: CHECKED, require
   use fq_quantized_rows_real32, only: CHUNK_ROWS, multiply_quantized, quantized_format, &
     row_chunk, share_rows
   use fq_share, only: part, share
@@ -72,6 +73,7 @@ contains
     integer(i32), intent(out) :: info
     integer :: stat
 
+    if (CHECKED) call require_runs(weights%k, weights%run_bytes, weights%codes)
     weights%ldw = 8*weights%run_bytes + CODE_STEPS  ! rows do not meet in a set of L1
     call share_rows(m, n, weights%ldw, shared)
     weights%cols = shared%panels
@@ -85,6 +87,26 @@ contains
     weights%left_start = aligned_start(weights%left, storage_size(weights%left))
     weights%dense_start = aligned_start(weights%dense, storage_size(weights%dense))
   end subroutine prepare_nm24_int8
+
+  !> What is expected of rows of runs.
+  pure subroutine require_runs(k, run, codes)
+    integer(i64), intent(in) :: k, run
+    integer(i8), intent(in), contiguous :: codes(:, :)
+    integer(i64) :: groups
+
+    call require(mod(run, CODE_STEPS) == 0 .and. 8*run <= MAX_STEPS, &
+      'nm24_codes: run_bytes is a multiple of 64, 8*run_bytes <= 65536')
+    call require(size(codes, 1, kind=i64) == 5*run, 'nm24_codes: a row holds five runs')
+    groups = (k + 3)/4
+    call require(groups <= 2*run, 'nm24_codes: all groups lie in the runs')
+    if (groups <= run) then
+      call require(all(codes(groups + 1:run, :) == 0) .and. all(codes(run + groups + 1:4*run, &
+        :) == 0), 'nm24_codes: zeros behind the last group')
+    else
+      call require(all(codes(run + groups + 1:3*run, :) == 0) .and. all(codes(2*run + groups &
+        + 1:4*run, :) == 0), 'nm24_codes: zeros behind the last group')
+    end if
+  end subroutine require_runs
 
   pure subroutine store_nm24_int8_row(weights, row, codes)
     class(nm24_codes), intent(inout) :: weights

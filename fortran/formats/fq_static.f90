@@ -5,8 +5,9 @@ module fq_static_real32
   use fq_gemm_int8, only: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, CODE_STEPS, &
     multiply_block_int8, padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NOT_FINITE, FQ_OK
-  use fq_stored_layer, only: stored_layer
+  use fq_stored_layer, only: FORMAT_STATIC, stored_layer
   use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
@@ -71,6 +72,15 @@ contains
     integer(i64) :: col, cols
     integer(i32) :: team
 
+    if (CHECKED) then
+      call require(layer%format == FORMAT_STATIC, 'apply_static_layer: layer is FORMAT_STATIC')
+      call require(is_last .or. layer%activation /= ACT_SOFTMAX, &
+        'apply_static_layer: only the last layer is softmax')
+      call require(mod(layer%rows, int(CODE_COLS, i64)) == 0 .and. layer%rows >= layer%n, &
+        'apply_static_layer: rows are a multiple of CODE_COLS')
+      call require(layer%weights + layer%rows*padded_steps(layer%k) <= size(memory, kind=i64), &
+        'apply_static_layer: rows of weights are padded_steps(k) codes')
+    end if
     team = merge(threads, 1_i32, m*layer%n*layer%k > SMALL_PRODUCT)
     cols = min(MOST_COLS, ((layer%n + team - 1)/team + COL_STEP - 1)/COL_STEP*COL_STEP)
     !$omp parallel do default(none) num_threads(team) schedule(dynamic) if(team > 1) &

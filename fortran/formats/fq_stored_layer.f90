@@ -4,6 +4,7 @@ module fq_stored_layer
   use fq_kinds, only: i64
   implicit none (type, external)
   private
+  public :: are_inside, starts_of
 
   !> What multiplies by the weights of a layer.  All layers of a network are FORMAT_STATIC, whose
   !> inputs are codes of a fixed scale, or none is.
@@ -45,4 +46,26 @@ module fq_stored_layer
     integer(i64) :: code_sums     !! where sums of the codes of rows are, of STATIC and NM24_INT8
     integer(i64) :: input_scale   !! where the step between codes of inputs is, of STATIC
   end type stored_layer
+
+contains
+
+  !> Where the arrays of a layer start.
+  pure function starts_of(layer) result(starts)
+    type(stored_layer), intent(in) :: layer   !! a layer
+    integer(i64) :: starts(12)
+
+    starts = [layer%bias, layer%kept, layer%weights, layer%scale, layer%zero_point, &
+      layer%minimum, layer%levels, layer%starts, layer%indices, layer%positions, &
+      layer%code_sums, layer%input_scale]
+  end function starts_of
+
+  !> Whether arrays that there are start in the memory, on a line of cache.
+  pure function are_inside(starts, bytes) result(inside)
+    integer(i64), intent(in) :: starts(:)   !! -1 if there is none
+    integer(i64), intent(in) :: bytes       !! of the memory
+    logical :: inside
+
+    inside = all(starts == -1 .or. (starts >= 0 .and. starts < bytes &
+      .and. mod(starts, 64_i64) == 0))
+  end function are_inside
 end module fq_stored_layer

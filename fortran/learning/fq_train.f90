@@ -3,19 +3,22 @@
 !> Python: `pyfq/learning/train.py`.  Reference: `pyfq/reference/learning/train.py`.
 module fq_train_real32
   !$ use omp_lib, only: omp_get_num_procs, omp_get_num_threads, omp_get_thread_num
+  use fq_activation_kind, only: ACT_SOFTMAX
   use fq_align, only: aligned_start
   use fq_backward_real32, only: pass_batch
   use fq_barrier, only: barrier, wait_for_all
   use fq_gemm_real32, only: LINE
   use fq_kinds, only: dp, i32, i64, wp => sp
   use fq_optimizer_real32, only: optimizer_step_of, update_layers
+  use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_team, only: team_member
   use fq_trained_weights_real32, only: pack_layers
-  use fq_training, only: training, training_reals
+  use fq_training, only: LOSS_NONE, training, training_reals
   use fq_training_arrays_real32, only: trained_network, trained_parameters, training_samples
   use fq_work_size, only: SMALL_WORK
-  use fq_workspace_map_real32, only: clear_panel_ends, map_workspace, workspace_map
+  use fq_workspace_map_real32, only: clear_panel_ends, count_layers, map_workspace, &
+    workspace_map
   implicit none (type, external)
   private
   public :: train_epoch
@@ -53,6 +56,7 @@ contains
     integer(i32) :: team, state
     integer :: stat
 
+    if (CHECKED) call require_training(samples, order, network, choices)
     batch = min(choices%batch_size, size(order, kind=i64))
     team = merge(threads, 1_i32, 3*batch*sum(network%layers%n*network%layers%k) > SMALL_WORK)
     !$ team = min(team, omp_get_num_procs())  ! members that wait look, and take a core
@@ -104,4 +108,24 @@ contains
     end if
     !$omp end parallel
   end subroutine train_epoch
+
+  !> What is expected of samples and layers.
+  pure subroutine require_training(samples, order, network, choices)
+    type(training_samples), intent(in) :: samples
+    integer(i64), intent(in), contiguous :: order(:)
+    type(trained_network), intent(in) :: network
+    type(training), intent(in) :: choices
+    integer(i64) :: last
+
+    last = count_layers(network%layers)
+    call require(all(network%layers(last + 1:)%source > 0), &
+      'train_epoch: projections follow the layers')
+    call require(network%layers(last)%activation /= ACT_SOFTMAX, &
+      'train_epoch: the last layer has no softmax')
+    call require(all(order >= 0 .and. order < size(samples%x, 2, kind=i64)), &
+      'train_epoch: entries of order are 0 ... samples - 1')
+    if (choices%loss == LOSS_NONE .or. choices%labeled == 0) return
+    call require(all(samples%labels >= 0 .and. samples%labels < network%layers(last)%n), &
+      'train_epoch: labels are 0 ... n - 1')
+  end subroutine require_training
 end module fq_train_real32

@@ -5,12 +5,13 @@ module fq_forward_static_real32
   use fq_activation_kind, only: ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
   use fq_align, only: aligned_start
-  use fq_gemm_int8, only: CODE_KIND, CODE_STEPS, padded_steps
+  use fq_gemm_int8, only: CODE_KIND, CODE_ROWS, CODE_STEPS, padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_plan, only: planned_ends
+  use fq_precondition, only: CHECKED, require
   use fq_static_real32, only: apply_static_layer, quantize_inputs
   use fq_status, only: FQ_OK
-  use fq_stored_layer, only: stored_layer
+  use fq_stored_layer, only: FORMAT_STATIC, stored_layer
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
@@ -55,6 +56,14 @@ contains
     real(wp), pointer, contiguous :: mean(:), scale(:)
     integer(i64) :: start, part, m, n, l, from, to, i, count
 
+    if (CHECKED) then
+      call require(all(layers%format == FORMAT_STATIC), &
+        'pass_static_samples: all layers are FORMAT_STATIC')
+      call require(all(layers(:size(layers) - 1)%activation /= ACT_SOFTMAX), &
+        'pass_static_samples: only the last layer is softmax')
+      call require(size(scratch, kind=i64) >= static_scratch(layers, (size(x, 2, kind=i64) &
+        + CODE_ROWS - 1)/CODE_ROWS*CODE_ROWS), 'pass_static_samples: scratch for whole tiles')
+    end if
     m = size(x, 2, kind=i64)
     n = size(y, 1, kind=i64)
     part = (size(scratch, kind=i64) - CODE_STEPS)/2

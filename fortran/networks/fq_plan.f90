@@ -3,7 +3,8 @@ module fq_plan
   use fq_activation_kind, only: is_activation
   use fq_kinds, only: i32, i64
   use fq_status, only: FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
-  use fq_stored_layer, only: FORMAT_DENSE, FORMAT_LEVEL_PANELS, FORMAT_STATIC, stored_layer
+  use fq_stored_layer, only: are_inside, FORMAT_DENSE, FORMAT_LEVEL_PANELS, FORMAT_STATIC, &
+    starts_of, stored_layer
   implicit none (type, external)
   private
 
@@ -38,32 +39,13 @@ contains
         .and. layers(l)%activation == int(layers(l)%activation, i32) &
         .and. is_activation(int(layers(l)%activation, i32))
       fit = fit .and. layers(l)%k == inputs .and. layers(l)%n > 0 .and. layers(l)%rows >= 0 &
-        .and. is_inside(places_of(layers(l)), bytes) &
+        .and. are_inside(starts_of(layers(l)), bytes) &
         .and. layers(l)%weights >= 0
       inputs = layers(l)%n
     end do
-    fit = fit .and. inputs == n .and. is_inside([ends%input_mean, ends%input_scale, &
+    fit = fit .and. inputs == n .and. are_inside([ends%input_mean, ends%input_scale, &
       ends%output_mean, ends%output_scale], bytes)
     info = merge(FQ_OK, FQ_NOT_KNOWN, known)
     if (.not. fit) info = FQ_NOT_FITTING
   end function plan_status
-
-  !> Where the arrays of a layer start.
-  pure function places_of(layer) result(places)
-    type(stored_layer), intent(in) :: layer
-    integer(i64) :: places(12)
-
-    places = [layer%bias, layer%kept, layer%weights, layer%scale, layer%zero_point, &
-      layer%minimum, layer%levels, layer%starts, layer%indices, layer%positions, &
-      layer%code_sums, layer%input_scale]
-  end function places_of
-
-  !> Whether arrays that there are start in the memory, on a line of cache.
-  pure function is_inside(starts, bytes) result(inside)
-    integer(i64), intent(in) :: starts(:), bytes
-    logical :: inside
-
-    inside = all(starts == -1 .or. (starts >= 0 .and. starts < bytes &
-      .and. mod(starts, 64_i64) == 0))
-  end function is_inside
 end module fq_plan

@@ -6,6 +6,7 @@ module fq_integer
   use fq_align, only: aligned_start
   use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, multiply_block_int8, padded_steps
   use fq_kinds, only: i8, i32, i64, sp
+  use fq_precondition, only: CHECKED, require
   use fq_share, only: part, part_of, share
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_work_size, only: SMALL_PRODUCT
@@ -88,6 +89,8 @@ contains
     integer(i32), intent(out) :: info                  !! FQ_OK or FQ_NO_MEMORY
     integer(i32) :: no_sums(1)
 
+    if (CHECKED) call require(max(0.0_sp, maxval(abs(a%scale)))*max(0.0_sp, maxval(abs(b%scale))) &
+      /rule%y_scale <= huge(1.0_sp), 'quantized_matmul: a_scale*b_scale/y_scale is finite')
     call multiply_matrices(a, b, rule, no_sums, y, threads, info)
   end subroutine quantized_matmul
 

@@ -14,10 +14,11 @@ module fq_layer_real32
   use fq_nibbles_real32, only: multiply_nibbles_layer
   use fq_nm24_int8_real32, only: multiply_nm24_int8_layer
   use fq_nm24_real32, only: multiply_nm24_layer
+  use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NOT_KNOWN
-  use fq_stored_layer, only: FORMAT_BLOCKED_CSR, FORMAT_CODE_PANELS, FORMAT_CODES, FORMAT_CSR, &
-    FORMAT_DENSE, FORMAT_HALF, FORMAT_LEVEL_PANELS, FORMAT_NIBBLES, FORMAT_NM24, FORMAT_NM24_INT8, &
-    FORMAT_PANELS, stored_layer
+  use fq_stored_layer, only: are_inside, FORMAT_BLOCKED_CSR, FORMAT_CODE_PANELS, &
+    FORMAT_CODES, FORMAT_CSR, FORMAT_DENSE, FORMAT_HALF, FORMAT_LEVEL_PANELS, FORMAT_NIBBLES, &
+    FORMAT_NM24, FORMAT_NM24_INT8, FORMAT_PANELS, starts_of, stored_layer
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
@@ -42,6 +43,8 @@ contains
     integer(i64), pointer, contiguous :: kept(:)
     type(epilogue) :: after
 
+    if (CHECKED) call require(layer%weights >= 0 .and. are_inside(starts_of(layer), size(memory, &
+      kind=i64)), 'apply_layer: the arrays of the layer are in the memory')
     after = epilogue(layer%bias >= 0, int(layer%activation, i32), slope)
     call c_f_pointer(c_loc(memory(max(layer%bias, 0_i64) + 1)), bias, [layer%n])
     if (layer%kept < 0) then

@@ -4,6 +4,7 @@
 !> matrix are copied next to each other; a tile of rows times a few panels stays in registers.
 module fq_gemm_real32
   use fq_kinds, only: i32, i64, wp => sp
+  use fq_precondition, only: CHECKED, require
   use fq_registers, only: FEW_ROWS, TILE_ROWS, VECTOR_BYTES
   use fq_share, only: part, share
   use fq_work_size, only: SMALL_PRODUCT
@@ -105,6 +106,9 @@ contains
     logical :: fresh
     real(wp) :: edge(LANES*TILE_PANELS*TILE_ROWS)
 
+    if (CHECKED) call require(steps >= 1 .and. steps <= min(stride, BLOCK_STEPS) &
+      .and. mod(piece%col, int(LANES, i64)) == 0, &
+      'multiply_block: 1 <= steps <= stride, BLOCK_STEPS; a part starts with a panel')
     fresh = step == 0
     last_row = piece%last_row
     col = piece%col

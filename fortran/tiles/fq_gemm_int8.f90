@@ -4,6 +4,7 @@
 !> codes are signed bytes; sums are 32-bit integers, which MAX_STEPS steps of k cannot overflow.
 module fq_gemm_int8
   use fq_kinds, only: i8, i16, i32, i64
+  use fq_precondition, only: CHECKED, require
   use fq_registers, only: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT
   implicit none (type, external)
   private
@@ -37,6 +38,8 @@ contains
     integer(i32), intent(inout) :: sums(ldc, *)        !! sums, `(cols, rows)`
     integer(i64) :: i, j, wide
 
+    if (CHECKED) call require(CODE_STEPS*vectors <= min(MAX_STEPS, ldx, ldw) .and. ldc >= cols, &
+      'multiply_block_int8: CODE_STEPS*vectors <= MAX_STEPS, ldx, ldw; cols <= ldc')
     wide = cols/CODE_COLS*CODE_COLS
     do i = 1, rows/CODE_ROWS*CODE_ROWS, CODE_ROWS
       do j = 1, wide, CODE_COLS
