@@ -17,8 +17,9 @@ module fq_plan
 
 contains
 
-  !> What is wrong with a plan, FQ_OK if layers follow each other, are of forms and activations that
-  !> there are, and have arrays that start in the memory.  How long they are is the caller's care.
+  !> What is wrong with a plan, FQ_OK if layers follow each other, are of formats and activations
+  !> that there are, and have arrays that start in the memory.  How long they are is the caller's
+  !> care.
   pure function plan_status(k, n, layers, bytes, ends) result(info)
     integer(i64), intent(in) :: k, n                  !! inputs and outputs
     type(stored_layer), intent(in) :: layers(:)      !! the layers, in order
@@ -38,7 +39,7 @@ contains
         .and. layers(l)%activation == int(layers(l)%activation, i32) &
         .and. is_activation(int(layers(l)%activation, i32))
       fit = fit .and. layers(l)%k == inputs .and. layers(l)%n > 0 .and. layers(l)%rows >= 0 &
-        .and. is_inside(places_of(layers(l)), bytes) &
+        .and. is_inside(starts_of(layers(l)), bytes) &
         .and. layers(l)%weights >= 0
       inputs = layers(l)%n
     end do
@@ -49,14 +50,14 @@ contains
   end function plan_status
 
   !> Where the arrays of a layer start.
-  pure function places_of(layer) result(places)
+  pure function starts_of(layer) result(starts)
     type(stored_layer), intent(in) :: layer
-    integer(i64) :: places(12)
+    integer(i64) :: starts(12)
 
-    places = [layer%bias, layer%kept, layer%weights, layer%scale, layer%zero_point, &
+    starts = [layer%bias, layer%kept, layer%weights, layer%scale, layer%zero_point, &
       layer%minimum, layer%levels, layer%starts, layer%indices, layer%positions, &
       layer%code_sums, layer%input_scale]
-  end function places_of
+  end function starts_of
 
   !> Whether arrays that there are start in the memory, on a line of cache.
   pure function is_inside(starts, bytes) result(inside)
