@@ -10,6 +10,7 @@ from variants import dtypes, everywhere, granularities, large, same, weights
 
 import pyfq
 from pyfq import Codebook, Dense, Network, PerGroup, PerRow, PerTensor, quantize_codebook, reference
+from pyfq._core.grid import grid_of
 from pyfq.arrays.codebook import FP4, NF4
 from pyfq.reference.arrays.grouping import reduce_groups
 
@@ -34,7 +35,7 @@ def check(w, q, granularity, where=""):
 
 
 def ones(w, granularity):
-    return np.ones(pyfq.types.grid_of(w.shape, granularity).parameter_shape, w.dtype)
+    return np.ones(grid_of(w.shape, granularity).parameter_shape, w.dtype)
 
 
 @given(w=weights(), table=st.sampled_from(TABLES), granularity=granularities)
