@@ -1,6 +1,9 @@
 """Every topic has one home in each layer, under the same name; Fortran modules use lower ones."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,6 +154,21 @@ def test_twins_have_the_lines_of_their_text(tmp_path):
         assert len(lines) == len(text.read_text().splitlines())
         if source.stem.endswith("_real64"):
             assert not re.search(r"real32|_f32|wp => sp", source.read_text())
+
+
+@pytest.mark.parametrize("topic, includes", [("base/fq_share", False), ("arrays/fq_prune", True)])
+def test_a_twin_is_written_again_only_if_something_changed(tmp_path, topic, includes):
+    output = tmp_path / f"{topic[topic.index('/') + 1 :]}.f90"
+    command = [sys.executable, "fortran/twin.py", tmp_path / "d", f"fortran/{topic}.f90", output]
+    subprocess.run(command, check=True, cwd=ROOT)
+    text = output.read_text()
+    os.utime(output, (1, 1))
+    subprocess.run(command, check=True, cwd=ROOT)
+    # Older than what it includes, of which only the compiler knows whether it changed.
+    assert (output.stat().st_mtime > 1) == includes
+    output.write_text(text + "end")
+    subprocess.run(command, check=True, cwd=ROOT)
+    assert output.read_text() == text
 
 
 SOURCES = sorted((ROOT / "fortran").rglob("*.f90"))
