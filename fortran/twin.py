@@ -44,6 +44,18 @@ def twin(text: str, name: str) -> str:
     return text
 
 
+def write(output: Path, text: str, files: set[Path]) -> None:
+    """Write an output, unless it is the same and newer than all files that it includes.
+
+    Then ninja compiles nothing that depends on it.
+    """
+    if output.is_file() and output.read_text() == text:
+        time = output.stat().st_mtime_ns
+        if all(file.stat().st_mtime_ns < time for file in files):
+            return
+    output.write_text(text)
+
+
 def escaped(path: Path) -> str:
     """Return a path as it stands in a depfile."""
     return re.sub(r"([ #\\])", r"\\\1", os.path.relpath(path)).replace("$", "$$")
@@ -53,10 +65,10 @@ def main(depfile: str, source: str, *outputs: str) -> None:
     """Write all outputs, then the depfile."""
     text = Path(source).read_text()
     name = Path(source).resolve().relative_to(HERE.parent).as_posix()
-    for output in outputs:
-        Path(output).write_text(f'# 1 "{name}"\n' + twin(text, Path(output).stem))
-    files = " ".join(map(escaped, sorted(included(text))))
-    Path(depfile).write_text(f"{' '.join(outputs)}: {files}\n")
+    files = included(text)
+    for output in map(Path, outputs):
+        write(output, f'# 1 "{name}"\n' + twin(text, output.stem), files)
+    Path(depfile).write_text(f"{' '.join(outputs)}: {' '.join(map(escaped, sorted(files)))}\n")
 
 
 main(*sys.argv[1:])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fortran_sources import kinds_of
 
 import pyfq
 from pyfq.errors import STATUS
@@ -36,35 +37,35 @@ needs_build = pytest.mark.skipif(
 
 
 def routines():
-    """Return of each float32, int8 or only kind of a routine its name and its arguments.
+    """Return the arguments of each routine that answers a status, by the name of its symbol.
 
     An argument is its name and, if it comes by value, its type; None for a pointer.
     """
     found = {}
     for path in sorted(ROOT.glob("fortran/bindings/*.pyf")):
         text = path.read_text()
-        kind = "i8" if path.stem in ("fq_pack", "fq_convert", "fq_integer") else "f32"
         for name, words, body in re.findall(
             r"^subroutine (\w+@kind@)\((.*?)\)\n(.*?)^end", text, re.S | re.M
         ):
-            types = {}
-            for line in body.splitlines():
-                if "::" not in line:
-                    continue
-                head, names = line.split(" :: ")
-                pointer = "EXACT" in head or "intent(out)" in head
-                word = re.match(r"\s*(@type@|\w+\(.*?\))", head)[1]
-                for argument in names.split(","):
-                    by_value = KINDS["f32"] if word == "@type@" else C_TYPES.get(word)
-                    types[argument.split("=")[0].strip()] = None if pointer else by_value
-            found[name.replace("@kind@", kind)] = [
-                (argument.strip(), types[argument.strip()]) for argument in words.split(",")
-            ]
+            for kind in kinds_of(path.with_name(f"{path.stem}_c.f90")):
+                types = {}
+                for line in body.splitlines():
+                    if "::" not in line:
+                        continue
+                    head, names = line.split(" :: ")
+                    pointer = "EXACT" in head or "intent(out)" in head
+                    word = re.match(r"\s*(@type@|\w+\(.*?\))", head)[1]
+                    for argument in names.split(","):
+                        by_value = KINDS.get(kind) if word == "@type@" else C_TYPES.get(word)
+                        types[argument.split("=")[0].strip()] = None if pointer else by_value
+                found[name.replace("@kind@", kind)] = [
+                    (argument.strip(), types[argument.strip()]) for argument in words.split(",")
+                ]
     return found
 
 
 def status(library, name, arguments, values):
-    """Call a routine with some values, all other numbers 1 and all other pointers to zeros."""
+    """Call a routine with some values, all other numbers 1, all other pointers to zeros."""
     given, rooms = [], []
     for argument, kind in arguments[:-1]:
         value = values.get(argument, values.get("pointers" if kind is None else "numbers", 1))
@@ -86,28 +87,23 @@ def status(library, name, arguments, values):
 def all_statuses(path):
     """Return of each routine what it answers to arguments that no kernel must get."""
     library = ctypes.CDLL(path)
-    extents = {
-        name: [a for a, kind in arguments if kind is ctypes.c_int64]
-        for name, arguments in routines().items()
-    }
     found = {}
     for name, arguments in routines().items():
-        if name.startswith("fq_panels_shape"):
-            continue
-        calls = {"nothing": {a: 0 for a in extents[name]}, "null": {"pointers": 0}}
-        calls |= {f"negative {a}": {a: -1} for a in extents[name] if a not in NOT_EXTENTS}
-        calls["no threads"] = {"threads": 0}
-        for code in ("activation", "b_form", "format", "order", "method", "bits"):
+        extents = [argument for argument, kind in arguments if kind is ctypes.c_int64]
+        pointers = [argument for argument, kind in arguments[:-1] if kind is None]
+        calls = {"nothing": dict.fromkeys(extents, 0), "null": {"pointers": 0}}
+        calls |= {f"null {argument}": {argument: 0} for argument in pointers}
+        calls |= {f"no {argument}": {argument: 0} for argument in extents}
+        calls |= {f"negative {argument}": {argument: -1} for argument in extents}
+        if dict(arguments).get("threads") is not None:
+            calls["no threads"] = {"threads": 0}
+        for code in ("activation", "b_order", "format", "order", "method", "bits"):
             if dict(arguments).get(code) is not None:
-                calls[f"unknown {code}"] = {code: 99}
+                calls |= {f"unknown {code} {n}": {code: n} for n in (99, -1)}
         found[name] = {
             what: status(library, name, arguments, given) for what, given in calls.items()
         }
     return found
-
-
-# Numbers of 64 bits that are no extents: a prefix of keys, what blocks keep.
-NOT_EXTENTS = {"prefix", "n", "m", "most_steps"}
 
 
 @pytest.fixture(scope="module")
@@ -130,20 +126,28 @@ def statuses(library):
 
 
 @needs_build
-def test_every_routine_is_called(statuses):
-    assert len(statuses) > 30
+def test_every_binding_answers_a_status(statuses):
+    bound = {
+        symbol.removesuffix(kinds_of(path)[0]) + kind
+        for path in ROOT.glob("fortran/bindings/*_c.f90")
+        for symbol in re.findall(r"name='(\w+)'", path.read_text())
+        for kind in kinds_of(path)
+    }
+    assert set(statuses) == bound
     known = set(CODES.values())
     assert all(code in known for answers in statuses.values() for code in answers.values())
 
 
 @needs_build
-def test_null_pointers_are_told(statuses):
+def test_every_null_pointer_is_told(statuses):
     for name, answers in statuses.items():
-        assert answers["null"] == CODES["FQ_NOT_GIVEN"], name
+        for what, code in answers.items():
+            if what.startswith("null"):
+                assert code == CODES["FQ_NOT_GIVEN"], (name, what)
 
 
 @needs_build
-def test_negative_extents_are_told(statuses):
+def test_every_negative_extent_is_told(statuses):
     for name, answers in statuses.items():
         for what, code in answers.items():
             if what.startswith("negative"):
@@ -155,10 +159,11 @@ def test_unknown_codes_and_no_threads_are_told(statuses):
     told = {CODES["FQ_NOT_KNOWN"], CODES["FQ_NOT_FITTING"]}
     for name, answers in statuses.items():
         for what, code in answers.items():
-            if what.startswith("unknown") or (what == "no threads" and "step" not in name):
+            if what.startswith("unknown") or what == "no threads":
                 assert code in told, (name, what)
-    assert statuses["fq_activate_f32"]["unknown activation"] == CODES["FQ_NOT_KNOWN"]
-    assert statuses["fq_matmul_f32"]["unknown activation"] == CODES["FQ_NOT_KNOWN"]
+    for name in ("fq_activate_f32", "fq_matmul_f32", "fq_matmul_f64"):
+        for code in (99, -1):
+            assert statuses[name][f"unknown activation {code}"] == CODES["FQ_NOT_KNOWN"]
 
 
 @needs_build
@@ -175,7 +180,7 @@ def product(library, m, n, k, **values):
     bias, c = np.arange(n, dtype=np.float32), np.full((m, n), np.nan, np.float32)
     given = {
         "m": m, "n": n, "k": k, "a_rows": m, "a_cols": k, "b_rows": k, "b_cols": n,
-        "bias_cols": n, "a": a, "b": b, "bias": bias, "c": c, "a_transposed": 0, "b_form": 0,
+        "bias_cols": n, "a": a, "b": b, "bias": bias, "c": c, "a_transposed": 0, "b_order": 0,
         "has_bias": 1, "activation": 0, "slope": 0.0, "threads": 1, **values,
     }  # fmt: skip
     return status(library, "fq_matmul_f32", routines()["fq_matmul_f32"], given), c
@@ -191,9 +196,9 @@ def test_products_of_any_extents_are_defined(library):
     code, c = product(loaded, 2, 3, 0, activation=9)
     assert code == 0
     np.testing.assert_allclose(c, np.tile(pyfq.activate(np.arange(3.0), "softmax"), (2, 1)))
-    for values in ({"b_form": 3}, {"b_form": -1}, {"activation": 10}, {"threads": 0}):
+    for values in ({"b_order": 3}, {"b_order": -1}, {"activation": 10}, {"threads": 0}):
         assert product(loaded, 2, 3, 4, **values)[0] == CODES["FQ_NOT_KNOWN"]
-    for values in ({"a_rows": 3}, {"b_cols": 2}, {"bias_cols": 2}, {"b_form": 2}, {"b_rows": -1}):
+    for values in ({"a_rows": 3}, {"b_cols": 2}, {"bias_cols": 2}, {"b_order": 2}, {"b_rows": -1}):
         assert product(loaded, 2, 3, 4, **values)[0] == CODES["FQ_NOT_FITTING"]
     for values in ({"a": 0}, {"c": 0}, {"bias": 0}):
         assert product(loaded, 2, 3, 4, **values)[0] == CODES["FQ_NOT_GIVEN"]

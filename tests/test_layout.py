@@ -1,6 +1,9 @@
-"""Every topic has one home in each layer, under the same name."""
+"""Every topic has one home in each layer, under the same name; Fortran modules use lower ones."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -153,3 +156,127 @@ def test_twins_have_the_lines_of_their_text(tmp_path):
         assert len(lines) == len(text.read_text().splitlines())
         if source.stem.endswith("_real64"):
             assert not re.search(r"real32|_f32|wp => sp", source.read_text())
+
+
+@pytest.mark.parametrize("topic, includes", [("base/fq_share", False), ("arrays/fq_prune", True)])
+def test_a_twin_is_written_again_only_if_something_changed(tmp_path, topic, includes):
+    output = tmp_path / f"{topic[topic.index('/') + 1 :]}.f90"
+    command = [sys.executable, "fortran/twin.py", tmp_path / "d", f"fortran/{topic}.f90", output]
+    subprocess.run(command, check=True, cwd=ROOT)
+    text = output.read_text()
+    os.utime(output, (1, 1))
+    subprocess.run(command, check=True, cwd=ROOT)
+    # Older than what it includes, of which only the compiler knows whether it changed.
+    assert (output.stat().st_mtime > 1) == includes
+    output.write_text(text + "end")
+    subprocess.run(command, check=True, cwd=ROOT)
+    assert output.read_text() == text
+
+
+SOURCES = sorted((ROOT / "fortran").rglob("*.f90"))
+# From the bottom to the top: a module uses those of its own area and of those before it.
+ORDER = (
+    "base",
+    "arrays",
+    "registers",
+    "tiles",
+    "formats",
+    "products",
+    "networks",
+    "learning",
+    "bindings",
+)
+MOST_ARGUMENTS = 12
+
+
+def area_of(path):
+    """Return the area that a Fortran source lies in."""
+    return path.relative_to(ROOT / "fortran").parts[0]
+
+
+def procedures(path):
+    """Return the procedures that a source defines or declares: their names and arguments."""
+    code = re.sub(r"&\s*\n\s*", "", path.read_text())
+    heads = re.findall(r"^ *(?:\w+ )*?(?:subroutine|function) (\w+)\((.*?)\)", code, re.M)
+    return {name: re.findall(r"\w+", arguments) for name, arguments in heads}
+
+
+def used_by(path):
+    """Return the modules of pyfq that a source uses."""
+    return set(re.findall(r"^ *(?:!\$ )?use (fq_\w+)", path.read_text(), re.M))
+
+
+# Of each module that a build compiles, the source.
+MODULES = {
+    twin: path
+    for path in SOURCES
+    for module in re.findall(r"^module (\w+)$", path.read_text(), re.M)
+    for twin in (module, module.replace("real32", "real64"), module.replace("int8", "int16"))
+}
+
+
+def test_procedures_are_found():
+    assert len(procedures(ROOT / "fortran/bindings/fq_matmul_c.f90")["fq_matmul"]) == 19
+    assert procedures(ROOT / "fortran/base/fq_activation_kind.f90") == {"is_activation": ["code"]}
+
+
+def test_only_bindings_have_many_arguments():
+    for path in [*SOURCES, *(ROOT / "fortran").rglob("*.inc")]:
+        for name, arguments in procedures(path).items():
+            assert len(arguments) <= MOST_ARGUMENTS or area_of(path) == "bindings", (path, name)
+
+
+def test_no_two_modules_have_a_procedure_of_the_same_name():
+    """Nor an interface of one that is deferred: types name their own after what they do."""
+    homes = {}
+    for path in SOURCES:
+        for name in procedures(path):
+            homes.setdefault(name, set()).add(path)
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_modules_use_those_of_lower_areas(path):
+    lower = ORDER[: ORDER.index(area_of(path)) + 1]
+    for module in used_by(path):
+        assert area_of(MODULES[module]) in lower, module
+
+
+def test_no_module_uses_itself_in_a_circle():
+    done, way = set(), []
+
+    def follow(path):
+        assert path not in way, " -> ".join(one.stem for one in [*way[way.index(path) :], path])
+        if path not in done:
+            way.append(path)
+            for module in sorted(used_by(path)):
+                follow(MODULES[module])
+            done.add(way.pop())
+
+    for path in SOURCES:
+        follow(path)
+
+
+BOUND = [path for path in SOURCES if area_of(path) == "bindings"]
+
+
+@pytest.mark.parametrize("path", BOUND, ids=lambda path: path.stem)
+def test_signatures_name_the_arguments_of_bindings(path):
+    signature = path.with_name(f"{path.stem.removesuffix('_c')}.pyf").read_text()
+    written = {
+        name.removesuffix("_@kind@"): re.findall(r"\w+", arguments)
+        for name, arguments in re.findall(r"^subroutine (\S+?)\((.*)\)$", signature, re.M)
+    }
+    assert written
+    bound = procedures(path)
+    assert written == {name: bound[name] for name in bound if name.startswith("fq_")}
+
+
+@pytest.mark.parametrize("path", BOUND, ids=lambda path: path.stem)
+def test_bindings_say_what_each_argument_is(path):
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r" *(pure )?(subroutine|function) ", line):
+            assert lines[number - 1].lstrip().startswith("!>"), line
+        if "intent(" in line:
+            assert "!!" in line or lines[number - 1].lstrip().startswith("!>"), line

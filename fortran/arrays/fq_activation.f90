@@ -385,17 +385,17 @@ contains
     real(wp), intent(in) :: a(RUN), b(RUN)
     integer(ik), intent(in) :: raise_by
     real(wp), intent(out) :: power(RUN), excess(RUN)
-    real(wp) :: turns, high, low, r
+    real(wp) :: doublings, high, low, r
     integer(ik) :: exponent_0
     integer(i64) :: i
 
     exponent_0 = BIAS + raise_by
     do i = 1, n/LANE_COUNT*LANE_COUNT
-      turns = a(i)*LOG2E + SHIFT
-      power(i) = transfer(shiftl(transfer(turns, 0_ik) + exponent_0, FRACTION_BITS), 0.0_wp)
-      turns = turns - SHIFT
-      high = a(i) - turns*LN2(1)
-      low = b(i) - turns*LN2(2)
+      doublings = a(i)*LOG2E + SHIFT
+      power(i) = transfer(shiftl(transfer(doublings, 0_ik) + exponent_0, FRACTION_BITS), 0.0_wp)
+      doublings = doublings - SHIFT
+      high = a(i) - doublings*LN2(1)
+      low = b(i) - doublings*LN2(2)
       r = high + low
       excess(i) = high + (low + r*r*(polynomial(size(EXP_EVEN), EXP_EVEN, r*r) &
         + r*polynomial(size(EXP_ODD), EXP_ODD, r*r)))

@@ -123,7 +123,7 @@ contains
     integer(i32), intent(in), contiguous :: percent(:)  !! what each clips
     integer(i32), intent(in) :: threads
     real(dp), intent(inout) :: sums(MOST, *)
-    integer(i32), intent(out) :: best       !! its place
+    integer(i32), intent(out) :: best       !! its number
     type(code_grid), intent(out) :: grid    !! that near 1
     type(code_grid) :: grids(MOST)
     real(dp) :: total(MOST), error, least

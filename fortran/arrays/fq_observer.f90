@@ -10,7 +10,7 @@ module fq_observer_real32
   private
   public :: count_bins, find_ranges
 
-  integer(i64), parameter :: RUN = 1024   ! entries whose places are held at a time, in L1
+  integer(i64), parameter :: RUN = 1024   ! values whose entries are held at a time, in L1
   integer(i64), parameter :: STRIP = 64   ! columns of a task where columns are channels
   integer(i64), parameter :: LANES = 4    ! tables that neighbours are counted in by turns
   integer(i64), parameter :: MOST_COUNTED = 2_i64**30  ! values that a table of 32-bit counts is for
@@ -104,7 +104,7 @@ contains
   !> Add to `counts` how many values of each channel lie in each bin, if all lie in bins; and the
   !> range of each channel, in any case.
   !>
-  !> A value \( x \neq 0 \) is in place \( \mathrm{sign}(x)\,(\lfloor |x|/width \rfloor + 1) \)
+  !> A value \( x \neq 0 \) is in the entry \( \mathrm{sign}(x)\,(\lfloor |x|/width \rfloor + 1) \)
   !> from the middle entry, which counts zeros.
   !>
   !> *Preconditions*: `x` is not empty; `factor` is the reciprocal of a width, a power of two.
@@ -188,7 +188,7 @@ contains
     end do
   end subroutine count_tensor
 
-  !> Whether all values of a range have a bin; false if an end is NaN, which has no place.
+  !> Whether all values of a range have a bin; false if an end is NaN, which has no bin.
   pure elemental function lie_in_bins(low, high, factor, bins) result(fits)
     real(wp), intent(in) :: low, high, factor
     integer(i64), intent(in) :: bins
@@ -204,23 +204,23 @@ contains
     integer(i64), intent(in) :: bins
     integer(i32), intent(inout) :: partial(2*bins + 1, LANES)
     integer(ip), intent(inout) :: least, most
-    integer(i32) :: place(RUN)
+    integer(i32) :: at(RUN)
     integer(i64) :: first, i, n
 
     do first = 1, size(x, kind=i64), RUN
       n = min(RUN, size(x, kind=i64) - first + 1)
       call extend(x(first:first + n - 1), least, most)
       if (.not. lie_in_bins(from_key(least), from_key(most), factor, bins)) cycle
-      place(1:n) = place_of(x(first:first + n - 1), factor, bins)
+      at(1:n) = entry_of(x(first:first + n - 1), factor, bins)
       ! Adding twice running to one entry would wait for its own store.
       do i = 1, n - LANES + 1, LANES
-        partial(place(i), 1) = partial(place(i), 1) + 1
-        partial(place(i + 1), 2) = partial(place(i + 1), 2) + 1
-        partial(place(i + 2), 3) = partial(place(i + 2), 3) + 1
-        partial(place(i + 3), 4) = partial(place(i + 3), 4) + 1
+        partial(at(i), 1) = partial(at(i), 1) + 1
+        partial(at(i + 1), 2) = partial(at(i + 1), 2) + 1
+        partial(at(i + 2), 3) = partial(at(i + 2), 3) + 1
+        partial(at(i + 3), 4) = partial(at(i + 3), 4) + 1
       end do
       do i = n/LANES*LANES + 1, n
-        partial(place(i), 1) = partial(place(i), 1) + 1
+        partial(at(i), 1) = partial(at(i), 1) + 1
       end do
     end do
   end subroutine count_share
@@ -231,14 +231,14 @@ contains
     real(wp), intent(in) :: factor
     integer(i64), intent(in) :: bins
     integer(i64), intent(inout), contiguous :: counts(:)
-    integer(i32) :: place(RUN)
+    integer(i32) :: at(RUN)
     integer(i64) :: first, i, n
 
     do first = 1, size(x, kind=i64), RUN
       n = min(RUN, size(x, kind=i64) - first + 1)
-      place(1:n) = place_of(x(first:first + n - 1), factor, bins)
+      at(1:n) = entry_of(x(first:first + n - 1), factor, bins)
       do i = 1, n
-        counts(place(i)) = counts(place(i)) + 1
+        counts(at(i)) = counts(at(i)) + 1
       end do
     end do
   end subroutine count_row
@@ -250,28 +250,28 @@ contains
     real(wp), intent(in), contiguous :: factor(:)
     integer(i64), intent(in) :: bins
     integer(i64), intent(inout), contiguous :: counts(:, :)
-    integer(i32) :: place(STRIP)
+    integer(i32) :: at(STRIP)
     integer(i64) :: i, n, r
 
     n = size(factor, kind=i64)
     do r = 1, size(x, 2, kind=i64)
-      place(1:n) = place_of(x(first:first + n - 1, r), factor, bins)
+      at(1:n) = entry_of(x(first:first + n - 1, r), factor, bins)
       do i = 1, n
-        counts(place(i), i) = counts(place(i), i) + 1
+        counts(at(i), i) = counts(at(i), i) + 1
       end do
     end do
   end subroutine count_across
 
   !> Entry of the counts that a value in a bin belongs to.
-  pure elemental function place_of(x, factor, bins) result(place)
+  pure elemental function entry_of(x, factor, bins) result(at)
     real(wp), intent(in) :: x, factor
     integer(i64), intent(in) :: bins
-    integer(i32) :: place, distance
+    integer(i32) :: at, distance
 
     distance = int(abs(x)*factor, i32) + 1
     distance = merge(-distance, distance, x < 0)
-    place = int(bins, i32) + 1 + merge(0, distance, x == 0)
-  end function place_of
+    at = int(bins, i32) + 1 + merge(0, distance, x == 0)
+  end function entry_of
 
   include 'fq_order.inc'
 end module fq_observer_real32

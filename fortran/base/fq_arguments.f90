@@ -6,7 +6,8 @@ module fq_arguments
   use fq_status, only: FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
   implicit none (type, external)
   private
-  public :: are_ranks, groups_of, is_given, is_rule, packed_bytes, pieces, status_of
+  public :: are_ranks, groups_of, is_given, is_rule, packed_bytes, pieces, status_of, &
+    status_of_codes
 
 contains
 
@@ -21,6 +22,23 @@ contains
     if (.not. known) info = FQ_NOT_KNOWN
     if (any(extents < 0) .or. .not. fit) info = FQ_NOT_FITTING
   end function status_of
+
+  !> What is wrong with the extents of packed codes and of their groups, or with anything else.
+  pure function status_of_codes(rows, cols, groups, row_bytes, group_size, bits, fit, known) &
+    result(info)
+    integer(i64), intent(in) :: rows, cols    !! extents of what is coded
+    integer(i64), intent(in) :: groups        !! groups of a row
+    integer(i64), intent(in) :: row_bytes     !! bytes of a row of packed codes
+    integer(i64), intent(in) :: group_size    !! columns of a group
+    integer(i64), intent(in) :: bits          !! bits of a code
+    logical, intent(in) :: fit                !! whether other extents fit these
+    logical, intent(in) :: known              !! whether other codes and numbers are known
+    integer(i32) :: info
+
+    info = status_of([rows, cols, groups, row_bytes, group_size], groups == groups_of(cols, &
+      group_size) .and. row_bytes == packed_bytes(cols, bits) .and. fit, &
+      bits >= 1 .and. bits <= 16 .and. known)
+  end function status_of_codes
 
   !> Whether an array is there; one without entries need not be.
   pure function is_given(there, extents) result(given)

@@ -1,4 +1,4 @@
-!> C boundary of `fq_activation`: flat arrays and explicit extents.
+!> C boundary of `fq_activation`; `docs/boundary.md` says what all bindings have in common.
 module fq_activation_c_real32
   use fq_activation_kind, only: is_activation
   use fq_arguments, only: is_given, status_of
@@ -11,14 +11,16 @@ module fq_activation_c_real32
 
 contains
 
+  !> An activation function of every row.
   subroutine fq_activate(cols, rows, activation, slope, x, y, threads, info) &
     bind(c, name='fq_activate_f32')
-    integer(i64), intent(in), value :: cols, rows
-    integer(i32), intent(in), value :: activation, threads
-    real(wp), intent(in), value :: slope
-    real(wp), intent(in), optional :: x(cols, rows)
-    real(wp), intent(out), optional :: y(cols, rows)
-    integer(i32), intent(out) :: info
+    integer(i64), intent(in), value :: cols, rows       !! extents of x
+    integer(i32), intent(in), value :: activation       !! one of ACT_... of `fq_activation_kind`
+    real(wp), intent(in), value :: slope                !! factor of ACT_LEAKY_RELU where x < 0
+    real(wp), intent(in), optional :: x(cols, rows)     !! arguments, `(rows, cols)`
+    real(wp), intent(out), optional :: y(cols, rows)    !! values, `(rows, cols)`
+    integer(i32), intent(in), value :: threads          !! threads to use, at least 1
+    integer(i32), intent(out) :: info                   !! status code
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [cols, rows])) return

@@ -1,7 +1,6 @@
-!> C boundary of `fq_codebook`: flat arrays, explicit extents.
-!> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
+!> C boundary of `fq_codebook`; `docs/boundary.md` says what all bindings have in common.
 module fq_codebook_c_real32
-  use fq_arguments, only: groups_of, is_given, packed_bytes, pieces, status_of
+  use fq_arguments, only: is_given, pieces, status_of, status_of_codes
   use fq_codebook_fit_real32, only: fit_codebook
   use fq_codebook_real32, only: dequantize_codebook, quantize_codebook
   use fq_codebook_scales_real32, only: calibrate_codebook
@@ -13,66 +12,87 @@ module fq_codebook_c_real32
 
 contains
 
+  !> Packed codes of the levels that are nearest to `w/scale`: see `quantize_codebook`.
   subroutine fq_quantize_codebook(rows, cols, groups, tables, count, row_bytes, w, bits, &
     group_size, levels, finds_scale, scale, packed, threads, info) &
     bind(c, name='fq_quantize_codebook_f32')
-    integer(i64), intent(in), value :: rows, cols, groups, tables, count, row_bytes, group_size
-    real(wp), intent(in), optional :: w(cols, rows), levels(count, tables)
-    integer(i32), intent(in), value :: bits, finds_scale, threads
-    real(wp), intent(inout), optional :: scale(groups, rows)
-    integer(i8), intent(out), optional :: packed(row_bytes, rows)
-    integer(i32), intent(out) :: info
+    integer(i64), intent(in), value :: rows, cols               !! extents of w
+    integer(i64), intent(in), value :: groups      !! `ceiling(cols/group_size)`, at least 1
+    integer(i64), intent(in), value :: tables                   !! 1 for all rows, or a table a row
+    integer(i64), intent(in), value :: count                    !! levels of a table, `1 ... 256`
+    integer(i64), intent(in), value :: row_bytes                !! `ceiling(cols*bits/8)`
+    real(wp), intent(in), optional :: w(cols, rows)             !! weights, `(rows, cols)`
+    integer(i32), intent(in), value :: bits                     !! bits of a code, `1 ... 8`
+    integer(i64), intent(in), value :: group_size               !! columns of a group, at least 1
+    real(wp), intent(in), optional :: levels(count, tables)     !! ascending, `(tables, count)`
+    integer(i32), intent(in), value :: finds_scale              !! 0: `scale` is given; else found
+    real(wp), intent(inout), optional :: scale(groups, rows)    !! of a group, `(rows, groups)`
+    integer(i8), intent(out), optional :: packed(row_bytes, rows)  !! codes, `(rows, row_bytes)`
+    integer(i32), intent(in), value :: threads                  !! threads to use, at least 1
+    integer(i32), intent(out) :: info                           !! status code
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(w), [cols, rows])) return
     if (.not. is_given(present(levels), [count, tables])) return
     if (.not. is_given(present(scale), [groups, rows])) return
     if (.not. is_given(present(packed), [row_bytes, rows])) return
-    info = status_of_codes(rows, cols, groups, tables, count, row_bytes, group_size, bits, threads)
+    info = status_of_codes(rows, cols, groups, row_bytes, group_size, int(bits, i64), &
+      are_tables(tables, count, rows), bits <= 8 .and. threads >= 1)
     if (info /= FQ_OK) return
     call quantize_codebook(w, bits, group_size, levels, finds_scale /= 0, scale, packed, threads, &
       info)
   end subroutine fq_quantize_codebook
 
+  !> Reals from packed codes: `levels(code)*scale`.
   subroutine fq_dequantize_codebook(rows, cols, groups, tables, count, row_bytes, packed, bits, &
     group_size, levels, scale, out, threads, info) bind(c, name='fq_dequantize_codebook_f32')
-    integer(i64), intent(in), value :: rows, cols, groups, tables, count, row_bytes, group_size
-    integer(i8), intent(in), optional :: packed(row_bytes, rows)
-    integer(i32), intent(in), value :: bits, threads
-    real(wp), intent(in), optional :: levels(count, tables), scale(groups, rows)
-    real(wp), intent(out), optional :: out(cols, rows)
-    integer(i32), intent(out) :: info
+    integer(i64), intent(in), value :: rows, cols               !! extents of out
+    integer(i64), intent(in), value :: groups      !! `ceiling(cols/group_size)`, at least 1
+    integer(i64), intent(in), value :: tables                   !! 1 for all rows, or a table a row
+    integer(i64), intent(in), value :: count                    !! levels of a table, `1 ... 256`
+    integer(i64), intent(in), value :: row_bytes                !! `ceiling(cols*bits/8)`
+    integer(i8), intent(in), optional :: packed(row_bytes, rows)  !! codes, `(rows, row_bytes)`
+    integer(i32), intent(in), value :: bits                     !! bits of a code, `1 ... 8`
+    integer(i64), intent(in), value :: group_size               !! columns of a group, at least 1
+    real(wp), intent(in), optional :: levels(count, tables)     !! as above, `(tables, count)`
+    real(wp), intent(in), optional :: scale(groups, rows)       !! of a group, `(rows, groups)`
+    real(wp), intent(out), optional :: out(cols, rows)          !! reals, `(rows, cols)`
+    integer(i32), intent(in), value :: threads                  !! threads to use, at least 1
+    integer(i32), intent(out) :: info                           !! status code
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(packed), [row_bytes, rows])) return
     if (.not. is_given(present(levels), [count, tables])) return
     if (.not. is_given(present(scale), [groups, rows])) return
     if (.not. is_given(present(out), [cols, rows])) return
-    info = status_of_codes(rows, cols, groups, tables, count, row_bytes, group_size, bits, threads)
+    info = status_of_codes(rows, cols, groups, row_bytes, group_size, int(bits, i64), &
+      are_tables(tables, count, rows), bits <= 8 .and. threads >= 1)
     if (info /= FQ_OK) return
     call dequantize_codebook(packed, bits, group_size, levels, scale, out, threads)
   end subroutine fq_dequantize_codebook
 
-  !> What is wrong with the extents of packed codes, of their groups and tables, or with numbers.
-  pure function status_of_codes(rows, cols, groups, tables, count, row_bytes, group_size, bits, &
-    threads) result(info)
-    integer(i64), intent(in) :: rows, cols, groups, tables, count, row_bytes, group_size
-    integer(i32), intent(in) :: bits, threads
-    integer(i32) :: info
+  !> Whether there are as many tables and levels as codes of at most 8 bits can have.
+  pure function are_tables(tables, count, rows) result(are)
+    integer(i64), intent(in) :: tables, count   !! extents of the tables
+    integer(i64), intent(in) :: rows            !! rows of weights
+    logical :: are
 
-    info = status_of([rows, cols, groups, tables, count, row_bytes, group_size], &
-      groups == groups_of(cols, group_size) .and. row_bytes == packed_bytes(cols, int(bits, i64)) &
-        .and. (tables == 1 .or. tables == rows) .and. count >= 1 .and. count <= 256, &
-      bits >= 1 .and. bits <= 8 .and. threads >= 1)
-  end function status_of_codes
+    are = (tables == 1 .or. tables == rows) .and. count >= 1 .and. count <= 256
+  end function are_tables
 
+  !> The scale of each group that loses least of those that a search meets: see
+  !> `calibrate_codebook`; without weights 1.
   subroutine fq_calibrate_codebook(rows, cols, groups, count, w, group_size, levels, scale, &
     threads, info) bind(c, name='fq_calibrate_codebook_f32')
-    integer(i64), intent(in), value :: rows, cols, groups, count, group_size
-    real(wp), intent(in), optional :: w(cols, rows), levels(count)
-    real(wp), intent(out), optional :: scale(groups, rows)
-    integer(i32), intent(in), value :: threads
-    integer(i32), intent(out) :: info
+    integer(i64), intent(in), value :: rows, cols               !! extents of w
+    integer(i64), intent(in), value :: groups                   !! `ceiling(cols/group_size)`
+    integer(i64), intent(in), value :: count                    !! levels of the table, `1 ... 256`
+    real(wp), intent(in), optional :: w(cols, rows)             !! weights, `(rows, cols)`
+    integer(i64), intent(in), value :: group_size               !! columns of a group, at least 1
+    real(wp), intent(in), optional :: levels(count)             !! table, ascending, `(count)`
+    real(wp), intent(out), optional :: scale(groups, rows)      !! of a group, `(rows, groups)`
+    integer(i32), intent(in), value :: threads                  !! threads to use, at least 1
+    integer(i32), intent(out) :: info                           !! status code
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(w), [cols, rows])) return
@@ -89,13 +109,19 @@ contains
     call calibrate_codebook(w, group_size, levels, scale, threads, info)
   end subroutine fq_calibrate_codebook
 
+  !> Lloyd's algorithm on each row: see `fit_codebook`.
   subroutine fq_fit_codebook(rows, cols, weight_rows, weight_cols, count, values, weights, &
     has_weights, most_steps, levels, threads, info) bind(c, name='fq_fit_codebook_f32')
-    integer(i64), intent(in), value :: rows, cols, weight_rows, weight_cols, count, most_steps
-    real(wp), intent(in), optional :: values(cols, rows), weights(weight_cols, weight_rows)
-    integer(i32), intent(in), value :: has_weights, threads
-    real(wp), intent(inout), optional :: levels(count, rows)
-    integer(i32), intent(out) :: info
+    integer(i64), intent(in), value :: rows, cols               !! extents of values
+    integer(i64), intent(in), value :: weight_rows, weight_cols  !! of weights: if any, the same
+    integer(i64), intent(in), value :: count                    !! levels of a table
+    real(wp), intent(in), optional :: values(cols, rows)        !! ascending, `(rows, cols)`
+    real(wp), intent(in), optional :: weights(weight_cols, weight_rows)  !! at least 0, as values
+    integer(i32), intent(in), value :: has_weights              !! 0: weights are not looked at
+    integer(i64), intent(in), value :: most_steps               !! steps at most
+    real(wp), intent(inout), optional :: levels(count, rows)    !! in: a start; out: `(rows, count)`
+    integer(i32), intent(in), value :: threads                  !! threads to use, at least 1
+    integer(i32), intent(out) :: info                           !! status code, FQ_NO_MEMORY too
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(values), [cols, rows])) return
@@ -104,8 +130,7 @@ contains
     end if
     if (.not. is_given(present(levels), [count, rows])) return
     info = status_of([rows, cols, weight_rows, weight_cols, count, most_steps], &
-      has_weights == 0 .or. (weight_rows == rows .and. weight_cols == cols), &
-      most_steps >= 0 .and. threads >= 1)
+      has_weights == 0 .or. (weight_rows == rows .and. weight_cols == cols), threads >= 1)
     if (info /= FQ_OK) return
     if (min(rows, cols, count) == 0) return
     call fit_codebook(values, weights, has_weights /= 0, most_steps, levels, threads, info)

@@ -1,4 +1,4 @@
-!> C boundary of `fq_distortion`: flat arrays, explicit extents, an `info` code.
+!> C boundary of `fq_distortion`; `docs/boundary.md` says what all bindings have in common.
 module fq_distortion_c_real32
   use fq_arguments, only: is_given, pieces, status_of
   use fq_kinds, only: dp, i32, i64, wp => sp
@@ -10,14 +10,17 @@ module fq_distortion_c_real32
 
 contains
 
+  !> Five sums of each block of 4096 elements: see `distortion_sums`.
   subroutine fq_distortion_sums(n, blocks, w, v, unit, sums, threads, info) &
     bind(c, name='fq_distortion_sums_f32')
-    integer(i64), intent(in), value :: n, blocks
-    integer(i32), intent(in), value :: threads
-    real(dp), intent(in), value :: unit
-    real(wp), intent(in), optional :: w(n), v(n)
-    real(dp), intent(out), optional :: sums(5, blocks)
-    integer(i32), intent(out) :: info
+    integer(i64), intent(in), value :: n                    !! elements of w and of v
+    integer(i64), intent(in), value :: blocks               !! `ceiling(n/4096)`
+    real(wp), intent(in), optional :: w(n)                  !! original, `(n)`
+    real(wp), intent(in), optional :: v(n)                  !! reconstruction, `(n)`
+    real(dp), intent(in), value :: unit                     !! see `distortion_sums`; 1 will do
+    real(dp), intent(out), optional :: sums(5, blocks)      !! five of each block, `(blocks, 5)`
+    integer(i32), intent(in), value :: threads              !! threads to use, at least 1
+    integer(i32), intent(out) :: info                       !! status code, FQ_NOT_FINITE among them
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(w), [n])) return
@@ -28,13 +31,14 @@ contains
     call distortion_sums(w, v, unit, sums, threads, info)
   end subroutine fq_distortion_sums
 
+  !> Raise `largest` to the largest magnitude of the values; NaN counts for nothing.
   subroutine fq_largest_magnitude(n, x, largest, threads, info) &
     bind(c, name='fq_largest_magnitude_f32')
-    integer(i64), intent(in), value :: n
-    integer(i32), intent(in), value :: threads
-    real(wp), intent(in), optional :: x(n)
-    real(wp), intent(inout), optional :: largest(1)
-    integer(i32), intent(out) :: info
+    integer(i64), intent(in), value :: n                    !! how many values
+    real(wp), intent(in), optional :: x(n)                  !! values, `(n)`
+    real(wp), intent(inout), optional :: largest(1)         !! in: a lower bound; out: what is found
+    integer(i32), intent(in), value :: threads              !! threads to use, at least 1
+    integer(i32), intent(out) :: info                       !! status code
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [n])) return

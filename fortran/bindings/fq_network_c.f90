@@ -1,5 +1,4 @@
-!> C boundary of `fq_network`: flat arrays, explicit extents.
-!> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
+!> C boundary of `fq_network`; `docs/boundary.md` says what all bindings have in common.
 module fq_network_c_real32
   use fq_arguments, only: is_given, status_of
   use fq_kinds, only: i8, i32, i64, wp => sp
@@ -13,16 +12,21 @@ module fq_network_c_real32
 
 contains
 
+  !> Outputs of a network of dense layers: see `forward_network`.
   subroutine fq_forward_network(samples, k, n, count, bytes, x, layers, slopes, memory, ends, y, &
     threads, info) bind(c, name='fq_forward_network_f32')
-    integer(i64), intent(in), value :: samples, k, n, count, bytes
-    real(wp), intent(in), optional :: x(k, samples), slopes(count)
-    type(stored_layer), intent(in), optional :: layers(count)
-    integer(i8), intent(in), optional :: memory(bytes)
-    type(planned_ends), intent(in), optional :: ends
-    real(wp), intent(out), optional :: y(n, samples)
-    integer(i32), intent(in), value :: threads
-    integer(i32), intent(out) :: info
+    integer(i64), intent(in), value :: samples          !! rows of x and of y
+    integer(i64), intent(in), value :: k, n             !! inputs and outputs
+    integer(i64), intent(in), value :: count            !! layers, at least 1
+    integer(i64), intent(in), value :: bytes            !! length of the memory
+    real(wp), intent(in), optional :: x(k, samples)     !! inputs, `(samples, k)`
+    type(stored_layer), intent(in), optional :: layers(count)  !! in order, `(count)`
+    real(wp), intent(in), optional :: slopes(count)     !! of ACT_LEAKY_RELU, `(count)`
+    integer(i8), intent(in), optional :: memory(bytes)  !! arrays of layers, on a line of cache
+    type(planned_ends), intent(in), optional :: ends    !! what inputs and outputs pass
+    real(wp), intent(out), optional :: y(n, samples)    !! outputs, `(samples, n)`
+    integer(i32), intent(in), value :: threads          !! threads to use, at least 1
+    integer(i32), intent(out) :: info  !! status code, FQ_NO_MEMORY and FQ_NOT_FINITE among them
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [k, samples])) return

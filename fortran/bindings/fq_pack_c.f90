@@ -1,5 +1,4 @@
-!> C boundary of `fq_pack`: flat arrays, explicit extents.
-!> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
+!> C boundary of `fq_pack`; `docs/boundary.md` says what all bindings have in common.
 module fq_pack_c_int8
   use fq_arguments, only: is_given, packed_bytes, status_of
   use fq_kinds, only: i8, i32, i64, ik => i8
@@ -11,13 +10,17 @@ module fq_pack_c_int8
 
 contains
 
+  !> Bytes that hold `codes + offset` densely: see `pack`; without codes, zeros.
   subroutine fq_pack(rows, cols, row_bytes, codes, bits, offset, packed, threads, info) &
     bind(c, name='fq_pack_i8')
-    integer(i64), intent(in), value :: rows, cols, row_bytes
-    integer(i32), intent(in), value :: bits, offset, threads
-    integer(ik), intent(in), optional :: codes(cols, rows)
-    integer(i8), intent(out), optional :: packed(row_bytes, rows)
-    integer(i32), intent(out) :: info
+    integer(i64), intent(in), value :: rows, cols                   !! extents of codes
+    integer(i64), intent(in), value :: row_bytes          !! at least `ceiling(cols*bits/8)`
+    integer(ik), intent(in), optional :: codes(cols, rows)          !! codes, `(rows, cols)`
+    integer(i32), intent(in), value :: bits                         !! bits of a code, `1 ... 16`
+    integer(i32), intent(in), value :: offset                       !! added before it is packed
+    integer(i8), intent(out), optional :: packed(row_bytes, rows)   !! bytes, `(rows, row_bytes)`
+    integer(i32), intent(in), value :: threads                      !! threads to use, at least 1
+    integer(i32), intent(out) :: info                               !! status code
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(codes), [cols, rows])) return
@@ -33,13 +36,18 @@ contains
     call pack(codes, bits, offset, packed, threads)
   end subroutine fq_pack
 
+  !> The codes that `fq_pack` packed.
   subroutine fq_unpack(rows, cols, row_bytes, packed, bits, signed, offset, codes, threads, info) &
     bind(c, name='fq_unpack_i8')
-    integer(i64), intent(in), value :: rows, cols, row_bytes
-    integer(i32), intent(in), value :: bits, signed, offset, threads
-    integer(i8), intent(in), optional :: packed(row_bytes, rows)
-    integer(ik), intent(out), optional :: codes(cols, rows)
-    integer(i32), intent(out) :: info
+    integer(i64), intent(in), value :: rows, cols                   !! extents of codes
+    integer(i64), intent(in), value :: row_bytes          !! at least `ceiling(cols*bits/8)`
+    integer(i8), intent(in), optional :: packed(row_bytes, rows)    !! bytes, `(rows, row_bytes)`
+    integer(i32), intent(in), value :: bits                         !! bits of a code, `1 ... 16`
+    integer(i32), intent(in), value :: signed  !! 0: unsigned codes; else two's complement
+    integer(i32), intent(in), value :: offset                       !! subtracted from each code
+    integer(ik), intent(out), optional :: codes(cols, rows)         !! codes, `(rows, cols)`
+    integer(i32), intent(in), value :: threads                      !! threads to use, at least 1
+    integer(i32), intent(out) :: info                               !! status code
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(packed), [row_bytes, rows])) return

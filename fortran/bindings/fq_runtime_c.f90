@@ -13,14 +13,14 @@ contains
 
   !> Threads OpenMP would use for a region of the calling thread; 1 without OpenMP.
   subroutine fq_max_threads(threads) bind(c)
-    integer(i32), intent(out) :: threads
+    integer(i32), intent(out) :: threads  !! how many
     threads = 1
     !$ threads = omp_get_max_threads()
   end subroutine fq_max_threads
 
   !> Threads that OpenMP would give one team at most; 1 without OpenMP.
   subroutine fq_thread_limit(threads) bind(c)
-    integer(i32), intent(out) :: threads
+    integer(i32), intent(out) :: threads  !! how many
     threads = 1
     !$ threads = omp_get_thread_limit()
   end subroutine fq_thread_limit
@@ -28,7 +28,7 @@ contains
   !> How OpenMP binds the threads of a team to places: 0 not at all, 1 somehow, 2 all where the
   !> primary thread is, 3 close to it, 4 spread out.
   subroutine fq_binding(policy, places) bind(c)
-    integer(i32), intent(out) :: policy
+    integer(i32), intent(out) :: policy  !! how, as above
     integer(i32), intent(out) :: places  !! how many there are
     policy = 0
     places = 0
@@ -38,8 +38,8 @@ contains
 
   !> The processors of the first place, which is that of the primary thread of a team.
   subroutine fq_first_place(length, processors, found) bind(c)
-    integer(i64), value :: length
-    integer(i32), intent(inout) :: processors(length)  !! numbers, as the system has them
+    integer(i64), intent(in), value :: length          !! entries of processors
+    integer(i32), intent(inout) :: processors(length)  !! their numbers, `(length)`
     integer(i32), intent(out) :: found  !! how many; nothing is written if more than `length`
     found = 0
     !$ if (omp_get_num_places() > 0) found = omp_get_place_num_procs(0)
@@ -49,14 +49,14 @@ contains
   !> End the idle worker threads of the calling thread: a process that forks while they exist
   !> leaves its child waiting for threads it does not have.
   subroutine fq_release_threads(info) bind(c)
-    integer(i32), intent(out) :: info
+    integer(i32), intent(out) :: info  !! 0 if they ended, else OpenMP's code
     info = 0
     !$ info = omp_pause_resource_all(omp_pause_hard)
   end subroutine fq_release_threads
 
   !> 1 if the kernels were compiled with OpenMP, else 0.
   subroutine fq_has_openmp(openmp) bind(c)
-    integer(i32), intent(out) :: openmp
+    integer(i32), intent(out) :: openmp  !! 1 or 0
     openmp = 0
     !$ openmp = 1
   end subroutine fq_has_openmp

@@ -1,5 +1,4 @@
-!> C boundary of `fq_train`: flat arrays, explicit extents.
-!> NumPy's C-ordered `(rows, cols)` is the same memory as Fortran's `(cols, rows)`.
+!> C boundary of `fq_train`; `docs/boundary.md` says what all bindings have in common.
 module fq_train_c_real32
   use fq_arguments, only: is_given, status_of
   use fq_code_rule, only: code_rule
@@ -14,32 +13,45 @@ module fq_train_c_real32
 
 contains
 
+  !> One pass over the samples: see `train_epoch`, and `fq_training` for all codes.
   subroutine fq_train_epoch(samples, cols, used, labeled, target_rows, target_cols, teacher_rows, &
     teacher_cols, hint_rows, hint_cols, count, steps, masked, size, x, order, labels, targets, &
-    teacher, hints, sample_weights, layers, leaks, hint_weights, rules, choices, reals, rates, &
+    teacher, hints, sample_weights, layers, slopes, hint_weights, rules, choices, reals, rates, &
     mask, parameters, first_moment, second_moment, losses, threads, info) &
     bind(c, name='fq_train_epoch_f32')
-    integer(i64), intent(in), value :: samples, cols, used, labeled, target_rows, target_cols
-    integer(i64), intent(in), value :: teacher_rows, teacher_cols, hint_rows, hint_cols, count
-    integer(i64), intent(in), value :: steps, masked, size
-    real(wp), intent(in), optional, target :: x(cols, samples), targets(target_cols, target_rows)
-    real(wp), intent(in), optional, target :: teacher(teacher_cols, teacher_rows)
-    real(wp), intent(in), optional, target :: hints(hint_cols, hint_rows)
-    integer(i64), intent(in), optional :: order(used)
-    integer(i64), intent(in), optional, target :: labels(labeled)
-    real(wp), intent(in), optional, target :: sample_weights(samples), leaks(count)
-    real(wp), intent(in), optional, target :: hint_weights(count)
-    type(trained_layer), intent(in), optional, target :: layers(count)
-    type(code_rule), intent(in), optional, target :: rules(count)
-    type(training), intent(in), optional :: choices
-    type(training_reals), intent(in), optional :: reals
-    real(wp), intent(in), optional :: rates(steps)
-    integer(i8), intent(in), optional, target :: mask(masked)
-    real(wp), intent(inout), optional, target :: parameters(size), first_moment(size)
-    real(wp), intent(inout), optional, target :: second_moment(size)
-    real(dp), intent(out), optional :: losses(steps)
-    integer(i32), intent(in), value :: threads
-    integer(i32), intent(out) :: info
+    integer(i64), intent(in), value :: samples, cols         !! extents of x
+    integer(i64), intent(in), value :: used                  !! samples of the epoch
+    integer(i64), intent(in), value :: labeled  !! entries of labels: samples, if it is looked at
+    !> Extents of targets, if it is looked at.
+    integer(i64), intent(in), value :: target_rows, target_cols
+    !> Extents of teacher, if it is looked at.
+    integer(i64), intent(in), value :: teacher_rows, teacher_cols
+    integer(i64), intent(in), value :: hint_rows, hint_cols  !! extents of hints, if it is looked at
+    integer(i64), intent(in), value :: count                 !! layers and projections
+    integer(i64), intent(in), value :: steps                 !! batches, `ceiling(used/batch_size)`
+    integer(i64), intent(in), value :: masked  !! entries of mask: size, if it is looked at
+    integer(i64), intent(in), value :: size                  !! parameters of all layers
+    real(wp), intent(in), optional, target :: x(cols, samples)  !! inputs, `(samples, cols)`
+    integer(i64), intent(in), optional :: order(used)        !! samples in order, from 0, `(used)`
+    integer(i64), intent(in), optional, target :: labels(labeled)  !! classes, from 0, `(samples)`
+    real(wp), intent(in), optional, target :: targets(target_cols, target_rows)  !! `(samples, n)`
+    real(wp), intent(in), optional, target :: teacher(teacher_cols, teacher_rows)  !! `(samples, n)`
+    real(wp), intent(in), optional, target :: hints(hint_cols, hint_rows)  !! `(samples, hint_cols)`
+    real(wp), intent(in), optional, target :: sample_weights(samples)  !! at least 0, `(samples)`
+    type(trained_layer), intent(in), optional, target :: layers(count)  !! in order, `(count)`
+    real(wp), intent(in), optional, target :: slopes(count)  !! of ACT_LEAKY_RELU, `(count)`
+    real(wp), intent(in), optional, target :: hint_weights(count)  !! factors of losses, `(count)`
+    type(code_rule), intent(in), optional, target :: rules(count)  !! of quantized layers, `(count)`
+    type(training), intent(in), optional :: choices          !! what is minimised, and how
+    type(training_reals), intent(in), optional :: reals      !! the numbers of that
+    real(wp), intent(in), optional :: rates(steps)           !! learning rates, `(steps)`
+    integer(i8), intent(in), optional, target :: mask(masked)  !! 0 where a value stays 0, `(size)`
+    real(wp), intent(inout), optional, target :: parameters(size)  !! what is learned, `(size)`
+    real(wp), intent(inout), optional, target :: first_moment(size)  !! of the optimizer, `(size)`
+    real(wp), intent(inout), optional, target :: second_moment(size)  !! of the optimizer, `(size)`
+    real(dp), intent(out), optional :: losses(steps)         !! mean loss of each batch, `(steps)`
+    integer(i32), intent(in), value :: threads               !! threads to use, at least 1
+    integer(i32), intent(out) :: info                        !! status code, FQ_NO_MEMORY among them
     type(training_samples) :: data
     type(trained_network) :: network
     type(trained_parameters) :: state
@@ -52,7 +64,7 @@ contains
     if (.not. is_given(present(order), [used])) return
     if (.not. is_given(present(labels), [labeled])) return
     if (.not. is_given(present(sample_weights), [samples])) return
-    if (.not. is_given(present(leaks), [count])) return
+    if (.not. is_given(present(slopes), [count])) return
     if (.not. is_given(present(hint_weights), [count])) return
     if (.not. is_given(present(layers), [count])) return
     if (.not. is_given(present(rules), [count])) return
@@ -76,7 +88,7 @@ contains
     if (present(teacher)) data%teacher => teacher
     if (present(hints)) data%hints => hints
     data%weights => sample_weights
-    network = trained_network(layers, leaks, hint_weights, rules)
+    network = trained_network(layers, slopes, hint_weights, rules)
     state = trained_parameters(parameters, first_moment, second_moment)
     if (present(mask)) state%mask => mask
     call train_epoch(data, order, network, choices, reals, rates, state, losses, threads, info)

@@ -51,10 +51,10 @@ contains
   !>
   !> *Preconditions*: `starts(block*n + row)`, both from 0, counts the nonzeros before that row of
   !> that block; `cols` counts from 0 within a block.
-  subroutine multiply_blocked_csr(x, form, starts, cols, values, scale, step, bias, after, y, &
+  subroutine multiply_blocked_csr(x, blocking, starts, cols, values, scale, step, bias, after, y, &
     threads, info)
     real(wp), intent(in), contiguous :: x(:, :)   !! activations, `(k, m)`
-    type(blocked_csr), intent(in) :: form         !! how the weights are blocked
+    type(blocked_csr), intent(in) :: blocking     !! how the weights are blocked
     integer(i64), intent(in) :: starts(0:*)       !! nonzeros before each row of each block, and all
     integer(i16), intent(in) :: cols(*)           !! column of each nonzero in its block
     real(wp), intent(in) :: values(*)             !! nonzeros
@@ -76,10 +76,10 @@ contains
     k = size(x, 1, kind=i64)
     m = size(x, 2, kind=i64)
     n = size(y, 1, kind=i64)
-    if (CHECKED) call require_blocks(k, n, form%block_cols, starts, cols)
-    most = merge(MOST_VECTORS, MANY_VECTORS, form%block_cols <= NARROW_COLS)*LANES
+    if (CHECKED) call require_blocks(k, n, blocking%block_cols, starts, cols)
+    most = merge(MOST_VECTORS, MANY_VECTORS, blocking%block_cols <= NARROW_COLS)*LANES
     runs = runs_of(m, most)
-    nonzeros = starts((k + form%block_cols - 1)/form%block_cols*n)
+    nonzeros = starts((k + blocking%block_cols - 1)/blocking%block_cols*n)
     team = merge(threads, 1_i32, nonzeros*m > SMALL_PRODUCT)
     rows = min(MOST_ROWS, max(16_i64, n*runs/(4*team)))
     if (team == 1) rows = MOST_ROWS
@@ -92,7 +92,7 @@ contains
     if (info /= FQ_OK) return
     samples_start = aligned_start(samples, storage_size(samples))
     !$omp parallel default(none) num_threads(team) if(team > 1) private(t, run, piece, sums_start) &
-    !$omp shared(x, form, starts, cols, values, scale, step, bias, after, y, samples, &
+    !$omp shared(x, blocking, starts, cols, values, scale, step, bias, after, y, samples, &
     !$omp        samples_start, sums, k, m, n, most, runs, down, again, rows)
     t = 1
     !$ t = omp_get_thread_num() + 1
@@ -110,10 +110,10 @@ contains
       piece%last_row = run%first + run%valid
       piece%col = merge(mod(item, down), item/runs, again)*rows
       piece%last_col = min(piece%col + rows, n)
-      call sum_csr_blocks(k, n, form%block_cols, starts, cols, values, piece, run%width, &
+      call sum_csr_blocks(k, n, blocking%block_cols, starts, cols, values, piece, run%width, &
         samples(samples_start + run%first*k), sums(sums_start, t))
       call transpose_sums(run%width, sums(sums_start, t), piece, n, y)
-      if (form%has_scale) call scale_rows(piece, scale, step, n, y)
+      if (blocking%has_scale) call scale_rows(piece, scale, step, n, y)
       call finish_rows(piece, bias, after, n, y)
     end do
     !$omp end parallel
@@ -277,7 +277,7 @@ contains
     real(wp), intent(out), contiguous :: y(:, :)              !! results, `(rows, m)`
     integer(i32), intent(in) :: threads                       !! threads to use, at least 1
     integer(i32), intent(out) :: info                         !! status code
-    type(blocked_csr) :: form
+    type(blocked_csr) :: blocking
     real(wp), allocatable, target :: codes(:, :)
     real(wp), allocatable :: step(:, :)
     real(wp), pointer, contiguous :: inputs(:, :), values(:), scale(:)
@@ -285,18 +285,18 @@ contains
     integer(i16), pointer, contiguous :: cols(:)
     integer(i64) :: segments, count
 
-    form = blocked_csr(layer%block_cols, layer%coded_inputs /= 0)
-    call quantize_to_reals(x, form%has_scale, codes, step, threads, info)
+    blocking = blocked_csr(layer%block_cols, layer%coded_inputs /= 0)
+    call quantize_to_reals(x, blocking%has_scale, codes, step, threads, info)
     if (info /= FQ_OK) return
     inputs => x
-    if (form%has_scale) inputs => codes
+    if (blocking%has_scale) inputs => codes
     segments = layer%rows*((layer%k + layer%block_cols - 1)/layer%block_cols)
     call c_f_pointer(c_loc(memory(layer%starts + 1)), starts, [segments + 1])
     count = starts(segments + 1)
     call c_f_pointer(c_loc(memory(layer%indices + 1)), cols, [count])
     call c_f_pointer(c_loc(memory(layer%weights + 1)), values, [count])
     call c_f_pointer(c_loc(memory(max(layer%scale, 0_i64) + 1)), scale, [layer%rows])
-    call multiply_blocked_csr(inputs, form, starts, cols, values, scale, step, bias, after, y, &
+    call multiply_blocked_csr(inputs, blocking, starts, cols, values, scale, step, bias, after, y, &
       threads, info)
   end subroutine multiply_blocked_csr_layer
 end module fq_blocked_csr_real32

@@ -40,7 +40,10 @@ contains
     !$omp shared(x, indptr, indices, values, has_scale, scale, step, bias, after, y, n) &
     !$omp if(indptr(n) > SMALL_WORK)
     do row = 0, n - 1, ITEM_ROWS
-      piece = part(0_i64, 1_i64, row, min(row + ITEM_ROWS, n))
+      piece%row = 0
+      piece%last_row = 1
+      piece%col = row
+      piece%last_col = min(row + ITEM_ROWS, n)
       do j = row + 1, piece%last_col
         y(j, 1) = gather_dot(indptr(j) - indptr(j - 1), indices(indptr(j - 1) + 1), &
           values(indptr(j - 1) + 1), x)

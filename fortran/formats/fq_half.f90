@@ -96,14 +96,14 @@ contains
 
     associate (words => self%words)
       do step = 0, k - 1, BLOCK_STEPS
-        call multiply_words(self%format, size(words, 2, kind=i64), words, k, m, a, step, piece, n, &
-          c, rows)
+        call multiply_part_half(self%format, size(words, 2, kind=i64), words, k, m, a, step, &
+          piece, n, c, rows)
       end do
     end associate
   end subroutine multiply_few_half
 
   !> A block of steps of a few rows times the panels of a part, added to, or set in, c.
-  pure subroutine multiply_words(format, stride, words, k, m, a, step, piece, n, c, rows)
+  pure subroutine multiply_part_half(format, stride, words, k, m, a, step, piece, n, c, rows)
     integer(i32), intent(in) :: format
     integer(i64), intent(in) :: stride, k, m, step, n
     integer(i32), intent(in) :: words(LANES, stride, *)
@@ -131,7 +131,7 @@ contains
       end do
       p = p + wide
     end do
-  end subroutine multiply_words
+  end subroutine multiply_part_half
 
   !> Add, or set, the sums of a panel.
   pure subroutine add_total(cols, rows, total, fresh, ldc, c)
@@ -276,12 +276,12 @@ contains
   !> instruction then meets a denormal, which is slow on many machines.
   pure elemental function raised(bits) result(pattern)
     integer(i32), intent(in) :: bits
-    integer(i32) :: pattern, magnitude, place
+    integer(i32) :: pattern, magnitude, highest
 
     magnitude = iand(bits, 32767)
-    place = 31 - leadz(ior(magnitude, 1))  ! of the highest bit
+    highest = 31 - leadz(ior(magnitude, 1))  ! bit that is set
     pattern = magnitude + shiftl(RAISED_BIAS - 15, 10)
-    if (magnitude < 1024) pattern = shiftl(magnitude, 10 - place) + shiftl(place, 10)
+    if (magnitude < 1024) pattern = shiftl(magnitude, 10 - highest) + shiftl(highest, 10)
     if (magnitude == 0) pattern = 0
     pattern = ior(pattern, iand(bits, 32768))
   end function raised

@@ -19,17 +19,22 @@ contains
     type(epilogue), intent(in) :: after                  !! what is done to each sum
     real(wp), intent(out), contiguous :: y(:, :)         !! results, `(n, m)`
     integer(i32), intent(in) :: threads                  !! threads to use, at least 1
+    type(part) :: piece
     integer(i64) :: i, j, n
 
     n = size(y, 1, kind=i64)
-    !$omp parallel do default(none) private(j) schedule(static) num_threads(threads) &
+    !$omp parallel do default(none) private(piece, j) schedule(static) num_threads(threads) &
     !$omp shared(kept, products, bias, after, y, n) if(size(y, kind=i64) > SMALL_WORK)
     do i = 1, size(y, 2, kind=i64)
       y(:, i) = 0
       do j = 1, size(kept, kind=i64)
         y(kept(j) + 1, i) = products(j, i)
       end do
-      call finish_rows(part(i - 1, i, 0_i64, n), bias, after, n, y)
+      piece%row = i - 1
+      piece%last_row = i
+      piece%col = 0
+      piece%last_col = n
+      call finish_rows(piece, bias, after, n, y)
     end do
   end subroutine scatter_rows
 end module fq_kept_rows_real32

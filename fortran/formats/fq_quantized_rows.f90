@@ -6,7 +6,7 @@ module fq_quantized_rows_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_code_rule, only: code_rule
   use fq_epilogue_real32, only: epilogue
-  use fq_finish_real32, only: finish_rows, finish_softmax
+  use fq_finish_real32, only: fill_rows, finish_rows, finish_softmax
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_precondition, only: CHECKED, require
   use fq_quantize_real32, only: quantize
@@ -77,8 +77,6 @@ contains
   !>
   !> A row of x has the step `max|x|/127`.  Sums of products of codes are exact; they are scaled as
   !> the format says, and the results multiplied by the step of the row.
-  !>
-  !> *Preconditions*: x has columns, `k > 0`.
   subroutine multiply_quantized(weights, x, bias, after, y, threads, info)
     class(quantized_format), intent(inout) :: weights  !! w, in a format of codes
     real(wp), intent(in), contiguous :: x(:, :)        !! activations, `(k, m)`
@@ -99,6 +97,10 @@ contains
     n = size(y, 1, kind=i64)
     info = FQ_OK
     if (min(m, n) == 0) return
+    if (k == 0) then
+      call fill_rows(bias, after, y)
+      return
+    end if
     shared%team = merge(threads, 1_i32, m*n*k > SMALL_PRODUCT)
     weights%k = k
     call weights%prepare(m, n, shared, info)

@@ -18,8 +18,9 @@ module fq_plan
 
 contains
 
-  !> What is wrong with a plan, FQ_OK if layers follow each other, are of forms and activations that
-  !> there are, and have arrays that start in the memory.  How long they are is the caller's care.
+  !> What is wrong with a plan, FQ_OK if layers follow each other, are of formats and activations
+  !> that there are, and have arrays that start in the memory.  How long they are is the caller's
+  !> care.
   pure function plan_status(k, n, layers, bytes, ends) result(info)
     integer(i64), intent(in) :: k, n                  !! inputs and outputs
     type(stored_layer), intent(in) :: layers(:)      !! the layers, in order

@@ -17,4 +17,16 @@ module fq_factors
     integer(i64) :: ldb = 0                 !! columns of b as it is given
     integer(i32) :: b_order = B_PLAIN       !! one of B_...: b is `(n, k)`, `(k, n)` or panels
   end type factors
+
+  public :: is_order
+
+contains
+
+  !> Whether a code is one of B_...
+  pure function is_order(code) result(known)
+    integer(i32), intent(in) :: code
+    logical :: known
+
+    known = code >= B_PLAIN .and. code <= B_PACKED
+  end function is_order
 end module fq_factors

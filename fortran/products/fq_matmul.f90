@@ -9,7 +9,7 @@ module fq_matmul_real32
   use fq_arguments, only: status_of
   use fq_dense_real32, only: pack_block, packed_vectors, panel_at
   use fq_epilogue_real32, only: epilogue
-  use fq_factors, only: B_PACKED, B_PLAIN, B_TRANSPOSED, factors
+  use fq_factors, only: B_PACKED, B_PLAIN, B_TRANSPOSED, factors, is_order
   use fq_finish_real32, only: fill_rows, finish_rows, finish_softmax
   use fq_gemm_real32, only: block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, divide, dot_rows, &
     LANES, LINE, multiply_block, panels_read, ROW_STEPS, TILE_ROWS
@@ -20,7 +20,7 @@ module fq_matmul_real32
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: fits_left, fits_right, matmul_blocked, multiply_dense_layer
+  public :: fits_right, matmul_blocked, multiply_dense_layer, status_of_product
 
   ! Columns of an item of few rows: their sums stay in L1, and b is read in long runs.
   integer(i64), parameter :: FEW_COLS = 2048
@@ -49,8 +49,8 @@ contains
 
     m = given%m
     n = given%n
-    info = status_of([m, n, given%k], .true., given%b_order >= B_PLAIN .and. given%b_order <= &
-      B_PACKED .and. is_activation(after%activation) .and. threads >= 1)
+    info = status_of([m, n, given%k], .true., is_order(given%b_order) .and. &
+      is_activation(after%activation) .and. threads >= 1)
     if (info /= FQ_OK .or. min(m, n) == 0) return
     if (given%k == 0) then
       call fill_rows(bias, after, c)
@@ -248,6 +248,22 @@ contains
     call c_f_pointer(c_loc(memory(layer%weights + 1)), w, [given%ldb, layer%vectors])
     call matmul_blocked(given, x, w, bias, after, y, threads, info)
   end subroutine multiply_dense_layer
+
+  !> What is wrong with the extents and codes of a product, FQ_OK if nothing is.
+  pure function status_of_product(given, a_shape, b_shape, bias_cols, after, threads) result(info)
+    type(factors), intent(in) :: given       !! extents of the product, and how a and b lie
+    integer(i64), intent(in) :: a_shape(2)   !! rows and columns of a as NumPy counts them
+    integer(i64), intent(in) :: b_shape(2)   !! the same of b
+    integer(i64), intent(in) :: bias_cols    !! entries of the bias
+    type(epilogue), intent(in) :: after      !! what is done to each sum
+    integer(i32), intent(in) :: threads      !! threads to use
+    integer(i32) :: info
+
+    info = status_of([given%m, given%n, given%k, a_shape, b_shape, bias_cols], &
+      fits_left(given, a_shape(1), a_shape(2)) .and. fits_right(given, b_shape(1), b_shape(2)) &
+        .and. (bias_cols == given%n .or. .not. after%has_bias), &
+      is_order(given%b_order) .and. is_activation(after%activation) .and. threads >= 1)
+  end function status_of_product
 
   !> Whether a left matrix of so many rows and columns is that of a product.
   pure function fits_left(given, rows, cols) result(fits)

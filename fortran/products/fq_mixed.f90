@@ -8,7 +8,7 @@ module fq_mixed
   use fq_arguments, only: status_of
   use fq_dense_real32, only: pack_block, panel_at
   use fq_epilogue_real32, only: epilogue
-  use fq_factors, only: B_PACKED, B_PLAIN, B_TRANSPOSED, factors
+  use fq_factors, only: B_PACKED, B_PLAIN, B_TRANSPOSED, factors, is_order
   use fq_finish_real32, only: fill_rows, finish_rows, finish_softmax
   use fq_gemm_real32, only: BLOCK_STEPS, LANES
   use fq_gemm_real64, only: block_entries, divide, multiply_block, panels_read, &
@@ -141,8 +141,8 @@ contains
     m = given%m
     n = given%n
     k = given%k
-    info = status_of([m, n, k], .true., given%b_order >= B_PLAIN .and. given%b_order <= B_PACKED &
-      .and. is_activation(after%activation) .and. threads >= 1)
+    info = status_of([m, n, k], .true., is_order(given%b_order) .and. &
+      is_activation(after%activation) .and. threads >= 1)
     if (info /= FQ_OK .or. min(m, n) == 0) return
     if (k == 0) then
       call fill_rows(bias, after, c)
