@@ -90,6 +90,7 @@ contains
     real(wp), intent(in), contiguous :: levels(:, :), scale(:, :)
     integer(i8), intent(in), contiguous :: packed(:, :)
 
+    if (.not. CHECKED) return
     call require(size(scale, 1, kind=i64) == groups_of(extents(1), group_size), caller &
       //': groups == max(1, ceiling(cols/group_size))')
     call require(size(packed, 1, kind=i64) == packed_bytes(extents(1), int(bits, i64)), caller &

@@ -127,6 +127,7 @@ contains
     integer(i16), intent(in) :: cols(*)
     integer(i64) :: block, first, last, r
 
+    if (.not. CHECKED) return
     call require(block_cols >= 1 .and. block_cols <= 32768, &
       'multiply_blocked_csr: 1 <= block_cols <= 32768')
     call require(starts(0) == 0, 'multiply_blocked_csr: no nonzeros before the first row')

@@ -108,6 +108,7 @@ contains
     integer(i8), intent(in), contiguous :: codes(:, :)
     integer(i64) :: g, used, behind
 
+    if (.not. CHECKED) return
     call require(mod(layout%stride, CODE_STEPS) == 0 .or. layout%groups == 1, &
       'code_rows: group_stride is a multiple of CODE_STEPS, or there is one group')
     do g = 1, layout%groups

@@ -94,6 +94,7 @@ contains
     integer(i8), intent(in), contiguous :: codes(:, :)
     integer(i64) :: groups
 
+    if (.not. CHECKED) return
     call require(mod(run, CODE_STEPS) == 0 .and. 8*run <= MAX_STEPS, &
       'nm24_codes: run_bytes is a multiple of 64, 8*run_bytes <= 65536')
     call require(size(codes, 1, kind=i64) == 5*run, 'nm24_codes: a row holds five runs')

@@ -117,6 +117,7 @@ contains
     type(training), intent(in) :: choices
     integer(i64) :: last
 
+    if (.not. CHECKED) return
     last = count_layers(network%layers)
     call require(all(network%layers(last + 1:)%source > 0), &
       'train_epoch: projections follow the layers')

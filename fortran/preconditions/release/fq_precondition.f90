@@ -7,7 +7,8 @@ module fq_precondition
   logical, parameter :: CHECKED = .false.   ! `if (CHECKED) call require(...)`
 
   interface
-    !> There is no such procedure: what calls it without CHECKED does not link.
+    !> There is no such procedure: what calls it without CHECKED does not link.  A procedure that
+    !> has several calls returns before the first: flang keeps it, though nothing calls it.
     pure subroutine require(holds, precondition)
       implicit none (type, external)
       logical, intent(in) :: holds                !! whether it holds
