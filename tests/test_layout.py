@@ -177,6 +177,7 @@ SOURCES = sorted((ROOT / "fortran").rglob("*.f90"))
 # From the bottom to the top: a module uses those of its own area and of those before it.
 ORDER = (
     "base",
+    "preconditions",
     "arrays",
     "registers",
     "tiles",
@@ -231,7 +232,7 @@ def test_no_two_modules_have_a_procedure_of_the_same_name():
     homes = {}
     for path in SOURCES:
         for name in procedures(path):
-            homes.setdefault(name, set()).add(path)
+            homes.setdefault(name, set()).add(path.stem)  # one of several is built
     assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
 
 
