@@ -22,7 +22,7 @@ from pyfq.exchange.compressed_tensors import Declaration
 from pyfq.exchange.manifest import KEY
 from pyfq.io.directory import SINGLE, conventional_files
 from pyfq.io.dtypes import WORDS, nbytes_of
-from pyfq.io.links import followed
+from pyfq.io.links import followed, target_of
 from pyfq.io.sharded import index_content, is_index, read_index_document
 from pyfq.io.staging import INSIDE, places_of
 
@@ -101,7 +101,9 @@ class Destination:
     Attributes
     ----------
     path : Path
-        A file, or the directory that holds everything below.
+        A file, or the directory that holds everything below, as it was named.
+    target : Path
+        The same; if it is a link, what that leads to. All names below begin with it.
     files : dict of Path to list of str
         The tensors of each file of weights.
     index : Path or None
@@ -115,6 +117,7 @@ class Destination:
     """
 
     path: Path
+    target: Path
     files: dict[Path, list[str]]
     index: Path | None
     beside: dict[Path, Path]
@@ -124,33 +127,49 @@ class Destination:
     @property
     def adapts(self) -> bool:
         """Whether it is the directory of an adapter of PEFT."""
-        return self.config is None and self.path / ADAPTER in self.beside
+        return self.config is None and self.target / ADAPTER in self.beside
 
     @property
     def is_file(self) -> bool:
         """Whether the destination is a single file."""
-        return self.path in self.files
+        return self.target in self.files
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is an npz file; shards are safetensors whatever their names are."""
+        return self.is_file and self.path.suffix == ".npz"
 
     @property
     def exists(self) -> bool:
         """Whether there is anything at its place."""
-        if self.is_file or not self.path.is_dir():
-            return self.path.exists()
-        return any(entry.name != INSIDE for entry in self.path.iterdir())
+        if self.is_file or not self.target.is_dir():
+            return self.target.exists()
+        return any(entry.name != INSIDE for entry in self.target.iterdir())
 
     @property
     def root(self) -> Path:
         """The directory that all files are in."""
-        return self.path.parent if self.is_file else self.path
+        return self.target.parent if self.is_file else self.target
 
 
 def plan_destination(source: Source, path: Path) -> Destination:
-    """Return what a command that reads `source` writes to `path`."""
-    if path.suffix in (".safetensors", ".npz"):
-        return Destination(path, {path: list(source.tensors)}, None, {}, None)
-    index = path / source.file.name if is_index(source.file.name) else None
+    """Return what a command that reads `source` writes to `path`, a link to which is followed.
+
+    Raises
+    ------
+    ValueError
+        A link whose name is that of one format leads to a name of the other.
+    OSError
+        Links lead in a circle.
+    """
+    target = target_of(path)
+    if path.suffix in FORMATS:
+        if target.suffix in FORMATS and target.suffix != path.suffix:
+            raise ValueError(f"{path} is a link to {target}, the name of another format")
+        return Destination(path, target, {target: list(source.tensors)}, None, {}, None)
+    index = target / source.file.name if is_index(source.file.name) else None
     places = {
-        file: path / (file.relative_to(source.file.parent) if index else _name_in(file))
+        file: target / (file.relative_to(source.file.parent) if index else _name_in(file))
         for file in source.files
     }
     files: dict[Path, list[str]] = {place: [] for place in places.values()}
@@ -163,9 +182,9 @@ def plan_destination(source: Source, path: Path) -> Destination:
         read_config(config)  # refused before anything is written
     beside = {}
     if config or (root / ADAPTER).is_file() or source.path.is_dir():
-        beside = {path / file.relative_to(root): file for file in _beside(root)}
+        beside = {target / file.relative_to(root): file for file in _beside(root)}
     entries = _entries_of(source.file) if index else ({}, {})
-    return Destination(path, files, index, beside, config, entries)
+    return Destination(path, target, files, index, beside, config, entries)
 
 
 def _entries_of(index: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -184,12 +203,13 @@ def refuse_overlap(source: Source, destination: Destination) -> None:
 
     Raise OSError if links at the destination lead in a circle.
     """
-    place = followed(destination.path)
+    place = followed(destination.target)
     read = {followed(file) for file in (*source.files, source.file)}
     for file in (*destination.files, destination.index):
         if file is not None and followed(file) in read:
-            raise ValueError(f"{file} is the source itself: choose another destination")
-    for staging in places_of(destination.path):
+            asked = destination.path if destination.is_file else file
+            raise ValueError(f"{asked} is the source itself: choose another destination")
+    for staging in places_of(destination.target):
         if any(file.is_relative_to(staging) for file in read):
             raise ValueError(
                 f"{source.path} leads into {staging}, which is for writing {destination.path}: "
@@ -205,12 +225,12 @@ def refuse_overlap(source: Source, destination: Destination) -> None:
 
 def refuse_existing(destination: Destination, *, force: bool) -> None:
     """Raise ValueError if the destination is there already and may not be replaced."""
-    path = destination.path
-    if destination.is_file and path.is_dir():
+    path, target = destination.path, destination.target
+    if destination.is_file and target.is_dir():
         raise ValueError(f"{path} is a directory, expected a file")
-    if destination.is_file and path.exists() and not path.is_file():
+    if destination.is_file and target.exists() and not target.is_file():
         raise ValueError(f"{path} is not a regular file")
-    if not destination.is_file and path.exists() and not path.is_dir():
+    if not destination.is_file and target.exists() and not target.is_dir():
         raise ValueError(f"{path} is a file; name one ending in .safetensors or .npz")
     if not force and destination.exists:
         raise ValueError(f"{path} exists: --force replaces it")
@@ -242,7 +262,7 @@ def contents_of(
     }
     if destination.index is not None:
         placed = {
-            part: (file.relative_to(destination.path).as_posix(), nbytes_of(*declared))
+            part: (file.relative_to(destination.root).as_posix(), nbytes_of(*declared))
             for file, its_tensors in tensors.items()
             for parts in its_tensors.values()
             for part, declared in parts.items()
@@ -277,7 +297,7 @@ def stale_files(destination: Destination) -> set[Path]:
         return set()
     written = {*destination.files, destination.index}
     name = (destination.index or next(iter(destination.files))).name
-    return conventional_files(destination.path, name) - written
+    return conventional_files(destination.target, name) - written
 
 
 class Parts(Mapping[str, NDArray]):

@@ -29,7 +29,7 @@ from pyfq.cli._source import Source, as_array
 from pyfq.exchange.compressed_tensors import Declaration, file_order, quantization_config
 from pyfq.exchange.manifest import KEY, write_manifest
 from pyfq.exchange.stored import DENSE, TensorPlan
-from pyfq.io import Checkpoint, FormatError, disk, open_checkpoint
+from pyfq.io import FormatError, NpzFile, SafetensorsFile, disk, open_npz, open_safetensors
 from pyfq.io.atomic import DiskFile, buffered
 from pyfq.io.npz import write_archive
 from pyfq.io.safetensors_writer import TensorStream
@@ -142,7 +142,7 @@ def _locked(destination: Destination, args: argparse.Namespace) -> Iterator[Stag
     with (
         interrupting(),
         staged(
-            destination.path, is_file=destination.is_file, break_lock=args.break_lock
+            destination.target, is_file=destination.is_file, break_lock=args.break_lock
         ) as staging,
     ):
         if not _is_interrupted(staging):
@@ -231,7 +231,7 @@ def _write_files(
     """
     for file, its_tensors in files.items():
         name, parts = file.relative_to(destination.root), Parts(its_tensors, make)
-        if file.suffix == ".npz":
+        if destination.is_archive:
             refuse_bits(its_tensors)
             with created(staging, name) as raw, buffered(raw) as stream:
                 write_archive(stream, parts.with_manifest(metadata[file].get(KEY)))
@@ -285,7 +285,8 @@ def _is_complete(
     if not all(_holds(destination.root / name, content) for name, content in contents.items()):
         return False
     with suppress(FormatError, OSError), ExitStack() as stack:
-        files = {file: stack.enter_context(open_checkpoint(file)) for file in declared}
+        open_file = open_npz if destination.is_archive else open_safetensors
+        files = {file: stack.enter_context(open_file(file)) for file in declared}
         for file, its_tensors in declared.items():
             if not _is_declared(files[file], its_tensors, metadata[file]):
                 return False
@@ -380,12 +381,14 @@ def _holds(file: Path, content: bytes | Path) -> bool:
 
 
 def _is_declared(
-    checkpoint: Checkpoint, tensors: Mapping[str, Declaration], metadata: Mapping[str, str]
+    checkpoint: NpzFile | SafetensorsFile,
+    tensors: Mapping[str, Declaration],
+    metadata: Mapping[str, str],
 ) -> bool:
     declared: Declaration = {}
     for parts in tensors.values():
         declared |= parts
-    if checkpoint.path.suffix == ".npz" and KEY in metadata:
+    if isinstance(checkpoint, NpzFile) and KEY in metadata:
         manifest = as_array(metadata[KEY])
         declared[KEY] = ("U8", manifest.shape)
         if KEY not in checkpoint or checkpoint[KEY].tobytes() != manifest.tobytes():
