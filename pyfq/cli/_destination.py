@@ -9,6 +9,7 @@ a directory already.
 import argparse
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,16 @@ class Destination:
         return any(entry.name != INSIDE for entry in self.target.iterdir())
 
     @property
+    def read_beside(self) -> list[Path]:
+        """The files that are read besides those of weights."""
+        return [*self.beside.values(), *filter(None, [self.config])]
+
+    @property
+    def places_beside(self) -> list[Path]:
+        """Where files without tensors may be written, but for the index."""
+        return [] if self.is_file else [*self.beside, self.target / CONFIG]
+
+    @property
     def root(self) -> Path:
         """The directory that all files are in."""
         return self.target.parent if self.is_file else self.target
@@ -205,10 +216,7 @@ def refuse_overlap(source: Source, destination: Destination) -> None:
     """
     place = followed(destination.target)
     read = {followed(file) for file in (*source.files, source.file)}
-    for file in (*destination.files, destination.index):
-        if file is not None and followed(file) in read:
-            asked = destination.path if destination.is_file else file
-            raise ValueError(f"{asked} is the source itself: choose another destination")
+    _refuse_read(source, destination)
     for staging in places_of(destination.target):
         if any(file.is_relative_to(staging) for file in read):
             raise ValueError(
@@ -221,6 +229,30 @@ def refuse_overlap(source: Source, destination: Destination) -> None:
             f"{destination.path} is inside the model's directory {root}: "
             "choose a destination outside"
         )
+
+
+def _refuse_read(source: Source, destination: Destination) -> None:
+    """Raise ValueError if a file that is read would be replaced or removed, by whatever name.
+
+    Files are told by device and inode: of a file that is read under another name, a hard link for
+    one, or in letters of another case, the path says nothing. A link beside the weights, or to what
+    is removed, is itself what goes, and not what it leads to.
+    """
+    read: dict[tuple[int, int], Path] = {}
+    for file in (*source.files, source.file, *destination.read_beside):
+        for found in (file.lstat(), file.stat()):
+            read[found.st_dev, found.st_ino] = file
+    written = {*destination.files, destination.index} - {None}
+    for file in sorted({*written, *destination.places_beside, *stale_files(destination)}):
+        with suppress(OSError):  # nothing is there; links in a circle, which would be replaced
+            found = file.stat(follow_symlinks=file in written)
+            other = read.get((found.st_dev, found.st_ino))
+            if other is None:
+                continue
+            asked = destination.path if destination.is_file else file
+            is_source = other == source.file or other in source.files
+            what = "the source itself" if is_source else f"{other}, which is read"
+            raise ValueError(f"{asked} is {what}: choose another destination")
 
 
 def refuse_existing(destination: Destination, *, force: bool) -> None:

@@ -21,6 +21,7 @@ from pyfq.cli._destination import (
     contents_of,
     refuse_bits,
     refuse_existing,
+    refuse_overlap,
     stale_files,
 )
 from pyfq.cli._journal import Journal, resumed
@@ -260,6 +261,7 @@ def _take_place(
     """Let everything that was written take its place; the source must be what it was."""
     if source.identity() != identity:
         raise ValueError(f"{source.path} has changed since it was opened: nothing was written")
+    refuse_overlap(source, destination)  # the target may have changed, too
     files = [file.relative_to(destination.root) for file in destination.files]
     commit(
         staging,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyfq.cli import main
-from pyfq.io import open_checkpoint, write_safetensors
+from pyfq.io import open_checkpoint, write_index, write_safetensors
 
 W = np.random.default_rng(0).standard_normal((64, 128)).astype(np.float32)
 
@@ -106,3 +106,60 @@ def test_a_link_to_the_other_format_is_refused(place, capsys):
     assert run("compress", "s.safetensors", "-o", "link.safetensors") == 1
     assert "the name of another format" in capsys.readouterr().err
     assert not list((place / "store").iterdir())
+
+
+@pytest.fixture
+def model(place):
+    """Make the directory of a model beside the file."""
+    (place / "m").mkdir()
+    write_safetensors("m/model.safetensors", {"a.weight": W})
+    (place / "m" / "config.json").write_text("{}")
+    (place / "m" / "vocab.txt").write_text("a b")
+    return place / "m"
+
+
+def refused(place, capsys, reason, *arguments):
+    """Tell that a command with --force refuses, names the reason and changes nothing."""
+    before = kept(place)
+    assert run(*arguments, "--force") == 1
+    assert reason in capsys.readouterr().err
+    assert kept(place) == before
+
+
+def test_a_source_that_a_link_finds_in_the_target_is_refused(place, model, capsys):
+    Path("foo.safetensors").symlink_to("m/model.safetensors")
+    Path("new").mkdir()
+    Path("new/model.safetensors").symlink_to("../m/model.safetensors")
+    for source in "foo.safetensors", "new":
+        for command in ["compress"], ["compress", "--dry-run"]:
+            refused(place, capsys, "is the source itself", *command, source, "-o", model)
+
+
+def test_a_source_that_would_be_removed_as_an_older_layout_is_refused(place, model, capsys):
+    """The shard of an index elsewhere is a link to the file that the target's index replaces."""
+    Path("new").mkdir()
+    Path("new/x.safetensors").symlink_to("../m/model.safetensors")
+    write_index("new/model.safetensors.index.json", {"a.weight": "x.safetensors"}, 1)
+    refused(place, capsys, "is the source itself", "compress", "new", "-o", model)
+
+
+def test_a_source_under_a_second_name_is_refused(place, model, capsys):
+    Path("out").mkdir()
+    Path("out/model.safetensors").hardlink_to("m/model.safetensors")
+    refused(place, capsys, "is the source itself", "compress", model, "-o", "out")
+    Path("t.safetensors").hardlink_to("s.safetensors")
+    refused(place, capsys, "itself", "compress", "s.safetensors", "-o", "t.safetensors")
+
+
+def test_a_file_beside_the_weights_that_is_read_is_not_replaced(place, model, capsys):
+    Path("out").mkdir()
+    Path("out/vocab.txt").hardlink_to("m/vocab.txt")
+    refused(place, capsys, "m/vocab.txt, which is read", "compress", model, "-o", "out")
+
+
+def test_links_to_what_is_read_are_replaced_beside_the_weights(place, model):
+    Path("out").mkdir()
+    Path("out/vocab.txt").symlink_to("../m/vocab.txt")
+    assert run("compress", model, "-o", "out", "--force") == 0
+    assert not Path("out/vocab.txt").is_symlink()
+    assert Path("out/vocab.txt").read_text() == Path("m/vocab.txt").read_text() == "a b"
