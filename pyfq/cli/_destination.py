@@ -8,17 +8,20 @@ a directory already.
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from pyfq.cli._beside import WEIGHTS, Beside, find_beside
 from pyfq.cli._model_config import CONFIG, read_config, with_quantization
 from pyfq.cli._parser import path_of
 from pyfq.cli._source import Source, as_array
+from pyfq.cli._streams import one_line
 from pyfq.exchange.compressed_tensors import Declaration
 from pyfq.exchange.manifest import KEY
 from pyfq.io.directory import SINGLE, conventional_files
@@ -26,12 +29,6 @@ from pyfq.io.dtypes import WORDS, nbytes_of
 from pyfq.io.links import followed, target_of
 from pyfq.io.sharded import index_content, is_index, read_index_document
 from pyfq.io.staging import INSIDE, places_of
-
-#: Files that hold weights; a model directory is copied without them and their indices.
-WEIGHTS = (
-    ".safetensors", ".npz", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack",
-    ".onnx", ".onnx_data", ".gguf", ".ot", ".tflite",
-)  # fmt: skip
 
 #: The formats that a checkpoint is written in.
 FORMATS = (".safetensors", ".npz")
@@ -113,6 +110,8 @@ class Destination:
         Files to copy: where they go, and whence.
     config : Path or None
         The source's ``config.json``.
+    found : Beside
+        What there is beside the weights of the source.
     index_entries : (dict, dict)
         What stands in the source's index besides sizes and files: in its metadata, and beside it.
     """
@@ -120,9 +119,10 @@ class Destination:
     path: Path
     target: Path
     files: dict[Path, list[str]]
-    index: Path | None
-    beside: dict[Path, Path]
-    config: Path | None
+    index: Path | None = None
+    beside: dict[Path, Path] = field(default_factory=dict)
+    config: Path | None = None
+    found: Beside = field(default_factory=Beside)
     index_entries: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
 
     @property
@@ -177,7 +177,7 @@ def plan_destination(source: Source, path: Path) -> Destination:
     if path.suffix in FORMATS:
         if target.suffix in FORMATS and target.suffix != path.suffix:
             raise ValueError(f"{path} is a link to {target}, the name of another format")
-        return Destination(path, target, {target: list(source.tensors)}, None, {}, None)
+        return Destination(path, target, {target: list(source.tensors)})
     index = target / source.file.name if is_index(source.file.name) else None
     places = {
         file: target / (file.relative_to(source.file.parent) if index else _name_in(file))
@@ -191,11 +191,12 @@ def plan_destination(source: Source, path: Path) -> Destination:
     config = root / CONFIG if (root / CONFIG).exists() else None
     if config:
         read_config(config)  # refused before anything is written
-    beside = {}
+    found = Beside()
     if config or (root / ADAPTER).is_file() or source.path.is_dir():
-        beside = {target / file.relative_to(root): file for file in _beside(root)}
+        found = find_beside(root, {*source.files, source.file})
+    beside = {target / name: root / name for name in found.files}
     entries = _entries_of(source.file) if index else ({}, {})
-    return Destination(path, target, files, index, beside, config, entries)
+    return Destination(path, target, files, index, beside, config, found, entries)
 
 
 def _entries_of(index: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -207,6 +208,12 @@ def _entries_of(index: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _name_in(file: Path) -> str:
     """Return the name of a single file of weights in a directory: its own, if it can be."""
     return file.name if file.suffix == ".safetensors" else SINGLE
+
+
+def tell_left_out(command: str, destination: Destination) -> None:
+    """Name on stderr what is not copied though it lies beside the weights."""
+    for name, why in destination.found.left_out.items():
+        print(f"pyfq {command}: {one_line(str(name))} is not copied: {why}", file=sys.stderr)
 
 
 def refuse_overlap(source: Source, destination: Destination) -> None:
@@ -223,12 +230,12 @@ def refuse_overlap(source: Source, destination: Destination) -> None:
                 f"{source.path} leads into {staging}, which is for writing {destination.path}: "
                 "choose another destination"
             )
-    root = followed(source.file.parent)
-    if destination.beside and place.is_relative_to(root):
-        raise ValueError(
-            f"{destination.path} is inside the model's directory {root}: "
-            "choose a destination outside"
-        )
+    for root in destination.found.roots if destination.beside else ():
+        if place.is_relative_to(root):
+            raise ValueError(
+                f"{destination.path} is inside the model's directory {root}: "
+                "choose a destination outside"
+            )
 
 
 def _refuse_read(source: Source, destination: Destination) -> None:
@@ -394,19 +401,3 @@ def refuse_bits(tensors: Mapping[str, Declaration]) -> None:
         for word, _ in parts.values():
             if word not in WORDS.values():
                 raise ValueError(f"tensor {name!r}: npz cannot hold {word}; write .safetensors")
-
-
-def _beside(root: Path) -> Iterator[Path]:
-    """Yield the files of a model directory that are not its weights, nor its config.
-
-    Weights in a directory below that has a config of its own belong to another part of the model
-    (the dense layer of a sentence transformer) and are copied as they are.
-    """
-    for file in sorted(root.rglob("*")):
-        place = file.relative_to(root)
-        if not file.is_file() or any(part.startswith(".") for part in place.parts):
-            continue
-        nested = file.parent != root and (file.parent / CONFIG).is_file()
-        weights = file.name.endswith(WEIGHTS) or is_index(file.name)
-        if place != Path(CONFIG) and (nested or not weights):
-            yield file

@@ -126,7 +126,7 @@ class Source(Mapping[str, NDArray]):
         """Take in the metadata of a file and return what pyfq did to its tensors."""
         metadata = dict(self._checkpoint.metadata_of[file])
         text = metadata.pop(KEY, None)
-        if file.suffix == ".npz" and self.words.get(KEY) == "U8":
+        if self.file.suffix == ".npz" and self.words.get(KEY) == "U8":
             text = self._checkpoint[KEY].tobytes().decode("utf-8", "replace")
             self.words, self.shapes, self.file_of = (
                 {name: value for name, value in about.items() if name != KEY}

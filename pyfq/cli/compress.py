@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli._compress_options import MIN_SIZE, add_method_arguments, recipe_of
 from pyfq.cli._compress_report import document_of, draw, dry_text, totals_text
-from pyfq.cli._destination import output_path, plan_destination, refuse_overlap
+from pyfq.cli._destination import output_path, plan_destination, refuse_overlap, tell_left_out
 from pyfq.cli._foreign import refuse_foreign
 from pyfq.cli._journal import Journal
 from pyfq.cli._parser import file_of, path_of
@@ -202,6 +202,7 @@ def run(args: argparse.Namespace) -> int:
     destination = plan_destination(source, args.output)
     if destination.adapts and not args.dense:
         print(f"pyfq compress: {_FOR_ADAPTERS}", file=sys.stderr)
+    tell_left_out(args.command, destination)
     refuse_overlap(source, destination)
     work = _Compression(source, recipe, undecided, args.dense)
     if args.dry_run:

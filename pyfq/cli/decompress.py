@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from numpy.typing import NDArray
 
 from pyfq.cli import SubParsers, UsageError, use_threads
-from pyfq.cli._destination import output_path, plan_destination, refuse_overlap
+from pyfq.cli._destination import output_path, plan_destination, refuse_overlap, tell_left_out
 from pyfq.cli._foreign import foreign_of
 from pyfq.cli._journal import Journal
 from pyfq.cli._parser import path_of
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         but = "it has no entry 'pyfq'" if foreign is None else f"it was quantized by {foreign}"
         raise ValueError(f"{source.path} was not written by pyfq compress: {but}")
     destination = plan_destination(source, args.output)
+    tell_left_out(args.command, destination)
     refuse_overlap(source, destination)
 
     _, journal = write_checkpoint(args, source, destination, {}, _Decompression(source))

@@ -52,7 +52,7 @@ def find_checkpoint(directory: Path) -> Path:
     OSError
         The directory cannot be read.
     """
-    entries = sorted(entry.name for entry in os.scandir(directory) if not entry.is_dir())
+    entries = sorted(entry.name for entry in os.scandir(directory) if not _is_directory(entry))
     present = set(entries)
     for name in CONVENTIONS:
         for candidate in (name, f"{name}.index.json"):
@@ -95,6 +95,13 @@ def conventional_files(directory: Path, name: str) -> set[Path]:
                 files |= {directory / shard for shard in read_index(index).values()}
         files.add(directory / weights)
     return {file for file in files if file.is_file() or file.is_symlink()}
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
 
 
 def _why_none(directory: Path, found: list[str], entries: list[str]) -> str:
