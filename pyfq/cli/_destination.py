@@ -395,9 +395,11 @@ class _WithManifest(Mapping[str, NDArray]):
         return len(self._parts) + 1
 
 
-def refuse_bits(tensors: Mapping[str, Declaration]) -> None:
+def refuse_bits(file: Path, tensors: Mapping[str, Declaration]) -> None:
     """Raise ValueError for dtypes that NumPy lacks: npz would hold bits of unknown meaning."""
     for name, parts in tensors.items():
         for word, _ in parts.values():
             if word not in WORDS.values():
-                raise ValueError(f"tensor {name!r}: npz cannot hold {word}; write .safetensors")
+                raise ValueError(
+                    f"{file}: tensor {name!r}: npz cannot hold {word}; write .safetensors"
+                )

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,16 @@ class Source(Mapping[str, NDArray]):
     def __len__(self) -> int:
         """Return the number of tensors."""
         return len(self.words)
+
+    @contextmanager
+    def naming(self, name: str) -> Iterator[None]:
+        """Let a refusal of what a tensor holds name its file."""
+        try:
+            yield
+        except FormatError:  # it does
+            raise
+        except ValueError as e:
+            raise ValueError(f"{self.file_of[name]}: {e}") from e
 
     def identity(self) -> list[dict[str, object]]:
         """Return what tells whether the files are still the same, without reading them.

@@ -233,7 +233,7 @@ def _write_files(
     for file, its_tensors in files.items():
         name, parts = file.relative_to(destination.root), Parts(its_tensors, make)
         if destination.is_archive:
-            refuse_bits(its_tensors)
+            refuse_bits(file, its_tensors)
             with created(staging, name) as raw, buffered(raw) as stream:
                 write_archive(stream, parts.with_manifest(metadata[file].get(KEY)))
         else:

@@ -11,7 +11,7 @@ from pyfq.cli._destination import output_path, plan_destination, refuse_overlap,
 from pyfq.cli._foreign import foreign_of
 from pyfq.cli._journal import Journal
 from pyfq.cli._parser import path_of
-from pyfq.cli._report import bytes_text
+from pyfq.cli._report import bytes_text, path_text
 from pyfq.cli._source import Source
 from pyfq.cli._writing import add_writing_arguments, write_checkpoint
 from pyfq.exchange.stored import TensorPlan, copied, decompress_tensor
@@ -70,11 +70,12 @@ def run(args: argparse.Namespace) -> int:
 
     _, journal = write_checkpoint(args, source, destination, {}, _Decompression(source))
     if journal is None:
-        print(f"{destination.path}: complete already")
+        print(f"{path_text(destination.path)}: complete already")
         return 0
     written = sum(file.stat().st_size for file in destination.files)
     print(
-        f"{source.path}: {bytes_text(source.nbytes)}\n{destination.path}: {bytes_text(written)}\n"
+        f"{path_text(source.path)}: {bytes_text(source.nbytes)}\n"
+        f"{path_text(destination.path)}: {bytes_text(written)}\n"
         f"tensors decompressed: {len(done)}, in {time.perf_counter() - started:.2f} s"
     )
     return 0
@@ -95,4 +96,5 @@ class _Decompression:
         """Return the floats of a tensor."""
         compressed = self.source.tensors[tensor.name]
         parts = {part: self.source[part] for part in compressed.parts}
-        return {tensor.name: decompress_tensor(compressed, parts)}
+        with self.source.naming(next(iter(parts))):
+            return {tensor.name: decompress_tensor(compressed, parts)}

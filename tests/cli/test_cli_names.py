@@ -345,7 +345,12 @@ def test_names_are_escaped_on_the_terminal_and_kept_in_files(tmp_path, capsys):
     assert "a\\x1b[31m\\n\\u202e.weight" in out
     assert run("inspect", tmp_path / "m.safetensors", "--json", "-") == 0
     assert json.loads(capsys.readouterr().out)["tensors"][0]["name"] == name
-    assert run("compress", tmp_path / "m.safetensors", "-o", tmp_path / "q.safetensors") == 0
+    out = tmp_path / "q\x1b[31m.safetensors"
+    assert run("compress", tmp_path / "m.safetensors", "-o", out) == 0
+    told = capsys.readouterr().out
+    assert "lowest SQNR" in told
+    assert all(line.isprintable() for line in told.splitlines())
+    out.replace(tmp_path / "q.safetensors")
     assert run("decompress", tmp_path / "q.safetensors", "-o", tmp_path / "d.safetensors") == 0
     assert [*open_safetensors(tmp_path / "d.safetensors")] == [name]
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import pyfq
+from pyfq._core.text import printable
 from pyfq.io import FormatError, open_checkpoint, write_index, write_safetensors
-from pyfq.io.errors import printable
 from pyfq.io.magic import HEAD, kind_of
 from pyfq.io.regular import open_regular, read_regular
 
