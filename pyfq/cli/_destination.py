@@ -24,8 +24,9 @@ from pyfq.cli._source import Source, as_array
 from pyfq.cli._streams import one_line
 from pyfq.exchange.compressed_tensors import Declaration
 from pyfq.exchange.manifest import KEY
-from pyfq.io.directory import SINGLE, conventional_files
+from pyfq.io.directory import SINGLE, find_checkpoint, older_files
 from pyfq.io.dtypes import WORDS, nbytes_of
+from pyfq.io.errors import FormatError
 from pyfq.io.links import followed, target_of
 from pyfq.io.sharded import index_content, is_index, read_index_document
 from pyfq.io.staging import INSIDE, places_of
@@ -328,15 +329,36 @@ def _config_content(
 
 
 def stale_files(destination: Destination) -> set[Path]:
-    """Return the checkpoint that the destination replaces, as far as it is not overwritten.
+    """Return the weights of the model that the destination replaces but does not overwrite.
 
     A reader of the directory would take an old ``model.safetensors`` for the result.
     """
     if destination.is_file:
         return set()
     written = {*destination.files, destination.index}
-    name = (destination.index or next(iter(destination.files))).name
-    return conventional_files(destination.target, name) - written
+    return older_files(destination.target, _name_of(destination)) - written
+
+
+def _name_of(destination: Destination) -> str:
+    """Return the name of what readers of a destination that is a directory look for."""
+    return (destination.index or next(iter(destination.files))).name
+
+
+def hidden_by(destination: Destination) -> str | None:
+    """Return what is to be said of a directory whose readers do not take what was written there."""
+    if destination.is_file:
+        return None
+    name, target = _name_of(destination), destination.target
+    try:
+        found = find_checkpoint(target).name
+    except (FormatError, OSError):
+        return f"{destination.path} holds several checkpoints: name {destination.path / name}"
+    if found == name:
+        return None
+    return (
+        f"readers of {destination.path} take {found}, another checkpoint, which stays: "
+        f"name {destination.path / name}"
+    )
 
 
 class Parts(Mapping[str, NDArray]):

@@ -5,11 +5,11 @@ import filecmp
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
@@ -19,14 +19,17 @@ from pyfq.cli._destination import (
     Destination,
     Parts,
     contents_of,
+    hidden_by,
     refuse_bits,
     refuse_existing,
     refuse_overlap,
     stale_files,
 )
 from pyfq.cli._journal import Journal, resumed
+from pyfq.cli._report import path_text
 from pyfq.cli._signals import interrupting
 from pyfq.cli._source import Source, as_array
+from pyfq.cli._streams import one_line
 from pyfq.exchange.compressed_tensors import Declaration, file_order, quantization_config
 from pyfq.exchange.manifest import KEY, write_manifest
 from pyfq.exchange.stored import DENSE, TensorPlan
@@ -62,13 +65,36 @@ class Work(Protocol):
         """Return the arrays of the parts of a tensor, and note in a journal what was done."""
 
 
+class Written(NamedTuple):
+    """What `write_checkpoint` did.
+
+    Attributes
+    ----------
+    tensors : dict of str to TensorPlan
+        What became of each tensor.
+    journal : Journal or None
+        That of the run, closed; None if the destination was complete already.
+    removed : list of Path
+        Weights of an older version of the model that were there under other names.
+    """
+
+    tensors: dict[str, TensorPlan]
+    journal: Journal | None
+    removed: list[Path]
+
+
+def removed_line(removed: Sequence[Path]) -> str:
+    """Return the line of a report that says what was removed, "" if nothing was."""
+    return f"\nremoved: {', '.join(map(path_text, removed))}" if removed else ""
+
+
 def write_checkpoint(
     args: argparse.Namespace,
     source: Source,
     destination: Destination,
     settings: Mapping[str, Any],
     work: Work,
-) -> tuple[dict[str, TensorPlan], Journal | None]:
+) -> Written:
     """Write what becomes of a source, all of it or nothing.
 
     Parameters
@@ -86,10 +112,8 @@ def write_checkpoint(
 
     Returns
     -------
-    dict of str to TensorPlan
-        What became of each tensor.
-    Journal or None
-        That of the run, closed; None if the destination was complete already.
+    Written
+        What was done.
     """
     identity = source.identity()
     settings = {"command": args.command, "version": __version__, "source": identity, **settings}
@@ -100,15 +124,17 @@ def write_checkpoint(
             make = partial(_make, work, tensors, None)
             if not _is_complete(source, destination, tensors, make):
                 _refuse_another(destination)
-            return tensors, None
+            return Written(tensors, None, [])
         with _running(staging, destination, settings, args) as journal:
             tensors = work.declare(journal)
             make = partial(_make, work, tensors, journal)
             files, metadata, contents = _files_of(source, destination, tensors)
             _write_files(staging, destination, files, make, metadata, journal)
             _write_contents(staging, contents)
-            _take_place(staging, destination, contents, source, identity)
-    return tensors, journal
+            removed = _take_place(staging, destination, contents, source, identity)
+    if (remark := hidden_by(destination)) is not None:
+        print(f"pyfq {args.command}: {one_line(remark)}", file=sys.stderr)
+    return Written(tensors, journal, removed)
 
 
 def _make(
@@ -257,17 +283,18 @@ def _write_contents(staging: Staging, contents: Contents) -> None:
 
 def _take_place(
     staging: Staging, destination: Destination, contents: Contents, source: Source, identity: object
-) -> None:
-    """Let everything that was written take its place; the source must be what it was."""
+) -> list[Path]:
+    """Let everything that was written take its place, and return what is removed with that.
+
+    The source must be what it was.
+    """
     if source.identity() != identity:
         raise ValueError(f"{source.path} has changed since it was opened: nothing was written")
     refuse_overlap(source, destination)  # the target may have changed, too
     files = [file.relative_to(destination.root) for file in destination.files]
-    commit(
-        staging,
-        [*files, *contents],
-        [f.relative_to(destination.root) for f in stale_files(destination)],
-    )
+    stale = sorted(stale_files(destination))
+    commit(staging, [*files, *contents], [file.relative_to(destination.root) for file in stale])
+    return stale
 
 
 def _is_complete(

@@ -30,7 +30,7 @@ from pyfq.cli._report import (
     write_json,
 )
 from pyfq.cli._source import Source
-from pyfq.cli._writing import add_writing_arguments, write_checkpoint
+from pyfq.cli._writing import add_writing_arguments, removed_line, write_checkpoint
 from pyfq.exchange.methods.tables import placed
 from pyfq.exchange.stored import CAST, COPY, DENSE
 from pyfq.io.dtypes import nbytes_of
@@ -218,7 +218,8 @@ def run(args: argparse.Namespace) -> int:
 
     settings = {"recipe": recipe.settings(), "dense": args.dense}
     with _progress(work, source.nbytes + _bytes_of(source, undecided)):
-        tensors, journal = write_checkpoint(args, source, destination, settings, work)
+        written = write_checkpoint(args, source, destination, settings, work)
+    tensors, journal = written.tensors, written.journal
     measured = {} if journal is None else journal.rows
     rows = [measured.get(name) or planned_row(tensor) for name, tensor in tensors.items()]
     document = document_of(args, source, destination, recipe, work.budget, rows)
@@ -227,10 +228,10 @@ def run(args: argparse.Namespace) -> int:
             print("pyfq compress: the errors that --plot draws are not known", file=sys.stderr)
         _tell(args, document, f"{path_text(destination.path)}: complete already")
         return 0
-    written = sum(file.stat().st_size for file in destination.files)
+    document["removed"] = [str(file) for file in written.removed]
     seconds = time.perf_counter() - started
     document["totals"] |= {
-        "file_bytes_after": written,
+        "file_bytes_after": sum(file.stat().st_size for file in destination.files),
         "seconds": seconds,
         "mb_per_second": source.nbytes / seconds / 1e6,
     }
@@ -239,7 +240,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         draw(args, rows)
     totals = totals_text(source, destination, work.packed, document)
-    _tell(args, document, f"{rows_text(rows)}\n\n{totals}")
+    _tell(args, document, f"{rows_text(rows)}\n\n{totals}{removed_line(written.removed)}")
     return 0
 
 

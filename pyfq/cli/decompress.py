@@ -13,7 +13,7 @@ from pyfq.cli._journal import Journal
 from pyfq.cli._parser import path_of
 from pyfq.cli._report import bytes_text, path_text
 from pyfq.cli._source import Source
-from pyfq.cli._writing import add_writing_arguments, write_checkpoint
+from pyfq.cli._writing import add_writing_arguments, removed_line, write_checkpoint
 from pyfq.exchange.stored import TensorPlan, copied, decompress_tensor
 
 EPILOG = """\
@@ -68,15 +68,16 @@ def run(args: argparse.Namespace) -> int:
     tell_left_out(args.command, destination)
     refuse_overlap(source, destination)
 
-    _, journal = write_checkpoint(args, source, destination, {}, _Decompression(source))
-    if journal is None:
+    written = write_checkpoint(args, source, destination, {}, _Decompression(source))
+    if written.journal is None:
         print(f"{path_text(destination.path)}: complete already")
         return 0
-    written = sum(file.stat().st_size for file in destination.files)
+    nbytes = sum(file.stat().st_size for file in destination.files)
     print(
         f"{path_text(source.path)}: {bytes_text(source.nbytes)}\n"
-        f"{path_text(destination.path)}: {bytes_text(written)}\n"
+        f"{path_text(destination.path)}: {bytes_text(nbytes)}\n"
         f"tensors decompressed: {len(done)}, in {time.perf_counter() - started:.2f} s"
+        f"{removed_line(written.removed)}"
     )
     return 0
 

@@ -99,12 +99,55 @@ def test_a_checkpoint_of_npz_becomes_the_conventional_file(tmp_path):
     assert "model.safetensors" in files_in(tmp_path / "q")
 
 
-def test_force_leaves_no_other_conventional_checkpoint(tmp_path):
+def test_force_keeps_other_models_and_says_which_one_is_read(tmp_path, capsys):
     out = model(tmp_path / "out")
     (out / "mine.safetensors").write_bytes(b"of somebody else")
+    before = (out / "model.safetensors").read_bytes()
     source = model(tmp_path / "m", "adapter_model.safetensors")
     assert run("compress", source, "-o", out, "--force") == 0
-    assert files_in(out) == ["adapter_model.safetensors", "config.json", "mine.safetensors"]
+    assert files_in(out) == [
+        "adapter_model.safetensors", "config.json", "mine.safetensors", "model.safetensors",
+    ]  # fmt: skip
+    assert (out / "model.safetensors").read_bytes() == before
+    told = capsys.readouterr()
+    assert f"name {out / 'adapter_model.safetensors'}" in told.err
+    assert "removed" not in told.out
+    (out / "model.safetensors").unlink()
+    source = model(tmp_path / "n", "lora.safetensors")
+    assert run("compress", source, "-o", out, "--force") == 0
+    assert "take adapter_model.safetensors" in capsys.readouterr().err
+    (out / "adapter_model.safetensors").unlink()
+    assert run("compress", source, "-o", out, "--force") == 0
+    assert "holds several checkpoints" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_force_names_the_files_of_the_same_model_that_it_removes(tmp_path, capsys, command):
+    """The target was a model of two shards, whose index lists files that are no weights, too."""
+    source = model(tmp_path / "m")
+    if command == "decompress":
+        assert run("compress", source, "-o", tmp_path / "q") == 0
+        source = tmp_path / "q"
+    out = tmp_path / "out"
+    out.mkdir()
+    weight_map = {"a.weight": "a.st", "b.weight": "b.safetensors"}
+    for name, shard in weight_map.items():
+        write_safetensors(out / shard, {name: W})
+    (out / "tokenizer.json").write_text("mine")
+    index = "model.safetensors.index.json"
+    write_index(out / index, weight_map | {"x": "tokenizer.json"}, 1)
+    json_path = tmp_path / "report.json"
+    flags = ["--json", json_path] if command == "compress" else []
+    capsys.readouterr()
+    assert run(command, source, "-o", out, "--force", *flags) == 0
+    removed = [str(out / name) for name in ("a.st", "b.safetensors", index)]
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1] == f"removed: {', '.join(removed)}"
+    assert told.err == ""
+    if flags:
+        assert json.loads(json_path.read_text())["removed"] == removed
+    assert files_in(out) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert (out / "tokenizer.json").read_text() == "mine"
 
 
 # Adapters
