@@ -354,6 +354,11 @@ def _journal_of(
         )
     if _is_interrupted(staging) and args.resume:
         journal = resumed(staging, settings)
+        if journal is None and destination.exists:
+            raise ValueError(
+                f"{destination.path} exists, and the journal of the interrupted run is damaged: "
+                "whether it may be replaced is not known; --force replaces it"
+            )
         refuse_existing(destination, force=journal is not None and journal.replaces)
         if journal is not None:
             return journal
@@ -365,7 +370,12 @@ def _journal_of(
         refuse_existing(destination, force=args.force)
     with disk.naming(staging.asked):
         discard(staging)
-    return Journal(staging, settings, None, replaces=args.force)
+    try:
+        return Journal(staging, settings, None, replaces=args.force)
+    except OSError:
+        with suppress(OSError):
+            discard(staging)  # a journal that says nothing is no run to go on with
+        raise
 
 
 def _opened(staging: Staging, name: Path) -> DiskFile:

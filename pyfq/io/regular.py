@@ -5,6 +5,7 @@ import os
 import stat
 from typing import BinaryIO
 
+from pyfq.io import disk
 from pyfq.io.errors import FormatError
 
 _KINDS = (
@@ -54,5 +55,5 @@ def kind_of_mode(mode: int) -> str:
 
 def read_regular(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a file as `open_regular` opens it."""
-    with open_regular(path) as file:
+    with disk.naming(path), open_regular(path) as file:
         return file.read()

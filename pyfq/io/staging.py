@@ -278,10 +278,14 @@ def _acquire(target: Path, *, break_lock: bool) -> tuple[Path, Path]:
     for _ in range(_TRIES):
         directory = _find(target)
         try:
-            if not os.path.lexists(directory):
-                directory = _make(target, directory)
+            made = [] if os.path.lexists(directory) else [_make(target, directory)]
+            directory = made[0] if made else directory
             _refuse_foreign(directory)
-            held = lock.acquire(directory, break_lock=break_lock)
+            try:
+                held = lock.acquire(directory, break_lock=break_lock)
+            except BaseException:
+                disk.remove_empty(made)  # there is nothing of another process in it
+                raise
         except FileNotFoundError:
             if not target.parent.is_dir():
                 raise
