@@ -18,7 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pyfq.cli._beside import WEIGHTS, Beside, find_beside
-from pyfq.cli._model_config import CONFIG, read_config, with_quantization
+from pyfq.cli._model_config import CONFIG, QUANTIZATION, read_config, values_of, with_quantization
 from pyfq.cli._parser import path_of
 from pyfq.cli._source import Source, as_array
 from pyfq.cli._streams import one_line
@@ -190,8 +190,10 @@ def plan_destination(source: Source, path: Path) -> Destination:
         files[places[file]].append(tensor.name)
     root = source.file.parent
     config = root / CONFIG if (root / CONFIG).exists() else None
-    if config:
-        read_config(config)  # refused before anything is written
+    if config:  # refused before anything is written
+        entries = values_of(read_config(config)).keys()
+        if CONFIG in source.made and entries == {QUANTIZATION}:
+            config = None  # pyfq made it up to say what it did
     found = Beside()
     if config or (root / ADAPTER).is_file() or source.path.is_dir():
         found = find_beside(root, {*source.files, source.file})
@@ -316,14 +318,21 @@ def contents_of(
     return contents if config is None else contents | {Path(CONFIG): config}
 
 
+def makes_config(destination: Destination, quantization: Mapping[str, Any] | None) -> bool:
+    """Return whether there is to be a config though the source has none.
+
+    PEFT would take one beside an adapter for that of a whole model.
+    """
+    absent = destination.config is None and not destination.is_file
+    return absent and quantization is not None and not destination.adapts
+
+
 def _config_content(
     destination: Destination, quantization: Mapping[str, Any] | None
 ) -> bytes | None:
     """Return ``config.json``: the source's, with this quantization or none, else as it is."""
-    if destination.config is None and quantization is None:
+    if destination.config is None and not makes_config(destination, quantization):
         return None
-    if destination.adapts:
-        return None  # PEFT would take a config.json for that of a whole model
     text = "{}" if destination.config is None else read_config(destination.config)
     return with_quantization(text, quantization).encode()
 

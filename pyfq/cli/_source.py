@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfq.exchange.manifest import KEY, read_manifest
+from pyfq.exchange.manifest import KEY, read_made, read_manifest
 from pyfq.exchange.stored import TensorPlan, copied
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.dtypes import nbytes_of
@@ -44,6 +44,8 @@ class Source(Mapping[str, NDArray]):
     tensors : dict of str to TensorPlan
         The tensors that the names stand for: where pyfq compressed one, its parts are the names;
         any other is its own part, of format "copy".
+    made : set of str
+        Files beside the weights that pyfq made up when it compressed them.
     nbytes : int
         Bytes of all files.
     """
@@ -57,6 +59,7 @@ class Source(Mapping[str, NDArray]):
         self.words: Mapping[str, str] = checkpoint.dtypes
         self.shapes: Mapping[str, tuple[int, ...]] = checkpoint.shapes
         self.metadata: dict[Path, dict[str, str]] = {}
+        self.made: set[str] = set()
         compressed: dict[str, TensorPlan] = {}
         for file in self.files:
             for name, tensor in self._read_metadata(file).items():
@@ -148,6 +151,7 @@ class Source(Mapping[str, NDArray]):
             compressed = {} if text is None else read_manifest(text)
         except ValueError as e:
             raise FormatError(file, str(e)) from e
+        self.made |= set() if text is None else set(read_made(text))
         for tensor in compressed.values():
             for part, (word, shape) in tensor.parts.items():
                 here = self.file_of.get(part) == file

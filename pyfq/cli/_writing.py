@@ -20,12 +20,14 @@ from pyfq.cli._destination import (
     Parts,
     contents_of,
     hidden_by,
+    makes_config,
     refuse_bits,
     refuse_existing,
     refuse_overlap,
     stale_files,
 )
 from pyfq.cli._journal import Journal, resumed
+from pyfq.cli._model_config import CONFIG
 from pyfq.cli._report import path_text
 from pyfq.cli._signals import interrupting
 from pyfq.cli._source import Source, as_array
@@ -148,19 +150,22 @@ def _files_of(
 ) -> tuple[dict[Path, dict[str, Declaration]], dict[Path, dict[str, str]], Contents]:
     """Return what the tensors of each file become, its metadata, and the files without tensors."""
     compressed = any(tensor.rule is not None for tensor in tensors.values())
-    files, metadata = {}, {}
-    for file, names in destination.files.items():
-        files[file] = {name: tensors[name].parts for name in names}
-        metadata[file] = source.metadata_of([source.tensors[name] for name in names])
-        if compressed:
-            metadata[file][KEY] = write_manifest([tensors[name] for name in names], __version__)
     quantized = {
         name: (tensor.shape, tensor.rule.quantize)
         for name, tensor in tensors.items()
         if tensor.format != DENSE and tensor.rule is not None
         if tensor.rule.quantize and tensor.rule.lowrank is None
     }
-    return files, metadata, contents_of(destination, files, quantization_config(quantized))
+    quantization = quantization_config(quantized)
+    made = [CONFIG] if makes_config(destination, quantization) else []
+    files, metadata = {}, {}
+    for file, names in destination.files.items():
+        files[file] = {name: tensors[name].parts for name in names}
+        metadata[file] = source.metadata_of([source.tensors[name] for name in names])
+        if compressed:
+            plans = [tensors[name] for name in names]
+            metadata[file][KEY] = write_manifest(plans, __version__, made)
+    return files, metadata, contents_of(destination, files, quantization)
 
 
 @contextmanager

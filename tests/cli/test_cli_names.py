@@ -209,6 +209,8 @@ CONFIGS = {
     "lines of windows": '{\r\n  "a": [1,\r\n 2]\r\n}\r\n',
     "tabs": '{\n\t"a": {\n\t\t"b": []\n\t}\n}',
     "empty": "{}",
+    "blank": "{ \n\n} ",
+    "line": "\n{\n  \n}\n",
     "null": '{"a": null}  ',
 }
 
@@ -218,12 +220,25 @@ def test_a_config_is_kept_to_the_byte(tmp_path, text):
     source = model(tmp_path / "m", config=text)
     packed, back = there_and_back(source, tmp_path)
     assert json.loads((packed / "config.json").read_text("utf-8-sig"), parse_int=str)[QUANTIZATION]
-    if text == "{}":  # which line it had is not known
-        assert json.loads((back / "config.json").read_bytes()) == {}
-    else:
-        assert (back / "config.json").read_bytes() == text.encode()
+    assert (back / "config.json").read_bytes() == text.encode()
     assert run("compress", source, "-o", tmp_path / "dense", "--dense") == 0
     assert (tmp_path / "dense" / "config.json").read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_a_config_that_was_made_up_goes_with_the_codes(tmp_path, shards):
+    source = model(tmp_path / "m", config=None)
+    if shards:
+        write_index(source / "model.safetensors.index.json", {"a.weight": "a", "b.weight": "b"}, 1)
+        (source / "model.safetensors").unlink()
+        for name in "ab":
+            write_safetensors(source / name, {f"{name}.weight": W})
+    packed, back = there_and_back(source, tmp_path)
+    assert json.loads((packed / "config.json").read_text()).keys() == {QUANTIZATION}
+    assert files_in(back) == files_in(source)
+    (packed / "config.json").write_text('{"hidden": 8}')  # somebody's own by now
+    assert run("decompress", packed, "-o", back, "--force") == 0
+    assert (back / "config.json").read_text() == '{"hidden": 8}'
 
 
 @pytest.mark.parametrize(
@@ -250,7 +265,7 @@ def test_with_quantization_replaces_what_there_was(text):
         (b"[]", "expected a JSON object, got list"),
         (b"{", "expected JSON"),
         (b"\xff{}", "expected UTF-8"),
-        ("{}".encode("utf-16"), "expected UTF-8"),
+        ("{}".encode("utf-16"), "text in UTF-16"),
         (b'{"a":' * 100_000, "expected JSON"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a git-lfs pointer"),
     ],
