@@ -1,4 +1,4 @@
-"""The one exception of `pyfq.io`, and how a terminal shows what stands in a file."""
+"""The one exception of `pyfq.io`."""
 
 import os
 
