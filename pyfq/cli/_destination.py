@@ -362,7 +362,8 @@ def hidden_by(destination: Destination) -> str | None:
     try:
         found = find_checkpoint(target).name
     except (FormatError, OSError):
-        return f"{destination.path} holds several checkpoints: name {destination.path / name}"
+        asked = destination.path
+        return f"readers of {asked} do not find which checkpoint is meant: name {asked / name}"
     if found == name:
         return None
     return (

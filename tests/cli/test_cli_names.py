@@ -118,7 +118,7 @@ def test_force_keeps_other_models_and_says_which_one_is_read(tmp_path, capsys):
     assert "take adapter_model.safetensors" in capsys.readouterr().err
     (out / "adapter_model.safetensors").unlink()
     assert run("compress", source, "-o", out, "--force") == 0
-    assert "holds several checkpoints" in capsys.readouterr().err
+    assert "do not find which checkpoint is meant: name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["compress", "decompress"])
