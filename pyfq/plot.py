@@ -202,7 +202,8 @@ def error_by_tensor(
     for place in places[~finite]:
         word = "no error" if ratio[place] > 0 else "nothing left"
         axes.annotate(word, (0, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.set_yticks(places, [names[i] for i in shown], fontsize=8)
+    # A name is no formula, whatever stands between its dollar signs.
+    axes.set_yticks(places, [names[i] for i in shown], fontsize=8, parse_math=False)
     axes.set_ylim(shown.size - 0.4, -0.6)
     axes.set_xlim(left=1.1 * ratio[finite].min(initial=0.0))
     axes.set_xlabel("signal-to-quantization-noise ratio / dB")

@@ -177,6 +177,7 @@ SOURCES = sorted((ROOT / "fortran").rglob("*.f90"))
 # From the bottom to the top: a module uses those of its own area and of those before it.
 ORDER = (
     "base",
+    "preconditions",
     "arrays",
     "registers",
     "tiles",
@@ -231,7 +232,7 @@ def test_no_two_modules_have_a_procedure_of_the_same_name():
     homes = {}
     for path in SOURCES:
         for name in procedures(path):
-            homes.setdefault(name, set()).add(path)
+            homes.setdefault(name, set()).add(path.stem)  # one of several is built
     assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
 
 
@@ -280,3 +281,26 @@ def test_bindings_say_what_each_argument_is(path):
             assert lines[number - 1].lstrip().startswith("!>"), line
         if "intent(" in line:
             assert "!!" in line or lines[number - 1].lstrip().startswith("!>"), line
+
+
+def test_every_tile_has_its_contract():
+    page = (ROOT / "fortran/tiles/README.md").read_text()
+    sections = dict(re.findall(r"^## (fq_\w+\.\w+)\n(.*?)(?=^## |\Z)", page, re.M | re.S))
+    assert set(sections) == {p.name for p in ROOT.glob("fortran/tiles/*") if p.suffix != ".md"}
+    sources = {path.stem: path.read_text() for path in ROOT.glob("fortran/*/*.f90")}
+    for name, section in sections.items():
+        users = [stem for stem, text in sources.items() if f"include '{name}'" in text]
+        assert all(f"`{stem}" in section for stem in users), name
+
+
+def test_the_table_of_sizes_is_that_of_the_registers():
+    page = (ROOT / "fortran/tiles/README.md").read_text()
+    (header,) = re.findall(r"^\| constant \|(.*)\|$", page, re.M)
+    folders = [cell.strip() for cell in header.split("|")][:-1]
+    assert set(folders) == {path.name for path in ROOT.glob("fortran/registers/*")}
+    rows = re.findall(r"^\| `([A-Z_]+)` \|(.*)\|$", page, re.M)
+    table = {name: [cell.strip() for cell in cells.split("|")][:-1] for name, cells in rows}
+    for i, folder in enumerate(folders):
+        module = (ROOT / f"fortran/registers/{folder}/fq_registers.f90").read_text()
+        sizes = dict(re.findall(r"\b([A-Z_]+) = (-?\w+)", module))
+        assert sizes == {name: cells[i] for name, cells in table.items()}

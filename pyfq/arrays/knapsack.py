@@ -3,6 +3,7 @@
 The multiple-choice knapsack problem. Everything is in integers, so that nothing is rounded.
 """
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -23,10 +24,9 @@ class _Option(NamedTuple):
 class _Step(NamedTuple):
     """From one corner of the convex hull of a class to the next."""
 
-    gain: Fraction  # loss saved per cost
     owner: int  # the class
     cost: int
-    saved: int
+    saved: int  # loss
 
 
 def choose(
@@ -40,6 +40,9 @@ def choose(
     those that another beats in cost and loss, and those that cannot lead to the least loss: what
     the classes to come add is at least the value of their linear relaxation. Its corners are
     options and not fractions of them, so the sums that it reaches are an upper bound.
+
+    The time grows with the classes and the sums that are kept, which are few unless many classes
+    are equal.
 
     Of equal losses the least cost is taken; what is then still equal is decided by the order of the
     classes, of whose last the cheapest option is taken.
@@ -67,23 +70,23 @@ def choose(
     [0, 1]
     """
     classes = [_undominated(*pair) for pair in zip(costs, losses, strict=True)]
-    steps = [step for j, options in enumerate(classes) for step in _steps(options, j)]
-    steps.sort(key=lambda step: (-step.gain, step.owner))
+    to_come = _Rest(classes)
     cost, loss = np.zeros(1, np.int64), np.zeros(1, object)
-    reached: list[int] = []
+    reached = math.inf
     trail = []
     for j, options in enumerate(classes):
         option, parent = np.indices((len(options), cost.size)).reshape(2, -1)
         cost = cost[parent] + np.array([each.cost for each in options], np.int64)[option]
         loss = loss[parent] + np.array([each.loss for each in options], object)[option]
-        to_come = classes[j + 1 :]
-        fits = np.flatnonzero(cost <= capacity - sum(each[0].cost for each in to_come))
-        least, most = _rest(to_come, [s for s in steps if s.owner > j], capacity - cost[fits])
-        reached.append(min(loss[fits] + most))
-        hopeful = fits[loss[fits] + least <= min(reached)]
-        kept = hopeful[_best(cost[hopeful], loss[hopeful])]
+        to_come.remove(j)
+        kept = np.flatnonzero(cost <= capacity - to_come.cost)
+        kept = kept[_best(cost[kept], loss[kept])]
+        least, most = to_come.losses(capacity - cost[kept])
+        reached = min(reached, (loss[kept] + most).min())
+        kept = kept[loss[kept] + least <= reached]
         cost, loss = cost[kept], loss[kept]
-        trail.append((option[kept], parent[kept]))
+        small = np.min_scalar_type(len(options))
+        trail.append((option[kept].astype(small), parent[kept].astype(np.int32)))
     return _places(classes, trail)
 
 
@@ -103,40 +106,111 @@ def _steps(options: list[_Option], owner: int) -> list[_Step]:
         while len(corners) > 1 and _gain(corners[-2], corners[-1]) <= _gain(corners[-1], option):
             corners.pop()
         corners.append(option)
-    return [
-        _Step(_gain(a, b), owner, b.cost - a.cost, a.loss - b.loss) for a, b in pairwise(corners)
-    ]
+    return [_Step(owner, b.cost - a.cost, a.loss - b.loss) for a, b in pairwise(corners)]
 
 
 def _gain(a: _Option, b: _Option) -> Fraction:
     return Fraction(a.loss - b.loss, b.cost - a.cost)
 
 
-def _rest(
-    classes: list[list[_Option]], steps: list[_Step], capacity: NDArray[np.int64]
-) -> tuple[NDArray, NDArray]:
-    """Return the least that classes can lose within each capacity, and what one choice loses.
+def _sorted(steps: list[_Step]) -> list[_Step]:
+    """Return steps by falling loss saved per cost; of equal ones that of the first class leads."""
+    most = max((step.cost for step in steps), default=0)
+    # Two fractions of such denominators that differ do so by more than 1 over `most` squared: with
+    # so many binary places their whole parts are in the same order, and quicker to compare.
+    places = 2 * most.bit_length()
+    return sorted(steps, key=lambda step: (-((step.saved << places) // step.cost), step.owner))
 
-    The first is that of the linear relaxation, rounded up. `steps` are those of the classes, by
-    falling gain; each capacity holds at least the cheapest options.
+
+class _Rest:
+    """What classes add to a choice that is made of the others: bounds of their loss.
+
+    The steps of all classes stand in one row, by falling gain. Sums of their beginnings are those
+    of the tree of Fenwick, so that a class is taken out, and the place of a capacity is found, in
+    the logarithm of their number. A step that was taken out has cost and loss 0.
+
+    Parameters
+    ----------
+    classes : list of list of _Option
+        The undominated options of all classes.
+
+    Attributes
+    ----------
+    cost, loss : int
+        The sums of the cheapest options.
+
+    References
+    ----------
+    Fenwick 1994, A new data structure for cumulative frequency tables.
     """
-    cost = np.cumsum(
-        [sum(options[0].cost for options in classes), *(step.cost for step in steps)],
-        dtype=np.int64,
-    )
-    loss = np.cumsum(
-        np.array(
-            [sum(options[0].loss for options in classes), *(-step.saved for step in steps)], object
-        )
-    )
-    at = np.searchsorted(cost, capacity, "right") - 1
-    most = loss[at]
-    least = most.copy()
-    part = np.flatnonzero(at < len(steps))  # where some of the next step would fit
-    each, left = at[part], (capacity - cost[at])[part]
-    saved = np.array([step.saved for step in steps], object)
-    least[part] -= saved[each] * left // np.diff(cost)[each]
-    return least, most
+
+    def __init__(self, classes: list[list[_Option]]) -> None:
+        steps = _sorted([step for j, each in enumerate(classes) for step in _steps(each, j)])
+        self._cheapest = [options[0] for options in classes]
+        self.cost = sum(option.cost for option in self._cheapest)
+        self.loss = sum(option.loss for option in self._cheapest)
+        self._costs = np.array([step.cost for step in steps], np.int64)
+        self._saved = np.array([step.saved for step in steps], object)
+        self._cost_tree = _tree([step.cost for step in steps])
+        self._saved_tree = _tree([step.saved for step in steps])
+        self._places: list[list[int]] = [[] for _ in classes]
+        for place, step in enumerate(steps):
+            self._places[step.owner].append(place)
+
+    def remove(self, owner: int) -> None:
+        """Take a class out."""
+        self.cost -= self._cheapest[owner].cost
+        self.loss -= self._cheapest[owner].loss
+        for place in self._places[owner]:
+            _subtract(self._cost_tree, place, int(self._costs[place]))
+            _subtract(self._saved_tree, place, self._saved[place])
+            self._costs[place] = self._saved[place] = 0
+
+    def losses(self, capacity: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
+        """Return the least that classes can lose within each capacity, and what one choice loses.
+
+        The first is that of the linear relaxation, rounded up. Each capacity holds at least the
+        cheapest options.
+        """
+        first, cost, saved = self._full(int(capacity.min()))
+        last, _, _ = self._full(int(capacity.max()))
+        costs = np.cumsum(np.concatenate([[cost], self._costs[first:last]]), dtype=np.int64)
+        loss = self.loss - np.cumsum(np.append(np.array([saved], object), self._saved[first:last]))
+        at = np.searchsorted(costs, capacity, "right") - 1
+        most = loss[at]
+        least = most.copy()
+        part = np.flatnonzero(first + at < len(self._costs))  # where some of the next step fits
+        each, left = (first + at)[part], (capacity - costs[at])[part]
+        least[part] -= self._saved[each] * left // self._costs[each]
+        return least, most
+
+    def _full(self, capacity: int) -> tuple[int, int, int]:
+        """Return how many leading steps fit, the cost with them, and the loss that they save."""
+        at, cost, saved = 0, self.cost, 0
+        half = 1 << (len(self._cost_tree) - 1).bit_length()
+        while half := half >> 1:
+            then = at + half
+            if then < len(self._cost_tree) and cost + self._cost_tree[then] <= capacity:
+                at, cost, saved = then, cost + self._cost_tree[then], saved + self._saved_tree[then]
+        return at, cost, saved
+
+
+def _tree(numbers: list[int]) -> list[int]:
+    """Return the tree of Fenwick: entry i sums up as many as its lowest bit says, up to the ith."""
+    tree = [0, *numbers]
+    for i in range(1, len(tree)):
+        above = i + (i & -i)
+        if above < len(tree):
+            tree[above] += tree[i]
+    return tree
+
+
+def _subtract(tree: list[int], place: int, number: int) -> None:
+    """Take a number off the one at a place, counted from 0."""
+    i = place + 1
+    while i < len(tree):
+        tree[i] -= number
+        i += i & -i
 
 
 def _best(cost: NDArray[np.int64], loss: NDArray) -> NDArray[np.int64]:

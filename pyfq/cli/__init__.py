@@ -22,9 +22,9 @@ import sys
 from collections.abc import Sequence
 
 from pyfq import FqError, __version__, set_num_threads
+from pyfq._core.text import printable
 from pyfq.cli._parser import Parser, suggestion
 from pyfq.cli._streams import one_line, outputs_of_a_command
-from pyfq.io.errors import printable
 
 SubParsers = argparse._SubParsersAction
 

@@ -8,11 +8,21 @@ from typing import Any
 
 import pyfq
 from pyfq import plot
+from pyfq._core.text import printable
 from pyfq.cli._destination import Destination
-from pyfq.cli._report import bytes_text, copies_of, decibel_text, environment, write_figure
+from pyfq.cli._report import (
+    bytes_text,
+    copies_of,
+    decibel_text,
+    environment,
+    path_text,
+    title_of,
+    write_figure,
+)
 from pyfq.cli._source import Source
 from pyfq.exchange.stored import COPY, DENSE
-from pyfq.recipes import Recipe, Rule, plan
+from pyfq.recipes import Recipe, Rule, TensorPlan
+from pyfq.recipes.declare import clash_of
 
 
 def document_of(
@@ -20,7 +30,7 @@ def document_of(
     source: Source,
     destination: Destination,
     recipe: Recipe,
-    decided: Mapping[str, Rule],
+    budget: Mapping[str, Any] | None,
     rows: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the report as JSON has it."""
@@ -35,7 +45,7 @@ def document_of(
         "source": str(source.path),
         "output": str(args.output),
         "files": [str(file) for file in destination.files],
-        "budget": _budget_entry(source, recipe, decided),
+        "budget": budget,
         "tensors": list(rows),
         "totals": {
             "tensors_compressed": len(done),
@@ -64,7 +74,7 @@ def draw(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
         [row["name"] for row in done],
         [row["sqnr_db"] for row in done],
         bits=[row["bits_per_weight"] for row in done],
-        title=args.output.name,
+        title=title_of(args.output.name),
         most=100,
     )
     write_figure(figure, args.plot)
@@ -104,11 +114,10 @@ def _budget_lines(document: Mapping[str, Any]) -> list[str]:
 def totals_text(
     source: Source,
     destination: Destination,
-    recipe: Recipe,
-    decided: Mapping[str, Rule],
+    packed: Sequence[TensorPlan],
     document: Mapping[str, Any],
 ) -> str:
-    """Return the totals of a run, after the table of tensors."""
+    """Return the totals of a run, after the table of tensors; `packed` as `budget_entry` has it."""
     totals = document["totals"]
     before, after = totals["file_bytes_before"], totals["file_bytes_after"]
     worst = min((row for row in document["tensors"] if "sqnr_db" in row), key=_by_sqnr)
@@ -116,16 +125,16 @@ def totals_text(
     bits = f"{totals['bits_per_weight']:.3f} bits per compressed weight"
     speed = f"{totals['seconds']:.2f} s, {totals['mb_per_second']:.0f} MB/s"
     lines = [
-        f"{source.path}: {bytes_text(before)}",
-        f"{destination.path}: {bytes_text(after)}, {gain}; {bits}",
+        f"{path_text(source.path)}: {bytes_text(before)}",
+        f"{path_text(destination.path)}: {bytes_text(after)}, {gain}; {bits}",
         *_copied_lines(document),
         *_budget_lines(document),
-        f"lowest SQNR {decibel_text(worst['sqnr_db'])} dB: {worst['name']}",
+        f"lowest SQNR {decibel_text(worst['sqnr_db'])} dB: {printable(worst['name'])}",
         f"{speed}, {pyfq.isa}, {pyfq.get_num_threads()} threads",
     ]
-    packed = plan(source.words, source.shapes, recipe, decided=decided)
     dense = any(row["format"] == DENSE for row in document["tensors"])
-    if dense and any(tensor.format not in (COPY, DENSE) for tensor in packed):
+    shrinks = any(tensor.format not in (COPY, DENSE) for tensor in packed)
+    if dense and shrinks and clash_of(packed) is None:
         nbytes = sum(tensor.nbytes_after for tensor in packed)
         lines.append(f"--dense keeps floats; without it: {bytes_text(nbytes)}")
     if any(tensor.format == DENSE and tensor.rule.prune is not None for tensor in packed):
@@ -137,14 +146,16 @@ def _by_sqnr(row: Mapping[str, Any]) -> float:
     return row["sqnr_db"]
 
 
-def _budget_entry(
-    source: Source, recipe: Recipe, decided: Mapping[str, Rule]
+def budget_entry(
+    recipe: Recipe, decided: Mapping[str, Rule], packed: Sequence[TensorPlan]
 ) -> dict[str, Any] | None:
-    """Return the bits asked for, those used, and how many tensors and weights got which width."""
+    """Return the bits asked for, those used, and how many tensors and weights got which width.
+
+    `packed` is what becomes of each tensor, or would without ``--dense``.
+    """
     if recipe.budget is None:
         return None
     tensors, weights = Counter[int](), Counter[int]()
-    packed = plan(source.words, source.shapes, recipe, decided=decided)
     for tensor in packed:
         codes = tensor.rule and (tensor.rule.quantize or tensor.rule.codebook)
         if codes and tensor.name in decided and tensor.rule.lowrank is None:

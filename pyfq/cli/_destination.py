@@ -8,30 +8,29 @@ a directory already.
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from pyfq._core.check import shown
-from pyfq.cli._model_config import CONFIG, read_config, with_quantization
+from pyfq.cli._beside import WEIGHTS, Beside, find_beside
+from pyfq.cli._model_config import CONFIG, QUANTIZATION, read_config, values_of, with_quantization
 from pyfq.cli._parser import path_of
 from pyfq.cli._source import Source, as_array
+from pyfq.cli._streams import one_line
 from pyfq.exchange.compressed_tensors import Declaration
 from pyfq.exchange.manifest import KEY
-from pyfq.io.directory import SINGLE, conventional_files
+from pyfq.io.directory import SINGLE, find_checkpoint, older_files
 from pyfq.io.dtypes import WORDS, nbytes_of
-from pyfq.io.links import followed
+from pyfq.io.errors import FormatError
+from pyfq.io.links import followed, target_of
 from pyfq.io.sharded import index_content, is_index, read_index_document
 from pyfq.io.staging import INSIDE, places_of
-
-#: Files that hold weights; a model directory is copied without them and their indices.
-WEIGHTS = (
-    ".safetensors", ".npz", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack",
-    ".onnx", ".onnx_data", ".gguf", ".ot", ".tflite",
-)  # fmt: skip
 
 #: The formats that a checkpoint is written in.
 FORMATS = (".safetensors", ".npz")
@@ -102,7 +101,9 @@ class Destination:
     Attributes
     ----------
     path : Path
-        A file, or the directory that holds everything below.
+        A file, or the directory that holds everything below, as it was named.
+    target : Path
+        The same; if it is a link, what that leads to. All names below begin with it.
     files : dict of Path to list of str
         The tensors of each file of weights.
     index : Path or None
@@ -111,47 +112,77 @@ class Destination:
         Files to copy: where they go, and whence.
     config : Path or None
         The source's ``config.json``.
+    found : Beside
+        What there is beside the weights of the source.
     index_entries : (dict, dict)
         What stands in the source's index besides sizes and files: in its metadata, and beside it.
     """
 
     path: Path
+    target: Path
     files: dict[Path, list[str]]
-    index: Path | None
-    beside: dict[Path, Path]
-    config: Path | None
+    index: Path | None = None
+    beside: dict[Path, Path] = field(default_factory=dict)
+    config: Path | None = None
+    found: Beside = field(default_factory=Beside)
     index_entries: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
 
     @property
     def adapts(self) -> bool:
         """Whether it is the directory of an adapter of PEFT."""
-        return self.config is None and self.path / ADAPTER in self.beside
+        return self.config is None and self.target / ADAPTER in self.beside
 
     @property
     def is_file(self) -> bool:
         """Whether the destination is a single file."""
-        return self.path in self.files
+        return self.target in self.files
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is an npz file; shards are safetensors whatever their names are."""
+        return self.is_file and self.path.suffix == ".npz"
 
     @property
     def exists(self) -> bool:
         """Whether there is anything at its place."""
-        if self.is_file or not self.path.is_dir():
-            return self.path.exists()
-        return any(entry.name != INSIDE for entry in self.path.iterdir())
+        if self.is_file or not self.target.is_dir():
+            return self.target.exists()
+        return any(entry.name != INSIDE for entry in self.target.iterdir())
+
+    @property
+    def read_beside(self) -> list[Path]:
+        """The files that are read besides those of weights."""
+        return [*self.beside.values(), *filter(None, [self.config])]
+
+    @property
+    def places_beside(self) -> list[Path]:
+        """Where files without tensors may be written, but for the index."""
+        return [] if self.is_file else [*self.beside, self.target / CONFIG]
 
     @property
     def root(self) -> Path:
         """The directory that all files are in."""
-        return self.path.parent if self.is_file else self.path
+        return self.target.parent if self.is_file else self.target
 
 
 def plan_destination(source: Source, path: Path) -> Destination:
-    """Return what a command that reads `source` writes to `path`."""
-    if path.suffix in (".safetensors", ".npz"):
-        return Destination(path, {path: list(source.tensors)}, None, {}, None)
-    index = path / source.file.name if is_index(source.file.name) else None
+    """Return what a command that reads `source` writes to `path`, a link to which is followed.
+
+    Raises
+    ------
+    ValueError
+        A link whose name is that of one format leads to a name of the other.
+    OSError
+        Links lead in a circle.
+    """
+    target = target_of(path)
+    if path.suffix in FORMATS:
+        if target.suffix in FORMATS and target.suffix != path.suffix:
+            raise ValueError(f"{path} is a link to {target}, the name of another format")
+        return Destination(path, target, {target: list(source.tensors)})
+    index = target / source.file.name if is_index(source.file.name) else None
     places = {
-        file: path / (file.relative_to(source.file.parent) if index else _name_in(file))
+        file: target / (file.relative_to(source.file.parent) if index else _name_in(file))
         for file in source.files
     }
     files: dict[Path, list[str]] = {place: [] for place in places.values()}
@@ -160,13 +191,16 @@ def plan_destination(source: Source, path: Path) -> Destination:
         files[places[file]].append(tensor.name)
     root = source.file.parent
     config = root / CONFIG if (root / CONFIG).exists() else None
-    if config:
-        read_config(config)  # refused before anything is written
-    beside = {}
+    if config:  # refused before anything is written
+        entries = values_of(read_config(config)).keys()
+        if CONFIG in source.made and entries == {QUANTIZATION}:
+            config = None  # pyfq made it up to say what it did
+    found = Beside()
     if config or (root / ADAPTER).is_file() or source.path.is_dir():
-        beside = {path / file.relative_to(root): file for file in _beside(root)}
+        found = find_beside(root, {*source.files, source.file})
+    beside = {target / name: root / name for name in found.files}
     entries = _entries_of(source.file) if index else ({}, {})
-    return Destination(path, files, index, beside, config, entries)
+    return Destination(path, target, files, index, beside, config, found, entries)
 
 
 def _entries_of(index: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -180,38 +214,66 @@ def _name_in(file: Path) -> str:
     return file.name if file.suffix == ".safetensors" else SINGLE
 
 
+def tell_left_out(command: str, destination: Destination) -> None:
+    """Name on stderr what is not copied though it lies beside the weights."""
+    for name, why in destination.found.left_out.items():
+        print(f"pyfq {command}: {one_line(str(name))} is not copied: {why}", file=sys.stderr)
+
+
 def refuse_overlap(source: Source, destination: Destination) -> None:
     """Raise ValueError if writing the destination would change the source, or copy itself.
 
     Raise OSError if links at the destination lead in a circle.
     """
-    place = followed(destination.path)
+    place = followed(destination.target)
     read = {followed(file) for file in (*source.files, source.file)}
-    for file in (*destination.files, destination.index):
-        if file is not None and followed(file) in read:
-            raise ValueError(f"{file} is the source itself: choose another destination")
-    for staging in places_of(destination.path):
+    _refuse_read(source, destination)
+    for staging in places_of(destination.target):
         if any(file.is_relative_to(staging) for file in read):
             raise ValueError(
                 f"{source.path} leads into {staging}, which is for writing {destination.path}: "
                 "choose another destination"
             )
-    root = followed(source.file.parent)
-    if destination.beside and place.is_relative_to(root):
-        raise ValueError(
-            f"{destination.path} is inside the model's directory {root}: "
-            "choose a destination outside"
-        )
+    for root in destination.found.roots if destination.beside else ():
+        if place.is_relative_to(root):
+            raise ValueError(
+                f"{destination.path} is inside the model's directory {root}: "
+                "choose a destination outside"
+            )
+
+
+def _refuse_read(source: Source, destination: Destination) -> None:
+    """Raise ValueError if a file that is read would be replaced or removed, by whatever name.
+
+    Files are told by device and inode: of a file that is read under another name, a hard link for
+    one, or in letters of another case, the path says nothing. A link beside the weights, or to what
+    is removed, is itself what goes, and not what it leads to.
+    """
+    read: dict[tuple[int, int], Path] = {}
+    for file in (*source.files, source.file, *destination.read_beside):
+        for found in (file.lstat(), file.stat()):
+            read[found.st_dev, found.st_ino] = file
+    written = {*destination.files, destination.index} - {None}
+    for file in sorted({*written, *destination.places_beside, *stale_files(destination)}):
+        with suppress(OSError):  # nothing is there; links in a circle, which would be replaced
+            found = file.stat(follow_symlinks=file in written)
+            other = read.get((found.st_dev, found.st_ino))
+            if other is None:
+                continue
+            asked = destination.path if destination.is_file else file
+            is_source = other == source.file or other in source.files
+            what = "the source itself" if is_source else f"{other}, which is read"
+            raise ValueError(f"{asked} is {what}: choose another destination")
 
 
 def refuse_existing(destination: Destination, *, force: bool) -> None:
     """Raise ValueError if the destination is there already and may not be replaced."""
-    path = destination.path
-    if destination.is_file and path.is_dir():
+    path, target = destination.path, destination.target
+    if destination.is_file and target.is_dir():
         raise ValueError(f"{path} is a directory, expected a file")
-    if destination.is_file and path.exists() and not path.is_file():
+    if destination.is_file and target.exists() and not target.is_file():
         raise ValueError(f"{path} is not a regular file")
-    if not destination.is_file and path.exists() and not path.is_dir():
+    if not destination.is_file and target.exists() and not target.is_dir():
         raise ValueError(f"{path} is a file; name one ending in .safetensors or .npz")
     if not force and destination.exists:
         raise ValueError(f"{path} exists: --force replaces it")
@@ -243,7 +305,7 @@ def contents_of(
     }
     if destination.index is not None:
         placed = {
-            part: (file.relative_to(destination.path).as_posix(), nbytes_of(*declared))
+            part: (file.relative_to(destination.root).as_posix(), nbytes_of(*declared))
             for file, its_tensors in tensors.items()
             for parts in its_tensors.values()
             for part, declared in parts.items()
@@ -257,28 +319,57 @@ def contents_of(
     return contents if config is None else contents | {Path(CONFIG): config}
 
 
+def makes_config(destination: Destination, quantization: Mapping[str, Any] | None) -> bool:
+    """Return whether there is to be a config though the source has none.
+
+    PEFT would take one beside an adapter for that of a whole model.
+    """
+    absent = destination.config is None and not destination.is_file
+    return absent and quantization is not None and not destination.adapts
+
+
 def _config_content(
     destination: Destination, quantization: Mapping[str, Any] | None
 ) -> bytes | None:
     """Return ``config.json``: the source's, with this quantization or none, else as it is."""
-    if destination.config is None and quantization is None:
+    if destination.config is None and not makes_config(destination, quantization):
         return None
-    if destination.adapts:
-        return None  # PEFT would take a config.json for that of a whole model
     text = "{}" if destination.config is None else read_config(destination.config)
     return with_quantization(text, quantization).encode()
 
 
 def stale_files(destination: Destination) -> set[Path]:
-    """Return the checkpoint that the destination replaces, as far as it is not overwritten.
+    """Return the weights of the model that the destination replaces but does not overwrite.
 
     A reader of the directory would take an old ``model.safetensors`` for the result.
     """
     if destination.is_file:
         return set()
     written = {*destination.files, destination.index}
-    name = (destination.index or next(iter(destination.files))).name
-    return conventional_files(destination.path, name) - written
+    return older_files(destination.target, _name_of(destination)) - written
+
+
+def _name_of(destination: Destination) -> str:
+    """Return the name of what readers of a destination that is a directory look for."""
+    return (destination.index or next(iter(destination.files))).name
+
+
+def hidden_by(destination: Destination) -> str | None:
+    """Return what is to be said of a directory whose readers do not take what was written there."""
+    if destination.is_file:
+        return None
+    name, target = _name_of(destination), destination.target
+    try:
+        found = find_checkpoint(target).name
+    except (FormatError, OSError):
+        asked = destination.path
+        return f"readers of {asked} do not find which checkpoint is meant: name {asked / name}"
+    if found == name:
+        return None
+    return (
+        f"readers of {destination.path} take {found}, another checkpoint, which stays: "
+        f"name {destination.path / name}"
+    )
 
 
 class Parts(Mapping[str, NDArray]):
@@ -337,27 +428,11 @@ class _WithManifest(Mapping[str, NDArray]):
         return len(self._parts) + 1
 
 
-def refuse_bits(tensors: Mapping[str, Declaration]) -> None:
+def refuse_bits(file: Path, tensors: Mapping[str, Declaration]) -> None:
     """Raise ValueError for dtypes that NumPy lacks: npz would hold bits of unknown meaning."""
     for name, parts in tensors.items():
         for word, _ in parts.values():
             if word not in WORDS.values():
                 raise ValueError(
-                    f"tensor {shown(name)}: npz cannot hold {word}; write .safetensors"
+                    f"{file}: tensor {shown(name)}: npz cannot hold {word}; write .safetensors"
                 )
-
-
-def _beside(root: Path) -> Iterator[Path]:
-    """Yield the files of a model directory that are not its weights, nor its config.
-
-    Weights in a directory below that has a config of its own belong to another part of the model
-    (the dense layer of a sentence transformer) and are copied as they are.
-    """
-    for file in sorted(root.rglob("*")):
-        place = file.relative_to(root)
-        if not file.is_file() or any(part.startswith(".") for part in place.parts):
-            continue
-        nested = file.parent != root and (file.parent / CONFIG).is_file()
-        weights = file.name.endswith(WEIGHTS) or is_index(file.name)
-        if place != Path(CONFIG) and (nested or not weights):
-            yield file

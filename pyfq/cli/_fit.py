@@ -26,7 +26,13 @@ from pyfq.cli._data import (
 )
 from pyfq.cli._destination import refuse_existing_file
 from pyfq.cli._parser import file_of
-from pyfq.cli._report import FIGURES, refuse_figure, refuse_missing_directory, refuse_taken
+from pyfq.cli._report import (
+    FIGURES,
+    path_text,
+    refuse_figure,
+    refuse_missing_directory,
+    refuse_taken,
+)
 from pyfq.learning.optimizers import Optimizer
 from pyfq.learning.teacher import outputs_of
 from pyfq.learning.train import Options
@@ -285,7 +291,7 @@ def read_start(path: Path, args: argparse.Namespace) -> pyfq.Network:
     if all(isinstance(layer.weights, np.ndarray) for layer in network.layers):
         return network
     remark = "its codes are trained as the numbers that they stand for"
-    print(f"pyfq {args.command}: {path}: {remark}", file=sys.stderr)
+    print(f"pyfq {args.command}: {path_text(path)}: {remark}", file=sys.stderr)
     return network.map_weights(np.ascontiguousarray)
 
 

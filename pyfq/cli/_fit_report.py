@@ -12,7 +12,7 @@ import pyfq
 from pyfq import plot
 from pyfq.cli._data import files_of, network_files
 from pyfq.cli._fit import Task
-from pyfq.cli._report import bytes_text, environment, write_figure, write_json
+from pyfq.cli._report import bytes_text, environment, path_text, title_of, write_figure, write_json
 from pyfq.cli._source import digests
 from pyfq.learning.train import Options
 
@@ -69,7 +69,7 @@ def closing_lines(training: pyfq.Training, path: Path) -> list[tuple[str, str]]:
     """Return how long a training took, and what file there is now, for people."""
     return [
         ("seconds", f"{training.epochs[-1].seconds:.2f}"),
-        ("file", f"{path}, {bytes_text(path.stat().st_size)}"),
+        ("file", f"{path_text(path)}, {bytes_text(path.stat().st_size)}"),
     ]
 
 
@@ -156,7 +156,7 @@ def tell(
     """Draw the losses, write the report, and print it."""
     if args.plot is not None:
         begun = {name: training for name, training in trainings.items() if training.epochs}
-        write_figure(plot.training_curves(begun, title=args.output.stem), args.plot)
+        write_figure(plot.training_curves(begun, title=title_of(args.output.stem)), args.plot)
     if args.json is not None:
         write_json(document, args.json)
     if args.json != "-":

@@ -44,7 +44,11 @@ class Journal:
         self._flushed = time.monotonic()
         if size is None:
             self._writer.add({"settings": settings, "replaces": replaces})
-            self._writer.flush()
+            try:
+                self._writer.flush()
+            except BaseException:
+                self._writer.close()
+                raise
 
     def add_row(self, row: dict[str, Any]) -> None:
         """Note the report of a tensor that is about to be written."""

@@ -14,6 +14,8 @@ CONFIG = "config.json"
 QUANTIZATION = "quantization_config"
 
 _BOM = "\ufeff"
+# What stands around the entry of an object that had none.
+_BEFORE, _BEHIND = "\n  ", "\n"
 _SPACE = re.compile(r"[ \t\n\r]*")
 # Only where values end matters: int() would refuse thousands of digits.
 _DECODER = json.JSONDecoder(parse_int=str)
@@ -72,12 +74,12 @@ def with_quantization(text: str, quantization: Mapping[str, Any] | None) -> str:
         return text
     members, close = _members(text)
     begin = text.index("{") + 1
-    between = _SPACE.match(text, begin)[0] if members else "\n  "
+    between = _SPACE.match(text, begin)[0] if members else _BEFORE
     indent = between.rpartition("\n")[2]
     value = json.dumps(quantization, ensure_ascii=False, indent=2 if "\n" in between else None)
     entry = f'"{QUANTIZATION}": ' + value.replace("\n", f"\n{indent}")
-    if not members:
-        return f"{text[:begin]}{between}{entry}\n{text[close:]}"
+    if not members:  # `_without` finds what stood between the braces
+        return f"{text[:close]}{_BEFORE}{entry}{_BEHIND}{text[close:]}"
     end = members[-1][2]
     return f"{text[:end]},{between or ' '}{entry}{text[end:]}"
 
@@ -85,7 +87,7 @@ def with_quantization(text: str, quantization: Mapping[str, Any] | None) -> str:
 def _without(text: str) -> str:
     """Return a config without its entries ``quantization_config``."""
     while True:
-        members, _ = _members(text)
+        members, close = _members(text)
         at = next((i for i, member in enumerate(members) if member[0] == QUANTIZATION), None)
         if at is None:
             return text
@@ -94,6 +96,8 @@ def _without(text: str) -> str:
             end = members[at + 1][1]
         elif at > 0:
             begin = members[at - 1][2]
+        elif text[:begin].endswith(_BEFORE) and text[end:close] == _BEHIND:
+            begin, end = begin - len(_BEFORE), close
         text = text[:begin] + text[end:]
 
 

@@ -14,11 +14,11 @@ import numpy as np
 
 import pyfq
 from pyfq import plot
+from pyfq._core.text import printable
 from pyfq.cli import UsageError
 from pyfq.exchange.stored import TensorPlan
 from pyfq.io import disk
 from pyfq.io.atomic import replacing
-from pyfq.io.errors import printable
 from pyfq.io.links import followed
 from pyfq.io.staging import places_of
 from pyfq.recipes import Compressed
@@ -31,6 +31,7 @@ FIGURES = (".png", ".pdf", ".svg")
 
 # Where Linux has the open files of processes and threads.
 _DESCRIPTORS = re.compile(r"/proc/\d+(/task/\d+)?/fd")
+_LONGEST = 4096  # characters of a path that are shown, as long as a system allows
 _MOST_LINKS = 40  # that a system follows, too
 
 
@@ -142,6 +143,11 @@ def decibel_text(sqnr: float) -> str:
     return "exact" if sqnr == math.inf else f"{sqnr:.2f}"
 
 
+def path_text(path: str | Path) -> str:
+    """Return a path as a terminal can show it."""
+    return printable(str(path), _LONGEST)
+
+
 def bytes_text(nbytes: float) -> str:
     """Return a number of bytes with three digits and a unit, powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -222,6 +228,11 @@ def refuse_figure(path: Path | None) -> None:
     if path.exists() and not path.is_file():
         raise UsageError(f"--plot: {path} is not a regular file")
     plot.require_matplotlib()
+
+
+def title_of(name: str) -> str:
+    """Return the name of a file as a figure can show it: dollar signs would enclose a formula."""
+    return printable(name).replace("$", r"\$")
 
 
 def write_figure(figure: "Figure", path: Path) -> None:

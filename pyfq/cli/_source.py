@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyfq._core.check import shown
-from pyfq.exchange.manifest import KEY, read_manifest
+from pyfq.exchange.manifest import KEY, read_made, read_manifest
 from pyfq.exchange.stored import TensorPlan, copied
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.dtypes import nbytes_of
@@ -43,6 +44,8 @@ class Source(Mapping[str, NDArray]):
     tensors : dict of str to TensorPlan
         The tensors that the names stand for: where pyfq compressed one, its parts are the names;
         any other is its own part, of format "copy".
+    made : set of str
+        Files beside the weights that pyfq made up when it compressed them.
     nbytes : int
         Bytes of all files.
     """
@@ -56,6 +59,7 @@ class Source(Mapping[str, NDArray]):
         self.words: Mapping[str, str] = checkpoint.dtypes
         self.shapes: Mapping[str, tuple[int, ...]] = checkpoint.shapes
         self.metadata: dict[Path, dict[str, str]] = {}
+        self.made: set[str] = set()
         compressed: dict[str, TensorPlan] = {}
         for file in self.files:
             for name, tensor in self._read_metadata(file).items():
@@ -90,6 +94,16 @@ class Source(Mapping[str, NDArray]):
     def __len__(self) -> int:
         """Return the number of tensors."""
         return len(self.words)
+
+    @contextmanager
+    def naming(self, name: str) -> Iterator[None]:
+        """Let a refusal of what a tensor holds name its file."""
+        try:
+            yield
+        except FormatError:  # it does
+            raise
+        except ValueError as e:
+            raise ValueError(f"{self.file_of[name]}: {e}") from e
 
     def identity(self) -> list[dict[str, object]]:
         """Return what tells whether the files are still the same, without reading them.
@@ -126,7 +140,7 @@ class Source(Mapping[str, NDArray]):
         """Take in the metadata of a file and return what pyfq did to its tensors."""
         metadata = dict(self._checkpoint.metadata_of[file])
         text = metadata.pop(KEY, None)
-        if file.suffix == ".npz" and self.words.get(KEY) == "U8":
+        if self.file.suffix == ".npz" and self.words.get(KEY) == "U8":
             text = self._checkpoint[KEY].tobytes().decode("utf-8", "replace")
             self.words, self.shapes, self.file_of = (
                 {name: value for name, value in about.items() if name != KEY}
@@ -137,6 +151,7 @@ class Source(Mapping[str, NDArray]):
             compressed = {} if text is None else read_manifest(text)
         except ValueError as e:
             raise FormatError(file, str(e)) from e
+        self.made |= set() if text is None else set(read_made(text))
         for tensor in compressed.values():
             for part, (word, shape) in tensor.parts.items():
                 here = self.file_of.get(part) == file

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from pyfq.io.errors import printable
+from pyfq._core.text import printable
 
 # A message is cut in its middle when it is longer: a file may hold a name of a megabyte.
 _MOST = 2000

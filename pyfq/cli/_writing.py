@@ -5,11 +5,11 @@ import filecmp
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
@@ -19,17 +19,23 @@ from pyfq.cli._destination import (
     Destination,
     Parts,
     contents_of,
+    hidden_by,
+    makes_config,
     refuse_bits,
     refuse_existing,
+    refuse_overlap,
     stale_files,
 )
 from pyfq.cli._journal import Journal, resumed
+from pyfq.cli._model_config import CONFIG
+from pyfq.cli._report import path_text
 from pyfq.cli._signals import interrupting
 from pyfq.cli._source import Source, as_array
+from pyfq.cli._streams import one_line
 from pyfq.exchange.compressed_tensors import Declaration, file_order, quantization_config
 from pyfq.exchange.manifest import KEY, write_manifest
 from pyfq.exchange.stored import DENSE, TensorPlan
-from pyfq.io import Checkpoint, FormatError, disk, open_checkpoint
+from pyfq.io import FormatError, NpzFile, SafetensorsFile, disk, open_npz, open_safetensors
 from pyfq.io.atomic import DiskFile, buffered
 from pyfq.io.npz import write_archive
 from pyfq.io.safetensors_writer import TensorStream
@@ -61,13 +67,36 @@ class Work(Protocol):
         """Return the arrays of the parts of a tensor, and note in a journal what was done."""
 
 
+class Written(NamedTuple):
+    """What `write_checkpoint` did.
+
+    Attributes
+    ----------
+    tensors : dict of str to TensorPlan
+        What became of each tensor.
+    journal : Journal or None
+        That of the run, closed; None if the destination was complete already.
+    removed : list of Path
+        Weights of an older version of the model that were there under other names.
+    """
+
+    tensors: dict[str, TensorPlan]
+    journal: Journal | None
+    removed: list[Path]
+
+
+def removed_line(removed: Sequence[Path]) -> str:
+    """Return the line of a report that says what was removed, "" if nothing was."""
+    return f"\nremoved: {', '.join(map(path_text, removed))}" if removed else ""
+
+
 def write_checkpoint(
     args: argparse.Namespace,
     source: Source,
     destination: Destination,
     settings: Mapping[str, Any],
     work: Work,
-) -> tuple[dict[str, TensorPlan], Journal | None]:
+) -> Written:
     """Write what becomes of a source, all of it or nothing.
 
     Parameters
@@ -85,10 +114,8 @@ def write_checkpoint(
 
     Returns
     -------
-    dict of str to TensorPlan
-        What became of each tensor.
-    Journal or None
-        That of the run, closed; None if the destination was complete already.
+    Written
+        What was done.
     """
     identity = source.identity()
     settings = {"command": args.command, "version": __version__, "source": identity, **settings}
@@ -99,15 +126,17 @@ def write_checkpoint(
             make = partial(_make, work, tensors, None)
             if not _is_complete(source, destination, tensors, make):
                 _refuse_another(destination)
-            return tensors, None
+            return Written(tensors, None, [])
         with _running(staging, destination, settings, args) as journal:
             tensors = work.declare(journal)
             make = partial(_make, work, tensors, journal)
             files, metadata, contents = _files_of(source, destination, tensors)
             _write_files(staging, destination, files, make, metadata, journal)
             _write_contents(staging, contents)
-            _take_place(staging, destination, contents, source, identity)
-    return tensors, journal
+            removed = _take_place(staging, destination, contents, source, identity)
+    if (remark := hidden_by(destination)) is not None:
+        print(f"pyfq {args.command}: {one_line(remark)}", file=sys.stderr)
+    return Written(tensors, journal, removed)
 
 
 def _make(
@@ -121,19 +150,22 @@ def _files_of(
 ) -> tuple[dict[Path, dict[str, Declaration]], dict[Path, dict[str, str]], Contents]:
     """Return what the tensors of each file become, its metadata, and the files without tensors."""
     compressed = any(tensor.rule is not None for tensor in tensors.values())
-    files, metadata = {}, {}
-    for file, names in destination.files.items():
-        files[file] = {name: tensors[name].parts for name in names}
-        metadata[file] = source.metadata_of([source.tensors[name] for name in names])
-        if compressed:
-            metadata[file][KEY] = write_manifest([tensors[name] for name in names], __version__)
     quantized = {
         name: (tensor.shape, tensor.rule.quantize)
         for name, tensor in tensors.items()
         if tensor.format != DENSE and tensor.rule is not None
         if tensor.rule.quantize and tensor.rule.lowrank is None
     }
-    return files, metadata, contents_of(destination, files, quantization_config(quantized))
+    quantization = quantization_config(quantized)
+    made = [CONFIG] if makes_config(destination, quantization) else []
+    files, metadata = {}, {}
+    for file, names in destination.files.items():
+        files[file] = {name: tensors[name].parts for name in names}
+        metadata[file] = source.metadata_of([source.tensors[name] for name in names])
+        if compressed:
+            plans = [tensors[name] for name in names]
+            metadata[file][KEY] = write_manifest(plans, __version__, made)
+    return files, metadata, contents_of(destination, files, quantization)
 
 
 @contextmanager
@@ -142,7 +174,7 @@ def _locked(destination: Destination, args: argparse.Namespace) -> Iterator[Stag
     with (
         interrupting(),
         staged(
-            destination.path, is_file=destination.is_file, break_lock=args.break_lock
+            destination.target, is_file=destination.is_file, break_lock=args.break_lock
         ) as staging,
     ):
         if not _is_interrupted(staging):
@@ -231,8 +263,8 @@ def _write_files(
     """
     for file, its_tensors in files.items():
         name, parts = file.relative_to(destination.root), Parts(its_tensors, make)
-        if file.suffix == ".npz":
-            refuse_bits(its_tensors)
+        if destination.is_archive:
+            refuse_bits(file, its_tensors)
             with created(staging, name) as raw, buffered(raw) as stream:
                 write_archive(stream, parts.with_manifest(metadata[file].get(KEY)))
         else:
@@ -256,16 +288,18 @@ def _write_contents(staging: Staging, contents: Contents) -> None:
 
 def _take_place(
     staging: Staging, destination: Destination, contents: Contents, source: Source, identity: object
-) -> None:
-    """Let everything that was written take its place; the source must be what it was."""
+) -> list[Path]:
+    """Let everything that was written take its place, and return what is removed with that.
+
+    The source must be what it was.
+    """
     if source.identity() != identity:
         raise ValueError(f"{source.path} has changed since it was opened: nothing was written")
+    refuse_overlap(source, destination)  # the target may have changed, too
     files = [file.relative_to(destination.root) for file in destination.files]
-    commit(
-        staging,
-        [*files, *contents],
-        [f.relative_to(destination.root) for f in stale_files(destination)],
-    )
+    stale = sorted(stale_files(destination))
+    commit(staging, [*files, *contents], [file.relative_to(destination.root) for file in stale])
+    return stale
 
 
 def _is_complete(
@@ -285,7 +319,8 @@ def _is_complete(
     if not all(_holds(destination.root / name, content) for name, content in contents.items()):
         return False
     with suppress(FormatError, OSError), ExitStack() as stack:
-        files = {file: stack.enter_context(open_checkpoint(file)) for file in declared}
+        open_file = open_npz if destination.is_archive else open_safetensors
+        files = {file: stack.enter_context(open_file(file)) for file in declared}
         for file, its_tensors in declared.items():
             if not _is_declared(files[file], its_tensors, metadata[file]):
                 return False
@@ -324,6 +359,11 @@ def _journal_of(
         )
     if _is_interrupted(staging) and args.resume:
         journal = resumed(staging, settings)
+        if journal is None and destination.exists:
+            raise ValueError(
+                f"{destination.path} exists, and the journal of the interrupted run is damaged: "
+                "whether it may be replaced is not known; --force replaces it"
+            )
         refuse_existing(destination, force=journal is not None and journal.replaces)
         if journal is not None:
             return journal
@@ -335,7 +375,12 @@ def _journal_of(
         refuse_existing(destination, force=args.force)
     with disk.naming(staging.asked):
         discard(staging)
-    return Journal(staging, settings, None, replaces=args.force)
+    try:
+        return Journal(staging, settings, None, replaces=args.force)
+    except OSError:
+        with suppress(OSError):
+            discard(staging)  # a journal that says nothing is no run to go on with
+        raise
 
 
 def _opened(staging: Staging, name: Path) -> DiskFile:
@@ -380,12 +425,14 @@ def _holds(file: Path, content: bytes | Path) -> bool:
 
 
 def _is_declared(
-    checkpoint: Checkpoint, tensors: Mapping[str, Declaration], metadata: Mapping[str, str]
+    checkpoint: NpzFile | SafetensorsFile,
+    tensors: Mapping[str, Declaration],
+    metadata: Mapping[str, str],
 ) -> bool:
     declared: Declaration = {}
     for parts in tensors.values():
         declared |= parts
-    if checkpoint.path.suffix == ".npz" and KEY in metadata:
+    if isinstance(checkpoint, NpzFile) and KEY in metadata:
         manifest = as_array(metadata[KEY])
         declared[KEY] = ("U8", manifest.shape)
         if KEY not in checkpoint or checkpoint[KEY].tobytes() != manifest.tobytes():

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli._compress_options import MIN_SIZE, add_method_arguments, recipe_of
-from pyfq.cli._compress_report import document_of, draw, dry_text, totals_text
-from pyfq.cli._destination import output_path, plan_destination, refuse_overlap
+from pyfq.cli._compress_report import budget_entry, document_of, draw, dry_text, totals_text
+from pyfq.cli._destination import output_path, plan_destination, refuse_overlap, tell_left_out
 from pyfq.cli._foreign import refuse_foreign
 from pyfq.cli._journal import Journal
 from pyfq.cli._parser import file_of, path_of
@@ -21,6 +21,7 @@ from pyfq.cli._report import (
     FIGURES,
     compressed_row,
     copies_of,
+    path_text,
     planned_row,
     refuse_figure,
     refuse_missing_directory,
@@ -29,12 +30,13 @@ from pyfq.cli._report import (
     write_json,
 )
 from pyfq.cli._source import Source
-from pyfq.cli._writing import add_writing_arguments, write_checkpoint
+from pyfq.cli._writing import add_writing_arguments, removed_line, write_checkpoint
+from pyfq.exchange.methods.tables import placed
 from pyfq.exchange.stored import CAST, COPY, DENSE
 from pyfq.io.dtypes import nbytes_of
 from pyfq.recipes import Finding, Recipe, Rule, TensorPlan, compress_tensor, plan
 from pyfq.recipes.choose import choose_bits, refuse_budget
-from pyfq.recipes.declare import open_rules
+from pyfq.recipes.declare import open_rules, plan_each
 from pyfq.recipes.measure import measure, read_finding
 
 EPILOG = f"""\
@@ -191,9 +193,10 @@ def run(args: argparse.Namespace) -> int:
     _refuse_compressed(source)
     # What needs no data is planned before any is read: a refusal should not wait for it.
     undecided = open_rules(source.words, source.shapes, recipe)
-    refuse_budget(source.words, source.shapes, recipe)
     certain = {name: word for name, word in source.words.items() if name not in undecided}
-    planned = plan(certain, source.shapes, recipe, dense=args.dense)
+    with placed(str(args.source)):
+        refuse_budget(source.words, source.shapes, recipe)
+        planned = plan(certain, source.shapes, recipe, dense=args.dense)
     if not undecided and all(tensor.rule is None for tensor in planned):
         advice = "" if args.recipe else _advice(source, recipe)
         raise ValueError(f"{args.source}: {_nothing_to_do(planned)}{advice}")
@@ -202,40 +205,42 @@ def run(args: argparse.Namespace) -> int:
     destination = plan_destination(source, args.output)
     if destination.adapts and not args.dense:
         print(f"pyfq compress: {_FOR_ADAPTERS}", file=sys.stderr)
+    tell_left_out(args.command, destination)
     refuse_overlap(source, destination)
-    work = _Compression(source, recipe, undecided, args.dense)
+    work = _Compression(source, recipe, undecided, args.dense, bool(args.json))
     if args.dry_run:
         with _progress(work, _bytes_of(source, undecided)):
             tensors = work.declare(None)
         rows = [planned_row(tensor) for tensor in tensors.values()]
-        document = document_of(args, source, destination, recipe, work.decided, rows)
+        document = document_of(args, source, destination, recipe, work.budget, rows)
         _tell(args, document, f"{rows_text(rows)}\n\n{dry_text(source, document)}")
         return 0
 
     settings = {"recipe": recipe.settings(), "dense": args.dense}
     with _progress(work, source.nbytes + _bytes_of(source, undecided)):
-        tensors, journal = write_checkpoint(args, source, destination, settings, work)
+        written = write_checkpoint(args, source, destination, settings, work)
+    tensors, journal = written.tensors, written.journal
     measured = {} if journal is None else journal.rows
     rows = [measured.get(name) or planned_row(tensor) for name, tensor in tensors.items()]
-    document = document_of(args, source, destination, recipe, work.decided, rows)
+    document = document_of(args, source, destination, recipe, work.budget, rows)
     if journal is None:
         if args.plot is not None:
             print("pyfq compress: the errors that --plot draws are not known", file=sys.stderr)
-        _tell(args, document, f"{destination.path}: complete already")
+        _tell(args, document, f"{path_text(destination.path)}: complete already")
         return 0
-    written = sum(file.stat().st_size for file in destination.files)
+    document["removed"] = [str(file) for file in written.removed]
     seconds = time.perf_counter() - started
     document["totals"] |= {
-        "file_bytes_after": written,
+        "file_bytes_after": sum(file.stat().st_size for file in destination.files),
         "seconds": seconds,
         "mb_per_second": source.nbytes / seconds / 1e6,
     }
     if args.json:
-        document["inputs"] = source.digests()
+        document["inputs"] = work.inputs
     if args.plot is not None:
         draw(args, rows)
-    totals = totals_text(source, destination, recipe, work.decided, document)
-    _tell(args, document, f"{rows_text(rows)}\n\n{totals}")
+    totals = totals_text(source, destination, work.packed, document)
+    _tell(args, document, f"{rows_text(rows)}\n\n{totals}{removed_line(written.removed)}")
     return 0
 
 
@@ -282,18 +287,31 @@ class _Compression:
     recipe: Recipe
     undecided: Mapping[str, Rule]
     dense: bool
-    #: The rules that the data of tensors decided.
-    decided: dict[str, Rule] = field(default_factory=dict)
+    #: Whether the report tells digests of the source.
+    has_digests: bool
+    #: What becomes of each tensor, or would without ``--dense``.
+    packed: list[TensorPlan] = field(default_factory=list)
+    #: What the report says of the budget, and of the source.
+    budget: dict[str, Any] | None = None
+    inputs: list[dict[str, object]] = field(default_factory=list)
     #: Called with the bytes done.
     advance: Callable[[int], object] = field(default=lambda nbytes: None)
     _seen: set[str] = field(default_factory=set)
 
     def declare(self, journal: Journal | None) -> dict[str, TensorPlan]:
-        """Return what becomes of each tensor; first those are seen of which only data tells."""
+        """Return what becomes of each tensor; first those are seen of which only data tells.
+
+        What the report needs is found out here, too: when the target is written, all is said.
+        """
         source, recipe = self.source, self.recipe
         findings = {name: self._finding(name, journal) for name in self.undecided}
-        self.decided = choose_bits(source.words, source.shapes, recipe, findings)
-        tensors = plan(source.words, source.shapes, recipe, dense=self.dense, decided=self.decided)
+        with placed(str(source.path)):
+            decided = choose_bits(source.words, source.shapes, recipe, findings)
+            tensors = plan(source.words, source.shapes, recipe, dense=self.dense, decided=decided)
+        self.packed = plan_each(source.words, source.shapes, recipe, decided=decided)
+        self.budget = budget_entry(recipe, decided, self.packed)
+        if self.has_digests and journal is not None:
+            self.inputs = source.digests()
         if self.undecided and all(tensor.rule is None for tensor in tensors):
             raise ValueError(f"{source.path}: {_nothing_to_do(tensors)}")
         return {tensor.name: tensor for tensor in tensors}
@@ -301,7 +319,8 @@ class _Compression:
     def make(self, tensor: TensorPlan, journal: Journal | None) -> dict[str, NDArray]:
         """Compress a tensor, note its report and move the bar."""
         started = time.perf_counter()
-        compressed = compress_tensor(tensor, self.source[tensor.name])
+        with self.source.naming(tensor.name):
+            compressed = compress_tensor(tensor, self.source[tensor.name])
         if journal is None:
             return compressed.parts
         if tensor.rule is not None:
@@ -319,7 +338,8 @@ class _Compression:
         finding = None if journal is None else journal.findings.get(name)
         if finding is None:
             started = time.perf_counter()
-            measured = measure(name, source.words[name], source[name], rule, self.recipe.budget)
+            with source.naming(name):
+                measured = measure(name, source.words[name], source[name], rule, self.recipe.budget)
             finding = measured.settings() | {"seconds": time.perf_counter() - started}
             if journal is not None:
                 journal.add_finding(name, finding)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from numpy.typing import NDArray
 
 from pyfq.cli import SubParsers, UsageError, use_threads
-from pyfq.cli._destination import output_path, plan_destination, refuse_overlap
+from pyfq.cli._destination import output_path, plan_destination, refuse_overlap, tell_left_out
 from pyfq.cli._foreign import foreign_of
 from pyfq.cli._journal import Journal
 from pyfq.cli._parser import path_of
-from pyfq.cli._report import bytes_text
+from pyfq.cli._report import bytes_text, path_text
 from pyfq.cli._source import Source
-from pyfq.cli._writing import add_writing_arguments, write_checkpoint
+from pyfq.cli._writing import add_writing_arguments, removed_line, write_checkpoint
 from pyfq.exchange.stored import TensorPlan, copied, decompress_tensor
 
 EPILOG = """\
@@ -65,16 +65,19 @@ def run(args: argparse.Namespace) -> int:
         but = "it has no entry 'pyfq'" if foreign is None else f"it was quantized by {foreign}"
         raise ValueError(f"{source.path} was not written by pyfq compress: {but}")
     destination = plan_destination(source, args.output)
+    tell_left_out(args.command, destination)
     refuse_overlap(source, destination)
 
-    _, journal = write_checkpoint(args, source, destination, {}, _Decompression(source))
-    if journal is None:
-        print(f"{destination.path}: complete already")
+    written = write_checkpoint(args, source, destination, {}, _Decompression(source))
+    if written.journal is None:
+        print(f"{path_text(destination.path)}: complete already")
         return 0
-    written = sum(file.stat().st_size for file in destination.files)
+    nbytes = sum(file.stat().st_size for file in destination.files)
     print(
-        f"{source.path}: {bytes_text(source.nbytes)}\n{destination.path}: {bytes_text(written)}\n"
+        f"{path_text(source.path)}: {bytes_text(source.nbytes)}\n"
+        f"{path_text(destination.path)}: {bytes_text(nbytes)}\n"
         f"tensors decompressed: {len(done)}, in {time.perf_counter() - started:.2f} s"
+        f"{removed_line(written.removed)}"
     )
     return 0
 
@@ -94,4 +97,5 @@ class _Decompression:
         """Return the floats of a tensor."""
         compressed = self.source.tensors[tensor.name]
         parts = {part: self.source[part] for part in compressed.parts}
-        return {tensor.name: decompress_tensor(compressed, parts)}
+        with self.source.naming(next(iter(parts))):
+            return {tensor.name: decompress_tensor(compressed, parts)}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from pyfq._core.text import printable
 from pyfq.cli import SubParsers
 from pyfq.cli._foreign import foreign_of
 from pyfq.cli._parser import path_of
@@ -18,7 +19,7 @@ from pyfq.cli._report import (
     write_json,
 )
 from pyfq.cli._source import Source
-from pyfq.io.errors import FormatError, printable
+from pyfq.io.errors import FormatError
 from pyfq.recipes import TensorPlan
 
 # Characters of a name in the table; --json has all of it.

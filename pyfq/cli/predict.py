@@ -17,7 +17,7 @@ from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli._data import FILES, add_columns, as_floats, files_of, open_inputs, read_network
 from pyfq.cli._destination import refuse_existing_file
 from pyfq.cli._parser import path_of
-from pyfq.cli._report import refuse_taken
+from pyfq.cli._report import path_text, refuse_taken
 from pyfq.cli._streams import nobody_reads
 from pyfq.io.atomic import replacing
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     with replacing(Path(args.output)) as file:
         n = (_write_npy if args.output.endswith(".npy") else _write_csv)(file, parts)
-    print(f"{args.output}: {n:,} samples")
+    print(f"{path_text(args.output)}: {n:,} samples")
     return 0
 
 

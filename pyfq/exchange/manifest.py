@@ -10,11 +10,11 @@ A safetensors file has it in its metadata, an npz file as the bytes of an array,
 ``dtype`` and ``shape`` are those before compression. ``prune``, ``quantize`` and so on are the
 words of a recipe, with the bits and ranks that data decided; so is ``"rows": "first"``, which a
 kernel of three axes and more has: without it rows lie along the last axis. That is all that is
-needed to read the file back.
+needed to read the file back. ``"made": ["config.json"]`` names a file that the source did not have.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .._core.check import shown
@@ -26,8 +26,11 @@ from .stored import DENSE, TensorPlan, declare, dense_tensor
 KEY = "pyfq"
 
 
-def write_manifest(tensors: Iterable[TensorPlan], version: str) -> str:
-    """Return the entry for the tensors of a file; copied ones are left out."""
+def write_manifest(tensors: Iterable[TensorPlan], version: str, made: Sequence[str] = ()) -> str:
+    """Return the entry for the tensors of a file; copied ones are left out.
+
+    Files beside it that the source did not have are named in `made`.
+    """
     described = {
         tensor.name: {
             "dtype": tensor.word,
@@ -39,12 +42,19 @@ def write_manifest(tensors: Iterable[TensorPlan], version: str) -> str:
         for tensor in tensors
         if tensor.rule is not None
     }
-    return json.dumps({"version": version, "tensors": described}, separators=(",", ":"))
+    entry = {"version": version, "tensors": described} | ({"made": list(made)} if made else {})
+    return json.dumps(entry, separators=(",", ":"))
 
 
 def _rows_entry(tensor: TensorPlan) -> dict[str, str]:
     """Return the word for rows; rows along the last axis go without, and so do matrices."""
     return {"rows": "first"} if len(tensor.shape) > 2 and tensor.rule.rows == "first" else {}
+
+
+def read_made(text: str) -> list[str]:
+    """Return the files beside it that the source did not have, of an entry that can be read."""
+    made = json.loads(text).get("made")
+    return [name for name in made if isinstance(name, str)] if isinstance(made, list) else []
 
 
 def read_manifest(text: str) -> dict[str, TensorPlan]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from pyfq._core.check import shown
+from pyfq.io import disk
 from pyfq.io.directory import find_checkpoint
 from pyfq.io.errors import FormatError
 from pyfq.io.magic import HEAD, kind_of
@@ -118,8 +119,11 @@ def _advice_if_missing(path: Path) -> str:
 
 def _why_not(path: Path) -> str:
     """Return why a file of another suffix is no checkpoint; raise OSError if there is none."""
-    with open_regular(path) as file:
-        kind = kind_of(file.read(HEAD))
+    with disk.naming(path), open_regular(path) as file:
+        head = file.read(HEAD)
+    kind = kind_of(head)
+    if path.suffix == ".json" and head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+        kind = "JSON: name the directory that it is in"
     reason = "expected .safetensors, .npz, .index.json or a directory of them"
     return reason if kind is None else f"{reason}, got {kind}"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyfq._core.check import shown
 from pyfq.io.errors import FormatError
+from pyfq.io.safetensors import open_safetensors
 from pyfq.io.sharded import is_index, read_index
 
 #: Names of weights by convention, the first that is there is taken, each before its own index:
@@ -53,7 +54,7 @@ def find_checkpoint(directory: Path) -> Path:
     OSError
         The directory cannot be read.
     """
-    entries = sorted(entry.name for entry in os.scandir(directory) if not entry.is_dir())
+    entries = sorted(entry.name for entry in os.scandir(directory) if not _is_directory(entry))
     present = set(entries)
     for name in CONVENTIONS:
         for candidate in (name, f"{name}.index.json"):
@@ -70,32 +71,76 @@ def find_checkpoint(directory: Path) -> Path:
     raise FormatError(directory, _why_none(directory, found, entries))
 
 
-def conventional_files(directory: Path, name: str) -> set[Path]:
-    """Return the files that a reader of a directory could take for the checkpoint of that name.
+def older_files(directory: Path, name: str) -> set[Path]:
+    """Return the files of weights of a model that is about to be written anew under a name.
+
+    They are those of both layouts of that model, one file, and an index with its shards; so, when
+    the names that are written again are left aside, nothing of an older version can be taken for
+    the new one. Models of other names, variants such as fp16 among them, have no part in it.
 
     Parameters
     ----------
     directory : Path
         The directory.
     name : str
-        The name of a file of weights or of an index.
+        The name of the file of weights, or of the index.
 
     Returns
     -------
     set of Path
-        Files of that name and of `CONVENTIONS`, their indices, and the shards that those name, as
-        far as they are there. Of a damaged index the shards are not known.
+        The file and the index, as far as they are there, and of the shards that the index lists
+        those that hold what it says, or by their name are weights that cannot be read. What is no
+        file of weights is not among them though an index lists it, nor is what another index in the
+        directory lists. Of a damaged index the shards are not known.
     """
-    single = re.sub(r"\.index(\.[\w-]+)?\.json$", "", name)
-    files = set()
-    for weights in {*CONVENTIONS, single}:
-        index = directory / f"{weights}.index.json"
-        if index.is_file():
-            files.add(index)
-            with suppress(FormatError):
-                files |= {directory / shard for shard in read_index(index).values()}
-        files.add(directory / weights)
+    single, indices = _layouts_of(name)
+    files = {directory / file for file in (single, *indices)} - {directory / ""}
+    for index in indices:
+        files |= _shards_of(directory / index)
+    for entry in os.scandir(directory) if directory.is_dir() else ():
+        if is_index(entry.name) and entry.name not in indices:
+            files -= _shards_of(directory / entry.name)
     return {file for file in files if file.is_file() or file.is_symlink()}
+
+
+def _layouts_of(name: str) -> tuple[str, list[str]]:
+    """Return the name of a model in one file, "" if it has none, and those that its index has."""
+    if index := re.fullmatch(r"(.+)\.safetensors\.index(\.[\w-]+)?\.json", name):
+        single = f"{index[1]}{index[2] or ''}.safetensors"
+    elif name.endswith(".safetensors"):
+        single = name
+    else:
+        return "", [name]
+    indices = [f"{single}.index.json"]
+    if variant := re.fullmatch(r"(.+)(\.[\w-]+)\.safetensors", single):
+        indices.append(f"{variant[1]}.safetensors.index{variant[2]}.json")
+    return single, indices
+
+
+def _shards_of(index: Path) -> set[Path]:
+    """Return the files of weights that an index lists, none if it cannot be read."""
+    listed: dict[str, set[str]] = {}
+    with suppress(FormatError, OSError):
+        for tensor, shard in read_index(index).items():
+            listed.setdefault(shard, set()).add(tensor)
+    return {
+        index.parent / shard for shard, its in listed.items() if _holds(index.parent / shard, its)
+    }
+
+
+def _holds(shard: Path, tensors: set[str]) -> bool:
+    try:
+        with open_safetensors(shard) as file:
+            return tensors <= file.keys()
+    except (FormatError, OSError):
+        return shard.name.endswith(".safetensors")
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
 
 
 def _why_none(directory: Path, found: list[str], entries: list[str]) -> str:

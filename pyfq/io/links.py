@@ -27,3 +27,22 @@ def followed(path: str | os.PathLike[str]) -> Path:
     if any(os.path.islink(place) for place in (real, *real.parents)):  # noqa: PTH114
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path))
     return real
+
+
+def target_of(path: Path) -> Path:
+    """Return where a file or directory of this name is written: what it leads to, if it is a link.
+
+    A path that is no link stays as it is, relative too, and with links among its directories.
+
+    Raises
+    ------
+    OSError
+        ELOOP, as `followed`.
+
+    Examples
+    --------
+    >>> target_of(Path("no/such/file")).as_posix()
+    'no/such/file'
+    """
+    # Not `path.is_symlink()`, as above.
+    return followed(path) if os.path.islink(path) else path  # noqa: PTH114

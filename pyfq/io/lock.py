@@ -89,11 +89,11 @@ def _create(directory: Path, lock: Path) -> bool:
     draft = directory / f"{DRAFT}{secrets.token_hex(8)}"
     fd = disk.create(draft)
     try:
-        disk.write_all(fd, text)
-        disk.sync(fd)
-    finally:
-        os.close(fd)
-    try:
+        try:
+            disk.write_all(fd, text)
+            disk.sync(fd)
+        finally:
+            os.close(fd)
         disk.link(draft, lock)
     except FileExistsError:
         return False

@@ -27,6 +27,13 @@ def _kind_of_pointer(head: bytes) -> str:
     return f"a git-lfs pointer to the file{of}: fetch it with `git lfs pull` in its repository"
 
 
+def _kind_of_utf16(head: bytes) -> str | None:
+    text = head[: len(head) // 2 * 2].decode("utf-16", "replace").rstrip("\ufffd")
+    if not "".join(text.split()).isprintable() or "\ufffd" in text:
+        return None
+    return "text in UTF-16, as a shell of Windows writes: save it as UTF-8"
+
+
 def _kind_of_zip(head: bytes) -> str:
     if b"data.pkl" in head or b".format_version" in head or b"byteorder" in head:
         return TORCH_ARCHIVE
@@ -37,7 +44,7 @@ def _kind_of_zip(head: bytes) -> str:
 
 # First bytes; what a file that has them is and what to do with it, or a function that tells by the
 # bytes, where a checkpoint was expected; and where a model of ONNX was.
-_KINDS: tuple[tuple[bytes, str | Callable[[bytes], str] | None, str | None], ...] = (
+_KINDS: tuple[tuple[bytes, str | Callable[[bytes], str | None] | None, str | None], ...] = (
     (
         b"version https://git-lfs",
         _kind_of_pointer,
@@ -58,6 +65,12 @@ _KINDS: tuple[tuple[bytes, str | Callable[[bytes], str] | None, str | None], ...
     (b"7z\xbc\xaf\x27\x1c", "an archive of 7-Zip: unpack it first", None),
     (b"MATLAB 5.0 MAT-file", "a MAT file: save its arrays with numpy.savez", None),
     (b"\x7fELF", "a program", None),
+    (b"%PDF-", "a PDF document", None),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image", None),
+    (b"\xff\xd8\xff", "a JPEG image", None),
+    (b"GIF8", "a GIF image", None),
+    (b"\xff\xfe", _kind_of_utf16, None),
+    (b"\xfe\xff", _kind_of_utf16, None),
     # A checkpoint's may be any page: see `_kind_of_text`.
     (b"<!doctype html", None, "an HTML page: the download failed"),
     (b"<html", None, "an HTML page: the download failed"),

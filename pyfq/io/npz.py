@@ -20,6 +20,7 @@ from typing import IO, BinaryIO, Self
 import numpy as np
 
 from pyfq._core.check import shown
+from pyfq.io import disk
 from pyfq.io.atomic import replacing
 from pyfq.io.dtypes import WORDS, nbytes_of, word_of
 from pyfq.io.errors import FormatError
@@ -104,7 +105,8 @@ def open_npz(path: str | os.PathLike[str]) -> "NpzFile":
     path = Path(path)
     with ExitStack() as stack:
         file = stack.enter_context(open_regular(path))
-        head = file.read(HEAD)
+        with disk.naming(path):
+            head = file.read(HEAD)
         if head and not head.startswith(b"PK") and (kind := kind_of(head)) is not None:
             raise FormatError(path, f"expected a zip archive of arrays, got {kind}")
         with _damage_named(path, "expected a zip archive"):

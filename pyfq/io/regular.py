@@ -5,6 +5,7 @@ import os
 import stat
 from typing import BinaryIO
 
+from pyfq.io import disk
 from pyfq.io.errors import FormatError
 
 _KINDS = (
@@ -40,15 +41,19 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
         if not stat.S_ISREG(mode):
-            kind = next((kind for test, kind in _KINDS if test(mode)), "something else")
-            raise FormatError(path, f"expected a regular file, not {kind}")
+            raise FormatError(path, f"expected a regular file, not {kind_of_mode(mode)}")
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
 
 
+def kind_of_mode(mode: int) -> str:
+    """Return what has this mode, of neither a regular file nor a directory: ``"a FIFO"``, ..."""
+    return next((kind for test, kind in _KINDS if test(mode)), "something else")
+
+
 def read_regular(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a file as `open_regular` opens it."""
-    with open_regular(path) as file:
+    with disk.naming(path), open_regular(path) as file:
         return file.read()

@@ -13,6 +13,7 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
+from pyfq.io import disk
 from pyfq.io.dtypes import DTYPES, carrier_shape
 from pyfq.io.errors import FormatError
 from pyfq.io.header import Header, read_header
@@ -65,7 +66,7 @@ def open_safetensors(path: str | os.PathLike[str]) -> "SafetensorsFile":
      [0. 1.]]
     """
     path = Path(path)
-    with open_regular(path) as file:
+    with disk.naming(path), open_regular(path) as file:
         return SafetensorsFile(path, read_header(file, path), file)
 
 
@@ -142,7 +143,7 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         self._data = None
 
     def _map_again(self) -> mmap.mmap:
-        with open_regular(self.path) as file:
+        with disk.naming(self.path), open_regular(self.path) as file:
             if _identity_of(file) != self._identity:
                 raise FormatError(self.path, "the file has changed since it was opened")
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

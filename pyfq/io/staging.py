@@ -185,11 +185,15 @@ def commit(staging: Staging, files: Iterable[Path], stale: Iterable[Path]) -> No
 
     Raises
     ------
+    ValueError
+        The target is one file, and a name is not its own: another file beside it would be replaced.
     OSError
         A name is taken by a directory, the lock was broken, or the disk fails. The target is what
         it was; only of way ``files`` some may be in place, and the next `settle` finishes.
     """
     files, stale = sorted(set(files)), sorted(set(stale) - set(files))
+    if staging.is_file and {*files, *stale} != {Path(staging.target.name)}:
+        raise ValueError(f"{staging.target}: expected its own name, got {[*files, *stale]}")
     with disk.naming(staging.asked):
         if not lock.is_held(staging.lock):
             raise OSError(errno.EWOULDBLOCK, "another process has broken the lock")
@@ -275,10 +279,14 @@ def _acquire(target: Path, *, break_lock: bool) -> tuple[Path, Path]:
     for _ in range(_TRIES):
         directory = _find(target)
         try:
-            if not os.path.lexists(directory):
-                directory = _make(target, directory)
+            made = [] if os.path.lexists(directory) else [_make(target, directory)]
+            directory = made[0] if made else directory
             _refuse_foreign(directory)
-            held = lock.acquire(directory, break_lock=break_lock)
+            try:
+                held = lock.acquire(directory, break_lock=break_lock)
+            except BaseException:
+                disk.remove_empty(made)  # there is nothing of another process in it
+                raise
         except FileNotFoundError:
             if not target.parent.is_dir():
                 raise

@@ -1,6 +1,6 @@
 """What becomes of each tensor of a model, by a recipe, before any data is read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -53,8 +53,23 @@ def plan(
     >>> tensor.format, tensor.parts["a.weight_packed"]
     ('pack-quantized', ('I32', (8, 8)))
     """
+    plans = plan_each(words, shapes, recipe, dense=dense, decided=decided)
+    clash = clash_of(plans)
+    if clash is not None:
+        raise ValueError(clash)
+    return plans
+
+
+def plan_each(
+    words: Mapping[str, str],
+    shapes: Mapping[str, Sequence[int]],
+    recipe: Recipe,
+    *,
+    dense: bool = False,
+    decided: Mapping[str, Rule] | None = None,
+) -> list[TensorPlan]:
+    """Return what becomes of each tensor, as `plan` does, whether or not names clash."""
     plans = []
-    owners: dict[str, str] = {}
     for name, word in words.items():
         shape = tuple(shapes[name])
         rule = (decided or {}).get(name) or recipe.rule_for(name, word, shape)
@@ -63,15 +78,22 @@ def plan(
         else:
             with naming(name):
                 tensor = plan_tensor(name, word, shape, rule, dense=dense)
-        for part in tensor.parts:
-            if part in owners:
-                raise ValueError(
-                    f"tensors {shown(owners[part])} and {shown(name)} would both write "
-                    f"{shown(part)}"
-                )
-            owners[part] = name
         plans.append(tensor)
     return plans
+
+
+def clash_of(plans: Iterable[TensorPlan]) -> str | None:
+    """Return which two tensors would write one name, if there are two."""
+    owners: dict[str, str] = {}
+    for tensor in plans:
+        for part in tensor.parts:
+            if part in owners:
+                return (
+                    f"tensors {shown(owners[part])} and {shown(tensor.name)} would both write "
+                    f"{shown(part)}"
+                )
+            owners[part] = tensor.name
+    return None
 
 
 def plan_tensor(

@@ -335,8 +335,44 @@ def test_not_finite_fails_with_the_name_and_leaves_nothing(tmp_path, capsys):
     tensors["c.weight"][3, 4] = np.inf
     write_safetensors(tmp_path / "m.safetensors", tensors)
     assert run("compress", tmp_path / "m.safetensors", "-o", tmp_path / "out") == 1
-    assert "tensor 'c.weight' cannot be compressed as asked" in capsys.readouterr().err
+    file = tmp_path / "m.safetensors"
+    reason = f"{file}: tensor 'c.weight' cannot be compressed as asked"
+    assert reason in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--bits=4", "--target-bits=4", "--rank-energy=0.9"])
+def test_a_refused_tensor_of_a_shard_names_the_shard(shards, tmp_path, capsys, option):
+    index = json.loads((shards / "model.safetensors.index.json").read_text())["weight_map"]
+    name = "c.weight"
+    w = np.full((64, 128), np.nan, np.float32)
+    write_safetensors(shards / index[name], {name: w})
+    assert run("compress", shards, "-o", tmp_path / "out", option) == 1
+    reason = f"{shards / index[name]}: tensor {name!r} cannot be compressed as asked"
+    assert reason in capsys.readouterr().err
+
+
+def test_a_clash_of_names_names_the_source(tmp_path, capsys):
+    path = tmp_path / "m.safetensors"
+    write_safetensors(path, {"a.weight": weights((64, 128)), "a.weight_scale": weights((64, 1))})
+    assert run("compress", path, "-o", tmp_path / "out") == 1
+    assert f"{path}: tensors 'a.weight' and 'a.weight_scale' would" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [[], ["--target-bits", "4"]])
+def test_dense_needs_no_names_of_codes(tmp_path, capsys, flags):
+    """A name that only codes would take as well does not fail a run that has written its target."""
+    path, out = tmp_path / "m.safetensors", tmp_path / "out.safetensors"
+    write_safetensors(path, {"a.weight": weights((64, 128)), "a.weight_scale": weights((64, 1))})
+    json_path = tmp_path / "report.json"
+    assert run("compress", path, "-o", out, "--dense", *flags, "--json", json_path) == 0
+    assert "without it" not in capsys.readouterr().out
+    assert tensors_of(out).keys() == {"a.weight", "a.weight_scale"}
+    report = json.loads(json_path.read_text())
+    assert report["inputs"][0]["bytes"] == path.stat().st_size
+    if flags:
+        assert report["budget"]["widths"]
+    assert run("compress", path, "-o", out, "--dense", *flags, "--dry-run") == 0
 
 
 def test_npz_refuses_bfloat16(tmp_path, capsys):
@@ -602,6 +638,16 @@ def test_float_files_can_be_compressed_again(source, tmp_path):
     assert run("decompress", small, "-o", back) == 0
     with open_safetensors(back) as file:
         assert file.dtypes["a.weight"] == "BF16"
+
+
+def test_plot_draws_names_that_look_like_formulas(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the plot extra")
+    path = tmp_path / "m.safetensors"
+    write_safetensors(path, {r"a$\frac{b$": weights((64, 128)), "$_{$": weights((64, 128))})
+    figure, out = tmp_path / "e.svg", tmp_path / r"o$\frac{$.safetensors"
+    assert run("compress", path, "-o", out, "--plot", figure) == 0
+    drawn = figure.read_text()
+    assert all(text in drawn for text in (r"a$\frac{b$", "$_{$", out.name))
 
 
 def test_plot_draws_the_error_of_each_tensor(source, tmp_path):

@@ -99,12 +99,55 @@ def test_a_checkpoint_of_npz_becomes_the_conventional_file(tmp_path):
     assert "model.safetensors" in files_in(tmp_path / "q")
 
 
-def test_force_leaves_no_other_conventional_checkpoint(tmp_path):
+def test_force_keeps_other_models_and_says_which_one_is_read(tmp_path, capsys):
     out = model(tmp_path / "out")
     (out / "mine.safetensors").write_bytes(b"of somebody else")
+    before = (out / "model.safetensors").read_bytes()
     source = model(tmp_path / "m", "adapter_model.safetensors")
     assert run("compress", source, "-o", out, "--force") == 0
-    assert files_in(out) == ["adapter_model.safetensors", "config.json", "mine.safetensors"]
+    assert files_in(out) == [
+        "adapter_model.safetensors", "config.json", "mine.safetensors", "model.safetensors",
+    ]  # fmt: skip
+    assert (out / "model.safetensors").read_bytes() == before
+    told = capsys.readouterr()
+    assert f"name {out / 'adapter_model.safetensors'}" in told.err
+    assert "removed" not in told.out
+    (out / "model.safetensors").unlink()
+    source = model(tmp_path / "n", "lora.safetensors")
+    assert run("compress", source, "-o", out, "--force") == 0
+    assert "take adapter_model.safetensors" in capsys.readouterr().err
+    (out / "adapter_model.safetensors").unlink()
+    assert run("compress", source, "-o", out, "--force") == 0
+    assert "do not find which checkpoint is meant: name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_force_names_the_files_of_the_same_model_that_it_removes(tmp_path, capsys, command):
+    """The target was a model of two shards, whose index lists files that are no weights, too."""
+    source = model(tmp_path / "m")
+    if command == "decompress":
+        assert run("compress", source, "-o", tmp_path / "q") == 0
+        source = tmp_path / "q"
+    out = tmp_path / "out"
+    out.mkdir()
+    weight_map = {"a.weight": "a.st", "b.weight": "b.safetensors"}
+    for name, shard in weight_map.items():
+        write_safetensors(out / shard, {name: W})
+    (out / "tokenizer.json").write_text("mine")
+    index = "model.safetensors.index.json"
+    write_index(out / index, weight_map | {"x": "tokenizer.json"}, 1)
+    json_path = tmp_path / "report.json"
+    flags = ["--json", json_path] if command == "compress" else []
+    capsys.readouterr()
+    assert run(command, source, "-o", out, "--force", *flags) == 0
+    removed = [str(out / name) for name in ("a.st", "b.safetensors", index)]
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1] == f"removed: {', '.join(removed)}"
+    assert told.err == ""
+    if flags:
+        assert json.loads(json_path.read_text())["removed"] == removed
+    assert files_in(out) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert (out / "tokenizer.json").read_text() == "mine"
 
 
 # Adapters
@@ -166,6 +209,8 @@ CONFIGS = {
     "lines of windows": '{\r\n  "a": [1,\r\n 2]\r\n}\r\n',
     "tabs": '{\n\t"a": {\n\t\t"b": []\n\t}\n}',
     "empty": "{}",
+    "blank": "{ \n\n} ",
+    "line": "\n{\n  \n}\n",
     "null": '{"a": null}  ',
 }
 
@@ -175,12 +220,25 @@ def test_a_config_is_kept_to_the_byte(tmp_path, text):
     source = model(tmp_path / "m", config=text)
     packed, back = there_and_back(source, tmp_path)
     assert json.loads((packed / "config.json").read_text("utf-8-sig"), parse_int=str)[QUANTIZATION]
-    if text == "{}":  # which line it had is not known
-        assert json.loads((back / "config.json").read_bytes()) == {}
-    else:
-        assert (back / "config.json").read_bytes() == text.encode()
+    assert (back / "config.json").read_bytes() == text.encode()
     assert run("compress", source, "-o", tmp_path / "dense", "--dense") == 0
     assert (tmp_path / "dense" / "config.json").read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_a_config_that_was_made_up_goes_with_the_codes(tmp_path, shards):
+    source = model(tmp_path / "m", config=None)
+    if shards:
+        write_index(source / "model.safetensors.index.json", {"a.weight": "a", "b.weight": "b"}, 1)
+        (source / "model.safetensors").unlink()
+        for name in "ab":
+            write_safetensors(source / name, {f"{name}.weight": W})
+    packed, back = there_and_back(source, tmp_path)
+    assert json.loads((packed / "config.json").read_text()).keys() == {QUANTIZATION}
+    assert files_in(back) == files_in(source)
+    (packed / "config.json").write_text('{"hidden": 8}')  # somebody's own by now
+    assert run("decompress", packed, "-o", back, "--force") == 0
+    assert (back / "config.json").read_text() == '{"hidden": 8}'
 
 
 @pytest.mark.parametrize(
@@ -207,7 +265,7 @@ def test_with_quantization_replaces_what_there_was(text):
         (b"[]", "expected a JSON object, got list"),
         (b"{", "expected JSON"),
         (b"\xff{}", "expected UTF-8"),
-        ("{}".encode("utf-16"), "expected UTF-8"),
+        ("{}".encode("utf-16"), "text in UTF-16"),
         (b'{"a":' * 100_000, "expected JSON"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a git-lfs pointer"),
     ],
@@ -345,7 +403,12 @@ def test_names_are_escaped_on_the_terminal_and_kept_in_files(tmp_path, capsys):
     assert "a\\x1b[31m\\n\\u202e.weight" in out
     assert run("inspect", tmp_path / "m.safetensors", "--json", "-") == 0
     assert json.loads(capsys.readouterr().out)["tensors"][0]["name"] == name
-    assert run("compress", tmp_path / "m.safetensors", "-o", tmp_path / "q.safetensors") == 0
+    out = tmp_path / "q\x1b[31m.safetensors"
+    assert run("compress", tmp_path / "m.safetensors", "-o", out) == 0
+    told = capsys.readouterr().out
+    assert "lowest SQNR" in told
+    assert all(line.isprintable() for line in told.splitlines())
+    out.replace(tmp_path / "q.safetensors")
     assert run("decompress", tmp_path / "q.safetensors", "-o", tmp_path / "d.safetensors") == 0
     assert [*open_safetensors(tmp_path / "d.safetensors")] == [name]
 

@@ -236,6 +236,49 @@ def test_errors_of_the_disk_name_the_target_and_what_helps(place, monkeypatch, c
     assert tree(place / "new" / "out") == tree(place / "whole")
 
 
+@pytest.mark.parametrize("step", ["create", "write", "sync", "link", "mkdir"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_disk_that_is_full_at_the_start_leaves_nothing(place, monkeypatch, capsys, step, count):
+    """Neither the lock nor an empty journal stays: there is no run to go on with."""
+    call, seen = getattr(disk, step), []
+
+    def fail(*arguments):
+        seen.append(arguments)
+        if len(seen) > count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return call(*arguments)
+
+    before = tree(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, step, fail)
+        code = run("compress", "model", "-o", "out", *FLAGS)
+    said = capsys.readouterr().err
+    if (step, count) == ("link", 1):  # there is no second one
+        assert code == 0
+        return
+    assert code == 1
+    assert "error: out: " + os.strerror(errno.ENOSPC) in said
+    if "--resume" in said:
+        assert run("compress", "model", "-o", "out", *FLAGS, "--resume") == 0
+        return
+    assert tree(place) == before
+    assert not (place / "out.partial").exists()
+
+
+def test_resume_of_a_run_whose_journal_does_not_say_what_it_may_replace(place, capsys):
+    """A run with --force was killed between creating its journal and filling it."""
+    assert run("compress", "model", "-o", "out", *FLAGS) == 0
+    before = tree(place / "out")
+    (place / "out.partial").mkdir()
+    (place / "out.partial" / "journal").write_bytes(b"")
+    assert run("compress", "model", "-o", "out", *FLAGS, "--resume") == 1
+    said = capsys.readouterr().err
+    assert "out exists, and the journal of the interrupted run is damaged" in said
+    assert tree(place / "out") == before
+    assert run("compress", "model", "-o", "out", *FLAGS, "--force") == 0
+    assert names(place) == ["model", "out"]
+
+
 def test_messages_of_places_that_cannot_be_written(place, capsys):
     (place / "file").write_text("")
     for out in ("file/x", "file/x/y.safetensors"):

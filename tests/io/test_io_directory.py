@@ -22,7 +22,7 @@ from pyfq.io import (
     write_index,
     write_safetensors,
 )
-from pyfq.io.directory import CONVENTIONS, conventional_files
+from pyfq.io.directory import CONVENTIONS, older_files
 from pyfq.recipes import Quantize, Recipe, Rule
 
 ONE = {"w": np.ones((2, 3), np.float32)}
@@ -114,15 +114,70 @@ def test_names_that_would_move_the_cursor_are_escaped(tmp_path):
     assert caught.value.reason.isprintable()
 
 
-def test_conventional_files_are_those_that_a_reader_could_take(tmp_path):
-    put(tmp_path, "model.safetensors.index.json", "adapter_model.safetensors", "mine.safetensors")
-    found = {file.name for file in conventional_files(tmp_path, "model.safetensors")}
-    assert found == {
-        "model.safetensors.index.json",
-        "model-00001-of-00001.safetensors",
-        "adapter_model.safetensors",
-    }
-    assert tmp_path / "mine.safetensors" in conventional_files(tmp_path, "mine.safetensors")
+SHARD = "model-00001-of-00001.safetensors"
+INDEX_OF_FP16 = "model.safetensors.index.fp16.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "older"),
+    [
+        ("model.safetensors", ["model.safetensors"], {"model.safetensors"}),
+        (
+            "model.safetensors",
+            ["model.safetensors.index.json", "mine.safetensors"],
+            {"model.safetensors.index.json", SHARD},
+        ),
+        (
+            "model.safetensors.index.json",
+            ["model.safetensors", "model.safetensors.index.json"],
+            {"model.safetensors", "model.safetensors.index.json", SHARD},
+        ),
+        ("adapter_model.safetensors", ["model.safetensors", "model.safetensors.index.json"], set()),
+        ("model.safetensors", ["model.fp16.safetensors"], set()),
+        ("model.safetensors", [INDEX_OF_FP16], set()),
+        ("model.fp16.safetensors", [INDEX_OF_FP16], {INDEX_OF_FP16, SHARD}),
+        (
+            INDEX_OF_FP16,
+            ["model.fp16.safetensors", "model.safetensors"],
+            {"model.fp16.safetensors"},
+        ),
+        # Two indices list one shard: it is the other's, too.
+        (
+            "model.safetensors",
+            ["model.safetensors.index.json", INDEX_OF_FP16],
+            {"model.safetensors.index.json"},
+        ),
+        ("odd.index.json", ["model.safetensors"], set()),
+    ],
+)
+def test_older_files_are_those_of_the_same_model(tmp_path, name, there, older):
+    put(tmp_path, *there)
+    assert {file.name for file in older_files(tmp_path, name)} == older
+    assert older_files(tmp_path / "not there", name) == set()
+
+
+def test_older_files_are_weights(tmp_path):
+    """An index may list anything; only files that hold what it says are of its model."""
+    write_safetensors(tmp_path / "whole.st", ONE)
+    write_safetensors(tmp_path / "mine.safetensors", {"other": ONE["w"]})
+    (tmp_path / "damaged.safetensors").write_bytes(b"not read")
+    (tmp_path / "linked.safetensors").symlink_to("gone")
+    for name in "tokenizer.json", "notes.txt", "config.json":
+        (tmp_path / name).write_text("{}")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    weight_map = {f"{i}": name for i, name in enumerate(names)} | {"w": "whole.st"}
+    weight_map = {key: name for key, name in weight_map.items() if key == "w" or name != "whole.st"}
+    write_index(tmp_path / "model.safetensors.index.json", weight_map, 1)
+    assert {file.name for file in older_files(tmp_path, "model.safetensors")} == {
+        "model.safetensors.index.json", "whole.st", "damaged.safetensors", "linked.safetensors",
+    }  # fmt: skip
+
+
+def test_an_index_that_cannot_be_read_tells_of_no_shards(tmp_path):
+    put(tmp_path, "model.safetensors.index.json")
+    (tmp_path / "model.safetensors.index.json").write_text("<html>")
+    older = older_files(tmp_path, "model.safetensors")
+    assert {file.name for file in older} == {"model.safetensors.index.json"}
 
 
 # Maps

@@ -7,13 +7,14 @@ import pickle
 import socket
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pyfq
+from pyfq._core.text import printable
 from pyfq.io import FormatError, open_checkpoint, write_index, write_safetensors
-from pyfq.io.errors import printable
 from pyfq.io.magic import HEAD, kind_of
 from pyfq.io.regular import open_regular, read_regular
 
@@ -57,6 +58,12 @@ KINDS = {
     "npy": (npy(), "one array of NumPy"),
     "tar": (tarred(), "a tar archive"),
     "gzip": (gzip.compress(b"weights" * 9), "compressed with gzip"),
+    "pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF document"),
+    "png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG image"),
+    "jpeg": (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "a JPEG image"),
+    "gif": (b"GIF89a\1\0\1\0", "a GIF image"),
+    "utf-16": ('{"a": 1}, \u00e9'.encode("utf-16"), "text in UTF-16"),
+    "utf-16-be": (b"\xfe\xff" + "an error".encode("utf-16-be"), "text in UTF-16"),
     "zeros": (bytes(4096), "zeros at its beginning"),
 }
 
@@ -82,6 +89,26 @@ def test_kind_of_says_nothing_of_what_it_does_not_know():
     noise = np.random.default_rng(0).integers(0, 256, (200, HEAD), np.uint8)
     assert {kind_of(row.tobytes()) for row in noise} == {None}
     assert kind_of(b"") is None
+
+
+@pytest.mark.parametrize("text", ['{"hidden": 8}', '\ufeff {\n"a": 1}', "[1, 2, 3, 4]"])
+def test_json_under_its_own_suffix_is_no_failed_download(tmp_path, text):
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(FormatError) as caught:
+        open_checkpoint(tmp_path / "config.json")
+    assert caught.value.reason.endswith("got JSON: name the directory that it is in")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".bin", ".index.json"])
+def test_an_error_of_reading_names_the_file(tmp_path, suffix):
+    memory = Path("/proc/self/mem")
+    if not memory.exists():
+        pytest.skip("of Linux")
+    link = tmp_path / f"w{suffix}"
+    link.symlink_to(memory)
+    with pytest.raises(OSError, match="error") as caught:
+        open_checkpoint(link)
+    assert str(caught.value.filename) == str(link)
 
 
 def test_formats_of_ours_under_another_suffix_are_named(tmp_path):
