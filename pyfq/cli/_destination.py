@@ -331,11 +331,29 @@ def makes_config(destination: Destination, quantization: Mapping[str, Any] | Non
 def _config_content(
     destination: Destination, quantization: Mapping[str, Any] | None
 ) -> bytes | None:
-    """Return ``config.json``: the source's, with this quantization or none, else as it is."""
-    if destination.config is None and not makes_config(destination, quantization):
+    """Return ``config.json``: the source's, with this quantization or none, else as it is.
+
+    Where the source has none, that of the target stays, but for its quantization, which was that of
+    the weights that go.
+    """
+    if destination.config is not None:
+        return with_quantization(read_config(destination.config), quantization).encode()
+    if destination.adapts:
         return None
-    text = "{}" if destination.config is None else read_config(destination.config)
-    return with_quantization(text, quantization).encode()
+    text = _config_of_target(destination)
+    if quantization is None and (text is None or QUANTIZATION not in values_of(text)):
+        return None
+    return with_quantization("{}" if text is None else text, quantization).encode()
+
+
+def _config_of_target(destination: Destination) -> str | None:
+    """Return the config that a directory has before it is written to, if it can be read."""
+    path = destination.target / CONFIG
+    if not path.is_file():
+        return None
+    with suppress(FormatError):
+        return read_config(path)
+    return None
 
 
 def stale_files(destination: Destination) -> set[Path]:

@@ -210,11 +210,12 @@ def options_of(args: argparse.Namespace, loss: str | None) -> Options:
         raise UsageError("--delta is for the loss huber")
     if args.output.suffix != ".safetensors":
         raise UsageError(f"-o: expected a .safetensors file, not {args.output}")
+    words = [word for word in (args.data, args.validation) if word is not None]
+    read = [file for word in words for file in files_of(word)]
+    refuse_taken({"-o": args.output}, read)
     refuse_existing_file(args.output, force=args.force)
     refuse_missing_directory("--json", args.json)
     refuse_figure(args.plot)
-    words = [word for word in (args.data, args.validation) if word is not None]
-    read = [file for word in words for file in files_of(word)]
     networks = (getattr(args, name, None) for name in ("network", "teacher", "student"))
     read += [Path(name) for name in networks if name is not None]
     refuse_taken({"--json": args.json, "--plot": args.plot}, read, args.output)

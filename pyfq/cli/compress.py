@@ -190,6 +190,8 @@ def run(args: argparse.Namespace) -> int:
     source = Source(args.source)
     reports = {"--json": args.json, "--plot": args.plot}
     refuse_taken(reports, [args.source, source.file, *source.files], args.output)
+    if args.recipe is not None:
+        refuse_taken({"-o": args.output}, [args.recipe])
     _refuse_compressed(source)
     # What needs no data is planned before any is read: a refusal should not wait for it.
     undecided = open_rules(source.words, source.shapes, recipe)

@@ -250,7 +250,9 @@ def scale_of_kept(w: Sparse) -> NDArray:
 
 
 def scale_of_rows(w: Sparse) -> NDArray:
-    """Return the step of each row."""
+    """Return the step of each row; 0 where no row has one, because none is kept."""
+    if not w.scale.size:
+        return np.zeros(w.shape[0], w.scale.dtype)
     return np.full(w.shape[0], w.scale.reshape(-1), w.scale.dtype)
 
 

@@ -171,3 +171,36 @@ def test_links_to_what_is_read_are_replaced_beside_the_weights(place, model):
     assert run("compress", model, "-o", "out", "--force") == 0
     assert not Path("out/vocab.txt").is_symlink()
     assert Path("out/vocab.txt").read_text() == Path("m/vocab.txt").read_text() == "a b"
+
+
+def test_a_link_to_the_recipe_is_refused(place, capsys):
+    recipe = Path("r.toml")
+    recipe.write_text('[[rule]]\nmatch = "*"\nquantize = {bits = 4}\n')
+    Path("link.safetensors").symlink_to("r.toml")
+    before = kept(place)
+    arguments = ("compress", "s.safetensors", "--recipe", "r.toml", "-o", "link.safetensors")
+    assert run(*arguments, "--force") == 2
+    assert "-o: link.safetensors is r.toml, which is read" in capsys.readouterr().err
+    assert kept(place) == before
+
+
+@pytest.mark.parametrize("how", [["--dense"], ["--method", "bfloat16"]])
+def test_a_config_says_nothing_of_weights_that_went(place, how):
+    Path("m").mkdir()
+    write_safetensors("m/model.safetensors", {"a.weight": W})
+    assert run("compress", "m", "-o", "q", "--bits", "4") == 0
+    assert "quantization_config" in Path("q/config.json").read_text()
+    assert run("compress", "m", "-o", "q", *how, "--force") == 0
+    assert "int-quantized" not in Path("q/config.json").read_text()
+    assert run("compress", "q", "-o", "again", "--bits", "4") == 0
+
+
+def test_the_config_of_the_target_stays_where_the_source_has_none(place):
+    for name in ("m", "q"):
+        Path(name).mkdir()
+    write_safetensors("m/model.safetensors", {"a.weight": W})
+    Path("q/config.json").write_text('{"user": "kept"}')
+    assert run("compress", "m", "-o", "q", "--bits", "4", "--force") == 0
+    text = Path("q/config.json").read_text()
+    assert '"user": "kept"' in text
+    assert "quantization_config" in text

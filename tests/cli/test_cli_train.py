@@ -389,3 +389,18 @@ def test_labels_of_csv_files_are_integers_or_text(tmp_path):
         flags = ("--data", path, "-o", out, "--epochs", 1, "--force")
         assert run("train", "--layers", "64,3", *flags) == 0
         np.testing.assert_array_equal(pyfq.load_network(out).classes, np.unique(labels))
+
+
+@pytest.mark.parametrize("option", ["--data", "--validation"])
+def test_a_link_to_the_samples_is_no_target(option, data, tmp_path, capsys):
+    held = tmp_path / "held.npz"
+    held.write_bytes(data.read_bytes())
+    read = {"--data": data, "--validation": held}
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(read[option])
+    before = read[option].read_bytes()
+    flags = ("--data", data, "--validation", held, "--epochs", 1, "--force")
+    code, line = refused(capsys, "train", *LAYERS, *flags, "-o", link)
+    assert code == 2
+    assert "which is read" in line
+    assert read[option].read_bytes() == before

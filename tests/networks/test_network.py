@@ -473,3 +473,13 @@ def test_inputs_of_layers_of_a_table_stay_floats(dtype):
     room = 0.02 * np.abs(want).max()  # a rounding more may be a code more
     for where in everywhere():
         np.testing.assert_allclose(made.forward(x), want, atol=room, rtol=0, err_msg=where)
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+@pytest.mark.parametrize("batch", [1, 2, 30])
+def test_layers_without_a_row_that_is_kept(bits, batch):
+    w = pyfq.to_sparse(pyfq.quantize(np.zeros((3, 4), np.float32)), "rows")
+    bias = np.arange(3, dtype=np.float32)
+    made = pyfq.Network([pyfq.Dense(w, bias)], activation_bits=bits)
+    x = np.ones((batch, 4), np.float32)
+    np.testing.assert_array_equal(made.forward(x), np.broadcast_to(bias, (batch, 3)))
