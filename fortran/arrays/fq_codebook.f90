@@ -41,6 +41,8 @@ contains
 
     if (CHECKED) call require_table('quantize_codebook', shape(w, kind=i64), bits, group_size, &
       levels, scale, packed)
+    if (CHECKED) call require(all(levels(:size(levels, 1) - 1, :) <= levels(2:, :)), &
+      'quantize_codebook: levels ascend')
     info = FQ_OK
     !$omp parallel do default(none) private(middles, g, first, last, state) schedule(static) &
     !$omp reduction(max: info) num_threads(threads) if(size(w, kind=i64) > SMALL_WORK) &
@@ -61,7 +63,8 @@ contains
 
   !> Reals from packed codes: `levels(code)*scale`.
   !>
-  !> *Preconditions*: as `quantize_codebook`; codes are less than the number of levels.
+  !> *Preconditions*: as `quantize_codebook`, but levels need not ascend; codes are less than the
+  !> number of levels.
   subroutine dequantize_codebook(packed, bits, group_size, levels, scale, out, threads)
     integer(i8), intent(in), contiguous :: packed(:, :)  !! codes, `(row_bytes, rows)`
     integer(i32), intent(in) :: bits                     !! bits of a code, `1 ... 8`
@@ -95,7 +98,6 @@ contains
       //': groups == max(1, ceiling(cols/group_size))')
     call require(size(packed, 1, kind=i64) == packed_bytes(extents(1), int(bits, i64)), caller &
       //': row_bytes == ceiling(cols*bits/8)')
-    call require(all(levels(:size(levels, 1) - 1, :) <= levels(2:, :)), caller//': levels ascend')
     call require(any(size(levels, 2, kind=i64) == [1_i64, extents(2)]), caller &
       //': one table, or one a row')
   end subroutine require_table

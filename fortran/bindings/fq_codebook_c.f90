@@ -54,7 +54,7 @@ contains
     integer(i8), intent(in), optional :: packed(row_bytes, rows)  !! codes, `(rows, row_bytes)`
     integer(i32), intent(in), value :: bits                     !! bits of a code, `1 ... 8`
     integer(i64), intent(in), value :: group_size               !! columns of a group, at least 1
-    real(wp), intent(in), optional :: levels(count, tables)     !! as above, `(tables, count)`
+    real(wp), intent(in), optional :: levels(count, tables)     !! in any order, `(tables, count)`
     real(wp), intent(in), optional :: scale(groups, rows)       !! of a group, `(rows, groups)`
     real(wp), intent(out), optional :: out(cols, rows)          !! reals, `(rows, cols)`
     integer(i32), intent(in), value :: threads                  !! threads to use, at least 1
