@@ -8,7 +8,6 @@ module fq_quantized_rows_real32
   use fq_epilogue_real32, only: epilogue
   use fq_finish_real32, only: fill_rows, finish_rows, finish_softmax
   use fq_kinds, only: i8, i32, i64, wp => sp
-  use fq_precondition, only: CHECKED, require
   use fq_quantize_real32, only: quantize
   use fq_share, only: part, part_of, share
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
@@ -93,7 +92,6 @@ contains
 
     k = size(x, 1, kind=i64)
     m = size(x, 2, kind=i64)
-    if (CHECKED) call require(k > 0, 'multiply_quantized: x has columns')
     n = size(y, 1, kind=i64)
     info = FQ_OK
     if (min(m, n) == 0) return
