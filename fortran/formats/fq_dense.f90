@@ -2,7 +2,7 @@
 !>
 !> A panel is LANES columns of the right matrix, step after step of k.
 module fq_dense_real32
-  use fq_gemm_real32, only: BLOCK_STEPS, LANES, SINGLE_PANELS
+  use fq_gemm_real32, only: BLOCK_STEPS, LANES, SINGLE_PANELS, transpose_block
   use fq_kinds, only: i32, i64, wp => sp
   use fq_work_size, only: SMALL_WORK
   implicit none (type, external)
@@ -77,7 +77,7 @@ contains
     end do
     if (transposed) then
       do j = 1, whole
-        call transpose_panel(steps, ldb, b(step + 1, col + (j - 1)*LANES + 1), block(1, 1, j))
+        call transpose_block(steps, ldb, b(step + 1, col + (j - 1)*LANES + 1), block(1, 1, j))
       end do
       do j = 1, rest
         block(j, 1:steps, whole + 1) = b(step + 1:step + steps, col + whole*LANES + j)
@@ -93,20 +93,4 @@ contains
       end do
     end if
   end subroutine pack_block
-
-  !> One panel from rows of the transpose: becomes permutations of whole vectors, `vpermt2ps`.
-  pure subroutine transpose_panel(steps, ldb, b, panel)
-    integer(i64), intent(in) :: steps, ldb
-    real(wp), intent(in) :: b(ldb, LANES)
-    real(wp), intent(out) :: panel(LANES, steps)
-    integer(i64) :: s
-    integer :: l
-
-    do s = 1, steps
-      !GCC$ unroll 16
-      do l = 1, LANES
-        panel(l, s) = b(s, l)
-      end do
-    end do
-  end subroutine transpose_panel
 end module fq_dense_real32

@@ -11,8 +11,8 @@ module fq_gemm_real32
   implicit none (type, external)
   private
   public :: LANES, LINE, BLOCK_COLS, BLOCK_STEPS, FEW_ROWS, ROW_STEPS, SINGLE_PANELS, TILE_ROWS, &
-    divide, block_entries, panels_read, multiply_block, copy_rows, dot_rows, transpose_columns, &
-    TRANSPOSE_STEPS
+    divide, block_entries, panels_read, multiply_block, copy_rows, dot_rows, transpose_block, &
+    transpose_columns, TRANSPOSE_STEPS
 
   integer, parameter :: ENTRY_BYTES = storage_size(1.0_wp)/8
   integer, parameter :: LANES = VECTOR_BYTES/ENTRY_BYTES      ! entries of a vector
@@ -194,9 +194,9 @@ contains
   !> Transpose LANES columns into rows that follow each other, which then are permutations of whole
   !> vectors, `vpermt2ps`.
   pure subroutine transpose_block(steps, lda, a, block)
-    integer(i64), intent(in) :: steps, lda
-    real(wp), intent(in) :: a(lda, LANES)
-    real(wp), intent(inout) :: block(LANES, steps)
+    integer(i64), intent(in) :: steps, lda             !! steps to transpose; extent of a
+    real(wp), intent(in) :: a(lda, LANES)              !! columns
+    real(wp), intent(inout) :: block(LANES, steps)     !! rows
     integer(i64) :: s
     integer :: l
 
