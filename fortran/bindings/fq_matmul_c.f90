@@ -1,7 +1,7 @@
 !> C boundary of `fq_matmul`; `docs/boundary.md` says what all bindings have in common.
 module fq_matmul_c_real32
   use fq_activation_kind, only: is_activation
-  use fq_arguments, only: is_given, pieces, status_of
+  use fq_arguments, only: are_panels, is_given, pieces, status_of
   use fq_code_panels_real32, only: code_layout, multiply_code_panels, pack_code_panels
   use fq_dense_real32, only: pack_panels, packed_vectors
   use fq_epilogue_real32, only: epilogue
@@ -134,7 +134,7 @@ contains
     if (.not. is_given(present(c), [n, m])) return
     info = status_of([m, n, k, panels, steps, lane_count, groups, min_panels, bias_cols, &
       group_size], &
-      lane_count == LANES .and. panels == pieces(n, int(LANES, i64)) .and. steps == &
+      are_panels(panels, lane_count, n, LANES) .and. steps == &
         merge(pieces(k, 2_i64), k, two_per_byte /= 0) .and. (k == 0 .or. groups == pieces(k, &
         group_size)) .and. (has_minimum == 0 .or. min_panels == panels) .and. (has_bias == 0 .or. &
         bias_cols == n), &
@@ -179,7 +179,7 @@ contains
     if (.not. is_given(present(codes), [bytes, k, panels])) return
     if (.not. is_given(present(c), [n, m])) return
     info = status_of([m, n, k, panels, bytes, lane_count, groups, bias_cols, group_size], &
-      lane_count == LANES .and. 2*bytes == LANES .and. panels == pieces(n, int(LANES, i64)) .and. &
+      are_panels(panels, lane_count, n, LANES) .and. 2*bytes == LANES .and. &
         (k == 0 .or. groups == pieces(k, group_size)) .and. (has_bias == 0 .or. bias_cols == n), &
       is_activation(activation) .and. threads >= 1)
     if (info /= FQ_OK) return
@@ -205,7 +205,7 @@ contains
     if (.not. is_given(present(codes), [k, n])) return
     if (.not. is_given(present(packed), [lane_count, steps, panels])) return
     info = status_of([n, k, panels, steps, lane_count], &
-      lane_count == LANES .and. panels == pieces(n, int(LANES, i64)) .and. steps == &
+      are_panels(panels, lane_count, n, LANES) .and. steps == &
         merge(pieces(k, 2_i64), k, two_per_byte /= 0), &
       threads >= 1)
     if (info /= FQ_OK) return

@@ -1,7 +1,7 @@
 !> C boundary of `fq_mixed`; `docs/boundary.md` says what all bindings have in common.
 module fq_mixed_c
   use fq_activation_kind, only: is_activation
-  use fq_arguments, only: is_given, pieces, status_of
+  use fq_arguments, only: are_panels, is_given, pieces, status_of
   use fq_epilogue_real32, only: epilogue
   use fq_factors, only: factors
   use fq_gemm_real32, only: LANES
@@ -44,7 +44,7 @@ contains
     if (.not. is_given(present(packed), [lane_count, words, panels])) return
     if (.not. is_given(present(c), [n, m])) return
     info = status_of([m, n, k, panels, words, lane_count, bias_cols], &
-      lane_count == LANES .and. panels == pieces(n, int(LANES, i64)) .and. words == pieces(k, &
+      are_panels(panels, lane_count, n, LANES) .and. words == pieces(k, &
         2_i64) .and. (has_bias == 0 .or. bias_cols == n), &
       is_activation(activation) .and. (format == HALF_BFLOAT16 .or. format == HALF_FLOAT16) .and. &
         threads >= 1)
@@ -111,7 +111,7 @@ contains
     if (.not. is_given(present(bits), [k, n])) return
     if (.not. is_given(present(packed), [lane_count, words, panels])) return
     info = status_of([n, k, panels, words, lane_count], &
-      lane_count == LANES .and. panels == pieces(n, int(LANES, i64)) .and. words == pieces(k, &
+      are_panels(panels, lane_count, n, LANES) .and. words == pieces(k, &
         2_i64), &
       (format == HALF_BFLOAT16 .or. format == HALF_FLOAT16) .and. threads >= 1)
     if (info /= FQ_OK) return
