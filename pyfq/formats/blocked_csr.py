@@ -15,6 +15,8 @@ from .sparse import row_of_each
 
 # Samples up to which blocks are long: side by side they fit L1 all the same.
 FEW_LANES = 16
+# Columns of a long block.
+LONG_BLOCK_COLS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,7 @@ class BlockedCsr:
 def block_cols_of(density: float, samples: int) -> int:
     """Return columns of a block: some 30 nonzeros a row, or as many as L2 holds."""
     if samples <= FEW_LANES:
-        return 2048
+        return LONG_BLOCK_COLS
     if density > 0.3:
         return 64
     return 128 if density > 0.15 else 1024

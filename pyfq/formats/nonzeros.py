@@ -11,7 +11,7 @@ from .. import _native
 from .._core.check import refuse_not_finite
 from .._core.memory import aligned_empty
 from ..arrays.activation import Activation, activate
-from .blocked_csr import as_blocked_csr, block_cols_of
+from .blocked_csr import LONG_BLOCK_COLS, BlockedCsr, as_blocked_csr, block_cols_of
 from .codes import CODE_STEPS, Codes, padded_steps
 from .csr import Csr
 from .dense import Panels, Rows, pack_panels
@@ -60,14 +60,13 @@ class LongRows:
 
     csr: Csr
     shape: tuple[int, int]
-    codes: Codes
+    blocked: BlockedCsr
 
     def apply(self, x: NDArray, bias: NDArray | None, activation: Activation, out: NDArray) -> None:
         """Write the layer's results; see `Layout`."""
         x, scale, step = quantize_rows(x, self.csr.scale, out)
-        csr = Csr(self.csr.indptr, self.csr.indices, self.csr.values.astype(np.float64), None)
         sums = np.empty(out.shape)
-        as_blocked_csr(csr, self.shape, 2048).apply(x.astype(np.float64), None, None, sums)
+        self.blocked.apply(x.astype(np.float64), None, None, sums)
         np.multiply(scale, sums.astype(x.dtype), out=out)
         out *= step[:, None]
         if bias is not None:
@@ -76,7 +75,7 @@ class LongRows:
 
     def describe(self) -> dict[str, Any]:
         """Return the components of its description; see `Layout`."""
-        return self.codes.describe()
+        return _codes(_dense_codes(self.csr, self.shape), self.csr.scale).describe()
 
 
 def layout_of(
@@ -107,8 +106,9 @@ def layout_of(
     csr = _cached(made, key, lambda: _csr(w, coded, made))
     most = _cached(made, "most", lambda: int(np.diff(csr.indptr).max(initial=0)))
     if coded and w.dtype == np.float32 and most > EXACT_COUNT:
-        codes = _cached(made, "codes", lambda: _codes(_dense_codes(w, csr), scale_of_rows(w)))
-        return codes if w.shape[1] <= MAX_STEPS else LongRows(csr, w.shape, codes)
+        if w.shape[1] > MAX_STEPS:
+            return _cached(made, "long rows", lambda: _long_rows(csr, w.shape))
+        return _cached(made, "codes", lambda: _codes(_dense_codes(csr, w.shape), csr.scale))
     if batch == 1:
         return csr
     cols = block_cols_of(len(csr.values) / w.size, batch)
@@ -135,8 +135,14 @@ def _csr(w: Sparse, as_codes: bool, made: dict[str, Any]) -> Csr:
     return Csr(indptr, indices, values.astype(w.dtype, copy=False), scale)
 
 
-def _dense_codes(w: Sparse, csr: Csr) -> NDArray[np.int8]:
-    codes = np.zeros(w.shape, np.int8)
+def _long_rows(csr: Csr, shape: tuple[int, int]) -> LongRows:
+    """Return codes by rows with what they are as float64, by blocks of columns."""
+    wide = Csr(csr.indptr, csr.indices, csr.values.astype(np.float64), None)
+    return LongRows(csr, shape, as_blocked_csr(wide, shape, LONG_BLOCK_COLS))
+
+
+def _dense_codes(csr: Csr, shape: tuple[int, int]) -> NDArray[np.int8]:
+    codes = np.zeros(shape, np.int8)
     codes[row_of_each(csr.indptr), csr.indices] = csr.values
     return codes
 
