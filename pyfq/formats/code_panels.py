@@ -11,7 +11,7 @@ from .._core.memory import aligned_empty
 from .._core.threads import get_num_threads
 from ..arrays.activation import Activation
 from ..arrays.quantize import Quantized, parameters_by_row
-from .dense import Panels, as_panels
+from .dense import Panels, as_panels, panels_shape
 from .epilogue import epilogue
 from .layout import as_rows, by_panel
 
@@ -65,7 +65,7 @@ def as_code_panels(w: Quantized) -> CodePanels | Panels:
     shift = 8 if two_per_byte and w.signed else -128 if w.bits == 8 and not w.signed else 0
     codes = codes + np.int8(shift) if shift else codes  # -128 wraps: unsigned codes become signed
     kind = _native.KIND[scale.dtype]
-    lanes = getattr(_native.lib, f"fq_panels_shape_{kind}")(n, k)[1]
+    _, lanes = panels_shape(n, k, scale.dtype)
     panels = -(-n // lanes)
     packed = aligned_empty((panels, -(-k // 2) if two_per_byte else k, lanes), np.int8)
     _native.call("pack_code_panels", kind, codes, two_per_byte, packed, get_num_threads())

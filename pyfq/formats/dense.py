@@ -94,11 +94,17 @@ def multiply(
     )
 
 
+def panels_shape(n: int, k: int, dtype: np.dtype) -> tuple[int, int]:
+    """Return the vectors of `n` rows of `k` weights in panels, and the rows of a panel."""
+    vectors, lanes, _ = getattr(_native.lib, f"fq_panels_shape_{_native.KIND[dtype]}")(n, k)
+    return vectors, lanes
+
+
 def pack_panels(b: NDArray, transposed: bool) -> NDArray:
     """Return a right matrix as `multiply` takes it in the form PACKED."""
     n, k = b.shape if transposed else b.shape[::-1]
     kind = _native.KIND[b.dtype]
-    vectors, lanes, _ = getattr(_native.lib, f"fq_panels_shape_{kind}")(n, k)
+    vectors, lanes = panels_shape(n, k, b.dtype)
     packed = aligned_empty((vectors, lanes), b.dtype)
     if b.size:
         threads = get_num_threads()

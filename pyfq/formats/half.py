@@ -11,7 +11,7 @@ from .._core.memory import aligned_empty
 from .._core.threads import get_num_threads
 from ..arrays.activation import Activation
 from ..arrays.half import FORMATS, Half
-from .dense import Panels, as_panels
+from .dense import Panels, as_panels, panels_shape
 from .epilogue import epilogue
 from .layout import as_rows
 
@@ -65,7 +65,7 @@ def as_half_panels(w: Half) -> HalfPanels | Panels:
     n, k = w.shape
     if w.format == "float16" and ((w.bits & np.uint16(0x7FFF)) >= MOST_FLOAT16).any():
         return as_panels(w.dequantize())
-    lanes = _native.lib.fq_panels_shape_f32(n, k)[1]
+    _, lanes = panels_shape(n, k, w.dtype)
     words = aligned_empty((-(-n // lanes), -(-k // 2), lanes), np.int32)
     number = FORMATS[w.format][0]
     _native.call("pack_half", "f32", w.bits.view(np.int16), number, words, get_num_threads())

@@ -10,7 +10,7 @@ from .. import _native
 from .._core.memory import aligned_empty
 from ..arrays.activation import Activation
 from ..arrays.codebook import Codebook, levels_by_row
-from .dense import Panels, as_panels
+from .dense import Panels, as_panels, panels_shape
 from .epilogue import epilogue
 from .layout import as_rows, by_panel
 
@@ -51,7 +51,7 @@ def as_level_panels(w: Codebook) -> LevelPanels | Panels:
     if w.bits > 4 or len(levels) > 1:
         return as_panels(w.dequantize())
     n, k = w.shape
-    lanes = getattr(_native.lib, f"fq_panels_shape_{_native.KIND[w.dtype]}")(n, k)[1]
+    _, lanes = panels_shape(n, k, w.dtype)
     panels = -(-n // lanes)
     codes = np.zeros((panels * lanes, k), np.uint8)
     codes[:n] = w.codes
