@@ -160,3 +160,49 @@ def test_static_codes_fill_tiles_of_any_registers():
     cols = [each["CODE_COLS"] for each in PARAMETERS if "CODE_COLS" in each]
     assert cols
     assert all(python_constant("TILE_STEP") % n == 0 for n in cols)
+
+
+def test_status_codes_agree():
+    from pyfq.errors import STATUS
+
+    source = (FORTRAN / "base/fq_status.f90").read_text()
+    codes = {int(n): name for name, n in re.findall(r"(FQ_\w+) = (\d+)", source)}
+    assert {0: "FQ_OK"} | {n: name for n, (name, _) in STATUS.items()} == codes
+
+
+def test_choices_of_the_code_rule_agree():
+    from pyfq.arrays.quantize import ROUNDINGS, SCALES, SCHEMES
+
+    source = (FORTRAN / "base/fq_code_rule.f90").read_text()
+    for prefix, choices in (("SCHEME", SCHEMES), ("SCALE", SCALES), ("ROUND", ROUNDINGS)):
+        numbers = {
+            name.lower(): int(n) for name, n in re.findall(rf"\b{prefix}_(\w+) = (\d+)", source)
+        }
+        assert numbers == {word: n for n, word in enumerate(choices)}
+
+
+def test_activations_agree():
+    from pyfq.arrays.activation import ACTIVATIONS
+
+    source = (FORTRAN / "base/fq_activation_kind.f90").read_text()
+    numbers = {name.lower(): int(n) for name, n in re.findall(r"\bACT_(\w+) = (\d+)", source)}
+    assert numbers == {word: n for n, word in enumerate(("none", *ACTIVATIONS))}
+
+
+def test_runs_of_softmax_agree():
+    from pyfq.reference.arrays import activation
+
+    source = (FORTRAN / "arrays/fq_activation.f90").read_text()
+    assert f"RUN = {activation.RUN} " in source
+    assert f"LANE_COUNT = {activation.LANES} " in source
+
+
+def test_lane_and_block_sizes_agree():
+    from pyfq import distortion, reference
+
+    source = (FORTRAN / "arrays/fq_distortion.f90").read_text()
+    sizes = {name: int(n) for name, n in re.findall(r"parameter :: (\w+) = (\d+)", source)}
+    assert (sizes["BLOCK"], sizes["LANE_COUNT"]) == (4096, 16)
+    for module in (distortion.__module__, reference.distortion.__module__):
+        text = (FORTRAN.parent / f"{module.replace('.', '/')}.py").read_text()
+        assert re.search(r"BLOCK(, LANES)? = 4096", text)
