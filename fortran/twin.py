@@ -3,9 +3,10 @@
     twin.py DEPFILE TEXT OUTPUT...
 
 A text is one complete source for its first kind, float32 or 8 bits. An output whose name ends in
-``_real64`` or ``_int16`` is the same text with the names of that kind in place of those; any other
-output is the text as it is. Lines stay where they are, and the compiler's messages name the text.
-DEPFILE gets the files that the text includes, of which gfortran tells nobody.
+``_real64``, ``_int16``, ``_int32`` or ``_int64`` is the same text with the names of that kind in
+place of those; any other output is the text as it is. Lines stay where they are, and the compiler's
+messages name the text. DEPFILE gets the files that the text includes, of which gfortran tells
+nobody.
 """
 
 import os
@@ -23,6 +24,8 @@ KINDS = {
         "ik => i32": "ik => i64",
     },
     "_int16": {"int8": "int16", "_i8": "_i16", "ik => i8": "ik => i16"},
+    "_int32": {"int8": "int32", "_i8": "_i32", "ik => i8": "ik => i32"},
+    "_int64": {"int8": "int64", "_i8": "_i64", "ik => i8": "ik => i64"},
 }
 
 

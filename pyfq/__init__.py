@@ -1,5 +1,8 @@
 """Neural-network compression with Fortran kernels."""
 
+from ._core import command as _command  # noqa: F401 -- first: all else takes a while
+
+# isort: split
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,9 @@ from .arrays.allocate import Allocation, allocate_bits
 from .arrays.codebook import Codebook, quantize_codebook
 from .arrays.convert import cast_from, cast_to
 from .arrays.distortion import Distortion, distortion
+from .arrays.entropy import EntropyHeader, entropy_decode, entropy_encode, entropy_header
 from .arrays.half import Half, to_half
+from .arrays.lossless import lossless_decode, lossless_encode
 from .arrays.observer import Observer
 from .arrays.pack import pack, unpack
 from .arrays.prune import (
@@ -26,6 +31,7 @@ from .arrays.prune import (
     prune_threshold,
 )
 from .arrays.quantize import Quantized, fake_quantize, quantize, quantize_fixed_point
+from .arrays.rate import RateQuantized, quantize_rate
 from .arrays.select import select_kth
 from .errors import FqError
 from .formats.sparse import Sparse, to_sparse
@@ -68,6 +74,7 @@ __all__ = [
     "Codebook",
     "Dense",
     "Distortion",
+    "EntropyHeader",
     "Epoch",
     "Evaluation",
     "FakeQuantize",
@@ -86,6 +93,7 @@ __all__ = [
     "Prepared",
     "Pruned",
     "Quantized",
+    "RateQuantized",
     "Schedule",
     "Shrunk",
     "Sparse",
@@ -98,6 +106,9 @@ __all__ = [
     "correct_bias",
     "distill",
     "distortion",
+    "entropy_decode",
+    "entropy_encode",
+    "entropy_header",
     "equalize",
     "evaluate",
     "fake_quantize",
@@ -110,6 +121,8 @@ __all__ = [
     "isa",
     "linear",
     "load_network",
+    "lossless_decode",
+    "lossless_encode",
     "matmul",
     "matmul_integer",
     "num_threads",
@@ -126,6 +139,7 @@ __all__ = [
     "quantize",
     "quantize_codebook",
     "quantize_fixed_point",
+    "quantize_rate",
     "quantized_matmul",
     "reference",
     "save_network",

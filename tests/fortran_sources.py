@@ -10,7 +10,7 @@ FORTRAN = Path(__file__).parents[1] / "fortran"
 CHOSEN = {"registers": "sse", "preconditions": "release"}
 TEXTS = sorted(path for path in FORTRAN.rglob("*.f90") if path.parent.parent.name not in CHOSEN)
 INCLUDES = [f"-I{FORTRAN / folder}" for folder in ("tiles", "inline")]
-ENDINGS = {"f32": "_real32", "f64": "_real64", "i8": "_int8", "i16": "_int16"}
+ENDINGS = {"f32": "_real32", "f64": "_real64"} | {f"i{n}": f"_int{n}" for n in (8, 16, 32, 64)}
 
 
 def kinds_of(text):

@@ -67,7 +67,8 @@ def test_benchmarks_time_pyfq_its_reference_and_a_copy(everything):
             assert 0 < contender["best"] <= contender["median"] <= max(contender["seconds"])
             assert contender["GB/s"] > 0
         peers = {(ratio["to"], ratio["threads"]) for ratio in case["ratios"]}
-        if not case["operations"]:
+        # The reference of the coder would take minutes, and a search for a step has none.
+        if not case["operations"] and case["topic"] not in ("entropy", "lossless", "rate"):
             assert {("reference", None), ("np.copyto", None)} <= timed
             assert peers >= {("reference", 1), ("reference", 2), ("np.copyto", 1), ("np.copyto", 2)}
 

@@ -89,6 +89,8 @@ KINDS = {
     "f64": ("real(8)", "NPY_FLOAT64"),
     "i8": ("integer(kind=1)", "NPY_INT8"),
     "i16": ("integer(2)", "NPY_INT16"),
+    "i32": ("integer(4)", "NPY_INT32"),
+    "i64": ("integer(8)", "NPY_INT64"),
 }
 C_TYPES = {
     "real(4)": "float",

@@ -8,6 +8,7 @@ import pytest
 from fortran_sources import FORTRAN
 
 import pyfq
+from pyfq.arrays import lossless
 from pyfq.arrays.calibrate import CALIBRATIONS
 from pyfq.arrays.convert import FORMATS as CASTS
 from pyfq.arrays.quantize import code_rule
@@ -143,6 +144,8 @@ def test_codes_of_activations_agree():
         ("WORD_GROUPS", "WORD_GROUPS", None),
         ("PANEL_ROWS", "PANEL_ROWS", "WORDS"),
         ("MOST_DOTS", "FEW_DOTS", None),
+        ("SLOTS", "SLOTS", None),
+        ("SYMBOLS", "SYMBOLS", None),
         ("MOST_LANE_STEPS", "MAX_STEPS", None),
         # Those of the reference.
         ("MAX_STEPS", "MAX_STEPS", None),
@@ -154,6 +157,23 @@ def test_codes_of_activations_agree():
 )
 def test_sizes_agree(ours, theirs, beside):
     assert python_constant(ours) == constant(theirs, beside)
+
+
+def test_faults_of_blocks_agree():
+    words = ("fine", "state", "words", "end", "escapes", "escape")
+    assert {word: constant(f"BLOCK_{word.upper()}") for word in words} == {
+        word: n for n, word in enumerate(words)
+    }
+    assert len(python_constant("FAULTS")) == len(words)
+
+
+def test_rests_of_floats_agree():
+    faults = ("fine", "checksum", "kept", "signs")
+    assert numbered("RESTS_") == {word: n for n, word in enumerate(faults)}
+    assert len(python_constant("REST_FAULTS")) == len(faults)
+    for name in ("ZEROS_KEPT", "ZEROS_LEFT_OUT", "ZEROS_ARE_SIGNS"):
+        assert constant(name) == getattr(lossless, name)
+    assert constant("BLOCK", "ZEROS_KEPT") == lossless.BLOCK
 
 
 def test_static_codes_fill_tiles_of_any_registers():

@@ -2,9 +2,7 @@
 
 import importlib
 import os
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -12,19 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core.check import refuse_not_finite
+from .._core.command import is_command
 from ..errors import NOT_FINITE, FqError
 from ._place import held
 
 
 def _refuse(reason: str) -> NoReturn:
-    """Raise ImportError; end the command ``pyfq``, which imports the package, with one line.
-
-    The command has no line of its own that runs before this one.
-    """
-    program = sys.argv[0] if getattr(sys, "argv", None) else ""  # none where Python is embedded
-    words = sys.orig_argv
-    after = words[words.index("-m") + 1 :] if "-m" in words else []
-    if Path(program).name == "pyfq" or (program == "-m" and after[:1] == ["pyfq"]):
+    """Raise ImportError; end the command ``pyfq``, which imports the package, with one line."""
+    if is_command():
         raise SystemExit(f"pyfq: error: {reason}")
     raise ImportError(reason)
 

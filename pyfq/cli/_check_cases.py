@@ -185,6 +185,67 @@ def pack_cases() -> list[Case]:
     return cases
 
 
+def entropy_cases() -> list[Case]:
+    """Streams of codes, byte by byte, and back."""
+    one = np.array([[0]], np.int8)
+    known = Case("known", lambda: int(pyfq.entropy_encode(one).sum()), lambda: 2790)
+    cases = [known]
+    generator = np.random.default_rng(5)
+    for dtype, spread in ((np.int8, 0.5), (np.int8, 9.0), (np.int16, 70.0)):
+        rows = generator.uniform(0.2, 2, (41, 1)) * spread
+        codes = np.rint(generator.standard_normal((41, 307)) * rows).astype(dtype)
+        for trellis in (None, 4, 8):
+            path = codes if trellis is None else _path(codes // 2, trellis)
+            stream = reference.entropy_encode(path, trellis=trellis)
+            name = f"{np.dtype(dtype)} {spread} trellis {trellis}"
+            cases.append(_pair(name, "entropy_encode", _with(path, trellis=trellis)))
+            cases.append(_pair(f"{name} back", "entropy_decode", _with(stream)))
+            cases.append(
+                Case(
+                    f"{name} header",
+                    lambda stream=stream: pyfq.entropy_header(stream).shape,
+                    lambda: (41, 307),
+                )
+            )
+    return cases
+
+
+def lossless_cases() -> list[Case]:
+    """Floats of each width, pruned and not, byte by byte, and back."""
+    five = np.array([0, -0.0, 1, np.inf, 1e-45], np.float32)
+    known = Case("known", lambda: int(pyfq.lossless_encode(five).sum()), lambda: 6484)
+    cases = [known]
+    w = np.random.default_rng(6).standard_normal((31, 67)) * 0.05
+    w[np.abs(w) < 0.02] *= 0.0
+    narrow = w.astype(np.float16).view(np.uint16)
+    arrays = [w, w.astype(np.float32), np.abs(w).astype(np.float32), w.astype(np.float16)]
+    arrays += [narrow, (narrow >> 8).astype(np.uint8)]
+    for number, numbers in enumerate(arrays):
+        stream = reference.lossless_encode(numbers)
+        name = f"{numbers.dtype} {number}"
+        cases.append(_pair(name, "lossless_encode", _with(numbers)))
+        back = Case(
+            f"{name} back",
+            lambda stream=stream: pyfq.lossless_decode(stream).view(np.uint8),
+            lambda stream=stream: reference.lossless_decode(stream).view(np.uint8),
+        )
+        cases.append(back)
+    return cases
+
+
+def _path(numbers: NDArray, states: int) -> NDArray:
+    """Return codes of about these numbers that are a path of the trellis."""
+    codes = 2 * numbers
+    t = np.zeros(8, numbers.dtype)
+    for row, numbers_of_row in zip(codes, numbers, strict=True):
+        for c in range(0, row.size, 8):
+            q = numbers_of_row[c : c + 8]
+            now = t[: q.size]
+            row[c : c + 8] += now & 1
+            now[:] = 2 * now % states | (q ^ now >> 1 ^ now >> 2) & 1
+    return codes
+
+
 def convert_cases() -> list[Case]:
     """Narrow floating-point formats."""
     x = np.array([1.0, -2.5], np.float32)
@@ -427,6 +488,29 @@ def _of_codebook(
     return run, expected
 
 
+def rate_cases() -> list[Case]:
+    """Codes of the least error and bits, and their scales."""
+    cases = []
+    for w, label in _of_both_dtypes():
+        few = w[:20].copy()  # a step of the reference takes as long for few as for many
+        for trellis in (None, 4, 8):
+            for granularity in (PerTensor(), PerRow()):
+                call = _with(few, step=0.6, granularity=granularity, trellis=trellis, tradeoff=0.3)
+                cases.append(Case(f"{trellis} {granularity} {label}", *_of_rate(call)))
+    return cases
+
+
+def _of_rate(call: Callable[[Callable[..., Any]], Any]) -> tuple[Callable, Callable]:
+    def run() -> tuple[NDArray, ...]:
+        q = call(pyfq.quantize_rate)
+        return q.codes.astype(np.int16), q.scale
+
+    def given(w: NDArray, *, step: float, **how: Any) -> tuple[NDArray, ...]:
+        return reference.quantize_rate(w, step, **how)
+
+    return run, lambda: call(given)
+
+
 def lowrank_cases() -> list[Case]:
     """Products of thin matrices: nearest to weights, and layers of them, within a bound."""
     n = np.arange(5)
@@ -587,6 +671,8 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "calibrate": calibrate_cases,
     "distortion": distortion_cases,
     "pack": pack_cases,
+    "entropy": entropy_cases,
+    "lossless": lossless_cases,
     "convert": convert_cases,
     "activation": activation_cases,
     "observer": observer_cases,
@@ -596,6 +682,7 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "integer": integer_cases,
     "mixed": mixed_cases,
     "codebook": codebook_cases,
+    "rate": rate_cases,
     "lowrank": lowrank_cases,
     "network": network_cases,
     "train": train_cases,

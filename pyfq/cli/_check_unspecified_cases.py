@@ -50,6 +50,7 @@ def size_cases() -> list[Case]:
         "quantize": lambda w: pyfq.quantize(w, 4, scheme="affine", granularity=PerGroup(5)),
         "fake_quantize": lambda w: pyfq.fake_quantize(w, 3),
         "quantize_codebook": lambda w: pyfq.quantize_codebook(w, granularity=PerGroup(5)),
+        "quantize_rate": lambda w: _of_rate(w, step=0.5),
         "activate": lambda w: pyfq.activate(w, "gelu"),
         "distortion": lambda w: pyfq.distortion(w, w / 3),
         "pack": lambda w: pyfq.pack((w > 0).astype(np.uint8), 3),
@@ -74,11 +75,18 @@ def array_cases() -> list[Case]:
             _case(f"soften {label}", partial(pyfq.soften, w, 3.0)),
             _case(f"allocate_bits {label}", partial(pyfq.allocate_bits, parts, 4.5)),
             _case(f"dequantize {label}", codes.dequantize),
+            _case(f"bits met {label}", partial(_of_rate, w, bits=2.5)),
+            _case(f"SQNR met {label}", partial(_of_rate, w, sqnr=20, granularity=PerRow())),
             _case(f"error {label}", partial(codes.error, w)),
             *_table_cases(w, label),
             *_observer_cases(w, label),
         ]
     return cases
+
+
+def _of_rate(w: NDArray, **how: Any) -> tuple[NDArray, NDArray]:
+    q = pyfq.quantize_rate(w, **how)
+    return q.stream, q.scale
 
 
 def _table_cases(w: NDArray, label: str) -> list[Case]:

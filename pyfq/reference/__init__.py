@@ -13,6 +13,8 @@ from .arrays.codebook import (
 )
 from .arrays.convert import cast_from, cast_to
 from .arrays.distortion import distortion
+from .arrays.entropy import entropy_decode, entropy_encode
+from .arrays.lossless import lossless_decode, lossless_encode
 from .arrays.observer import count_bins
 from .arrays.pack import pack, unpack
 from .arrays.prune import (
@@ -24,6 +26,7 @@ from .arrays.prune import (
     prune_threshold,
 )
 from .arrays.quantize import dequantize, fake_quantize, quantize, quantize_fixed_point
+from .arrays.rate import quantize_rate
 from .arrays.select import select_kth
 from .formats.sparse import linear_sparse, to_sparse
 from .learning.train import train_epoch
@@ -43,12 +46,16 @@ __all__ = [
     "dequantize",
     "dequantize_codebook",
     "distortion",
+    "entropy_decode",
+    "entropy_encode",
     "fake_quantize",
     "fit_codebook",
     "forward_network",
     "linear",
     "linear_half",
     "linear_sparse",
+    "lossless_decode",
+    "lossless_encode",
     "matmul",
     "matmul_integer",
     "pack",
@@ -61,6 +68,7 @@ __all__ = [
     "quantize",
     "quantize_codebook",
     "quantize_fixed_point",
+    "quantize_rate",
     "quantized_matmul",
     "select_kth",
     "svd_lowrank",

@@ -5,7 +5,7 @@ import numpy as np
 from ..arrays.activation import activate
 from ..arrays.pack import unpack
 from ..formats.sparse import linear_sparse
-from ..products.linear import linear
+from ..products.linear import decoded, linear
 
 
 def forward_network(x, network):
@@ -14,7 +14,7 @@ def forward_network(x, network):
         if network.input_mean is not None:
             x = (x - network.input_mean) / network.input_scale
         for layer in network.layers:
-            w, bits = layer.weights, network.activation_bits
+            w, bits = decoded(layer.weights), network.activation_bits
             if layer.x_scale is not None:
                 x = linear_static(x, layer)
                 continue
@@ -30,7 +30,7 @@ def forward_network(x, network):
 
 def linear_static(x, layer):
     """Return the outputs of a layer whose inputs become codes of a fixed scale."""
-    w, zero = layer.weights, layer.x_zero_point
+    w, zero = decoded(layer.weights), layer.x_zero_point
     low, high = (-128, 127) if zero is None else (-zero, 255 - zero)
     q = np.clip(np.rint(x / layer.x_scale), low, high).astype(np.float64)  # without zero point
     c = unpack(w.packed, w.bits, w.shape[1], signed=w.signed).astype(np.float64)

@@ -18,6 +18,7 @@ def linear(x, w, bias=None, *, activation=None, activation_bits=None):
     """Return ``activation(x @ w.T + bias)`` for weights of any form but `Sparse`."""
     if isinstance(w, np.ndarray):
         return matmul(x, w, transpose_b=True, bias=bias, activation=activation)
+    w = decoded(w)
     if hasattr(w, "rank"):
         y = linear(linear(x, w.v), w.u)
         y = y if w.residual is None else y + linear(x, w.residual)
@@ -52,6 +53,11 @@ def linear(x, w, bias=None, *, activation=None, activation_bits=None):
         y = y * step
         y = y if bias is None else y + bias
     return activate(y, activation)
+
+
+def decoded(w):
+    """Return the codes of an entropy-coded stream as `Quantized` weights, other weights as is."""
+    return w.to_quantized() if hasattr(w, "stream") else w
 
 
 def _by_row(w):
