@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 import pyfq
 from pyfq import PerGroup, PerRow, io
+from pyfq.recipes import Budget, QuantizeRate, Recipe, Rule, compress, decompress_tensor
 
 Weights = dict[str, NDArray]
 SENTENCES = Path(__file__).parent / "sentences.txt"
@@ -174,6 +175,8 @@ def methods() -> dict[str, Callable[[Weights], dict[str, Coded]]]:
     chosen["mixed symmetric per 128, budget 4.25"] = partial(
         mixed, budget=4.25, quantizer=partial(pyfq.quantize, granularity=PerGroup(128))
     )
+    for budget in (4.25, 3.5, 3.0, 2.5, 2.0, 1.7):
+        chosen[f"entropy-coded, budget {budget}"] = partial(entropy_coded, budget=budget)
     return chosen | peers()
 
 
@@ -198,6 +201,17 @@ def mixed(
     """Quantize every matrix to the bits that `pyfq.allocate_bits` gives it."""
     found = pyfq.allocate_bits(weights, budget, widths, quantizer=quantizer)
     return {name: coded_of(quantizer(w, found.bits[name])) for name, w in weights.items()}
+
+
+def entropy_coded(weights: Weights, budget: float) -> dict[str, Coded]:
+    """Quantize every matrix with the step that a budget gives it, on a trellis of 8 states."""
+    recipe = Recipe((Rule(("*",), rate=QuantizeRate("budget")),), Budget(budget))
+    return {
+        tensor.plan.name: Coded(
+            decompress_tensor(tensor.plan, tensor.parts), tensor.plan.nbytes_after
+        )
+        for tensor in compress(weights, recipe)
+    }
 
 
 def coded_of(q: Any) -> Coded:
@@ -250,7 +264,7 @@ def draw(rows: list[Row], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     rows = [row for row in rows if row.bits_per_weight < 6]
-    kinds = {"one width": "o", "mixed widths": "s", "hqq, bitsandbytes": "x"}
+    kinds = {"one width": "o", "mixed widths": "s", "entropy-coded": "^", "hqq, bitsandbytes": "x"}
     for kind, marker in kinds.items():
         some = [row for row in rows if kind_of(row.method) == kind]
         bits = [row.bits_per_weight for row in some]
@@ -265,6 +279,8 @@ def kind_of(method: str) -> str:
     """Return which marker a method has."""
     if method.startswith(("hqq", "bitsandbytes")):
         return "hqq, bitsandbytes"
+    if method.startswith("entropy-coded"):
+        return "entropy-coded"
     return "mixed widths" if method.startswith("mixed") else "one width"
 
 

@@ -4,9 +4,9 @@ The multiple-choice knapsack problem. Everything is in integers, so that nothing
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -41,8 +41,9 @@ def choose(
     the classes to come add is at least the value of their linear relaxation. Its corners are
     options and not fractions of them, so the sums that it reaches are an upper bound.
 
-    The time grows with the classes and the sums that are kept, which are few unless many classes
-    are equal.
+    Of equal classes that stand together only the number matters that takes each option, so they are
+    taken in parts, within which all take the same: see `_parts`. The time grows with the parts and
+    the sums that are kept, which are few unless many classes are equal and do not stand together.
 
     Of equal losses the least cost is taken; what is then still equal is decided by the order of the
     classes, of whose last the cheapest option is taken.
@@ -74,20 +75,54 @@ def choose(
     cost, loss = np.zeros(1, np.int64), np.zeros(1, object)
     reached = math.inf
     trail = []
-    for j, options in enumerate(classes):
-        option, parent = np.indices((len(options), cost.size)).reshape(2, -1)
-        cost = cost[parent] + np.array([each.cost for each in options], np.int64)[option]
-        loss = loss[parent] + np.array([each.loss for each in options], object)[option]
-        to_come.remove(j)
-        kept = np.flatnonzero(cost <= capacity - to_come.cost)
-        kept = kept[_best(cost[kept], loss[kept])]
-        least, most = to_come.losses(capacity - cost[kept])
-        reached = min(reached, (loss[kept] + most).min())
-        kept = kept[loss[kept] + least <= reached]
-        cost, loss = cost[kept], loss[kept]
-        small = np.min_scalar_type(len(options))
-        trail.append((option[kept].astype(small), parent[kept].astype(np.int32)))
+    for first, count in _runs(classes):
+        options = classes[first]
+        costs_of, losses_of = (
+            np.array([getattr(each, name) for each in options], kind)
+            for name, kind in (("cost", np.int64), ("loss", object))
+        )
+        # How many take the cheapest option, the next and so on, as the digits of one number.
+        powers = [(count + 1) ** k for k in range(len(options) + 1)]
+        digits = np.array(powers[-2::-1], np.int64 if powers[-1] < 1 << 63 else object)
+        taken = np.zeros(cost.size, digits.dtype)
+        for size in _parts(count, len(options)):
+            option, parent = np.indices((len(options), cost.size)).reshape(2, -1)
+            cost = cost[parent] + (size * costs_of)[option]
+            loss = loss[parent] + (size * losses_of)[option]
+            taken = taken[parent] + (size * digits)[option]
+            for j in range(first, first + size):
+                to_come.remove(j)
+            first += size
+            kept = np.flatnonzero(cost <= capacity - to_come.cost)
+            kept = kept[_best(cost[kept], loss[kept], taken[kept])]
+            least, most = to_come.losses(capacity - cost[kept])
+            reached = min(reached, (loss[kept] + most).min())
+            kept = kept[loss[kept] + least <= reached]
+            cost, loss, taken = cost[kept], loss[kept], taken[kept]
+            small = np.min_scalar_type(len(options))
+            trail.append((size, option[kept].astype(small), parent[kept].astype(np.int32)))
     return _places(classes, trail)
+
+
+def _runs(classes: list[list[_Option]]) -> Iterator[tuple[int, int]]:
+    """Yield the first of equal classes that stand together, and their number."""
+    first = 0
+    for _, run in groupby(classes, lambda options: [option[:2] for option in options]):
+        count = sum(1 for _ in run)
+        yield first, count
+        first += count
+
+
+def _parts(count: int, options: int) -> Iterator[int]:
+    """Yield the sizes of parts of equal classes, such that each part may take one option only.
+
+    Of any numbers of classes that take each option, the largest is at least the mean, rounded up: a
+    part of that size fits into it, and so does the next one in what is left.
+    """
+    while count:
+        size = -(-count // options)
+        yield size
+        count -= size
 
 
 def _undominated(costs: Sequence[int], losses: Sequence[int]) -> list[_Option]:
@@ -213,9 +248,9 @@ def _subtract(tree: list[int], place: int, number: int) -> None:
         i += i & -i
 
 
-def _best(cost: NDArray[np.int64], loss: NDArray) -> NDArray[np.int64]:
-    """Return the places of the sums that no other beats; of equal ones the first."""
-    by_cost = np.argsort(cost, kind="stable")
+def _best(cost: NDArray[np.int64], loss: NDArray, taken: NDArray) -> NDArray[np.int64]:
+    """Return the places of the sums that no other beats; of equal ones that which took most."""
+    by_cost = np.lexsort((-taken, cost))
     least = np.minimum.accumulate(loss[by_cost])
     gains = np.append(True, loss[by_cost][1:] < least[:-1])
     found = by_cost[gains]
@@ -224,11 +259,17 @@ def _best(cost: NDArray[np.int64], loss: NDArray) -> NDArray[np.int64]:
 
 
 def _places(
-    classes: list[list[_Option]], trail: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    classes: list[list[_Option]], trail: list[tuple[int, NDArray[np.integer], NDArray[np.int32]]]
 ) -> list[int]:
-    """Walk back from the last of the kept sums, which loses least."""
-    places, at = [], -1
-    for options, (option, parent) in zip(classes[::-1], trail[::-1], strict=True):
-        places.append(options[option[at]].place)
+    """Walk back from the last of the kept sums, which loses least.
+
+    Of equal classes that stand together the last ones take the cheapest options.
+    """
+    taken, at = [], -1
+    for size, option, parent in trail[::-1]:
+        taken += [int(option[at])] * size
         at = parent[at]
-    return places[::-1]
+    taken.reverse()
+    for first, count in _runs(classes):
+        taken[first : first + count] = sorted(taken[first : first + count], reverse=True)
+    return [options[each].place for options, each in zip(classes, taken, strict=True)]

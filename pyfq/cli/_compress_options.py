@@ -1,6 +1,7 @@
 """The recipe that the options of ``pyfq compress`` ask for."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,13 +13,16 @@ from pyfq.cli._parser import path_of
 from pyfq.exchange.methods.codebook import CODEBOOK_GROUPS
 from pyfq.exchange.methods.prune import parse_nm
 from pyfq.exchange.methods.quantize import GROUPS
+from pyfq.exchange.methods.rate import NO_TRELLIS
 from pyfq.exchange.methods.tables import BUDGET, placed
 from pyfq.recipes import (
     Budget,
     Factorize,
+    Lossless,
     Prune,
     Quantize,
     QuantizeCodebook,
+    QuantizeRate,
     Recipe,
     Rule,
     read_recipe,
@@ -32,8 +36,14 @@ _ROUNDED = ("rtn", "mse", "als", "percentile", "aciq", "hqq")
 _CODES = ("--bits", "--scheme", "--group-size", "--per-row", "--per-tensor", "--rounding", "--seed")
 _SHARES = ("--group-size", "--per-row", "--per-tensor")
 _TABLE = (*_SHARES, "--calibration", "--scale-bits")
-_TARGET = ("--target-bits", "--choices")
-_RANKS = ("--rank", "--rank-ratio", "--rank-energy", "--rank-tolerance", "--svd")
+_GOALS = ("--target-bits", "--target-size")
+_TARGET = (*_GOALS, "--choices")
+_FINENESS = ("--bits", "--step", "--sqnr")
+_RANKS = ("--rank", "--rank-ratio", "--rank-energy", "--rank-tolerance")
+_FACTORS = (*_RANKS, "--svd")
+
+# Options that codes of the same width have as well.
+_OF_CODES = ("--bits", "--per-row", "--per-tensor")
 
 # The options that each method has a use for.
 _OPTIONS: dict[str, Sequence[str]] = {
@@ -43,9 +53,11 @@ _OPTIONS: dict[str, Sequence[str]] = {
     "fp4": _TABLE,
     "log2": ("--bits", *_TABLE, *_TARGET),
     "lloyd": ("--bits", *_TABLE, "--seed", *_TARGET),
-    "lowrank": (*_RANKS, *_CODES),
+    "rate": (*_FINENESS, "--trellis", "--per-row", "--per-tensor", *_GOALS),
+    "lowrank": (*_FACTORS, *_CODES),
     "bfloat16": (),
     "float16": (),
+    "lossless": (),
 }
 
 METHODS = tuple(_OPTIONS)
@@ -61,6 +73,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_quantization(parser)
     _add_scales_of_tables(parser)
+    _add_rate(parser)
     _add_budget(parser)
     _add_lowrank(parser)
     _add_pruning(parser)
@@ -70,7 +83,10 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_quantization(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("quantization, of tensors or of factors of low rank")
     group.add_argument(
-        "--bits", metavar="N", type=int, help="bits of a code, 1 ... 16 (8; of log2, lloyd 4)"
+        "--bits",
+        metavar="N",
+        type=_number,
+        help="bits of a code, 1 ... 16 (8; of log2, lloyd 4); of rate bits a weight, as 2.5 (4)",
     )
     group.add_argument("--scheme", choices=SCHEMES, help="(symmetric; of hqq minmax)")
     share = group.add_mutually_exclusive_group()
@@ -107,14 +123,35 @@ def _add_scales_of_tables(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_rate(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("entropy-coded weights: rate")
+    group.add_argument("--step", metavar="D", type=float, help="between codes; in place of --bits")
+    group.add_argument(
+        "--sqnr", metavar="DB", type=float, help="signal over noise; in place of --bits"
+    )
+    group.add_argument(
+        "--trellis",
+        choices=("8", "4", NO_TRELLIS),
+        help="states of the trellis that codes are a path of (8; of pruned weights none)",
+    )
+
+
 def _add_budget(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("bits of each tensor by a budget")
-    group.add_argument(
+    goals = group.add_mutually_exclusive_group()
+    goals.add_argument(
         "--target-bits",
         metavar="B",
         type=float,
         help="bits a weight on average, scales counted, chosen tensor by tensor for the least "
-        "error; in place of --bits",
+        "error; in place of --bits; of --method rate unless another is given",
+    )
+    goals.add_argument(
+        "--target-size",
+        metavar="SIZE",
+        type=_size,
+        help="the same by bytes of the weights' files, copies and headers counted: 8MB, 7.5MiB, "
+        "8000000",
     )
     group.add_argument(
         "--choices",
@@ -187,7 +224,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """Return the recipe that the arguments ask for: a file's, or one rule made of the options."""
-    options = (*_CODES, "--percentile", "--calibration", "--scale-bits", *_TARGET, *_RANKS)
+    options = (*_CODES, "--percentile", "--calibration", "--scale-bits", *_TARGET, *_FACTORS)
+    options += ("--step", "--sqnr", "--trellis")
     given = [option for option in options if _is_given(args, option)]
     pruners = {
         "ratio": args.prune_ratio,
@@ -203,52 +241,101 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     method = args.method
     if method is None and any(option in _RANKS for option in given):
         method = "lowrank"
+    elif method is None and _is_of_rate(given):
+        method = "rate"
     elif method is None and (given or pruner is None):
         method = "rtn"
-    _refuse_useless(method, given, args.calibration)
+    _refuse_useless(args, method, given)
     match = tuple(args.include) or ("*",)
     try:
         prune = None
         if pruner is not None:
             by, amount = pruner
             prune = Prune(by, parse_nm(amount) if by == "nm" else amount)
-        methods = {} if method is None else _methods_of(args, method, given)
-        rule = Rule(match, prune, min_ndim=2, min_size=args.min_size, **methods)
+        pruned = prune is not None
+        methods = {} if method is None else _methods_of(args, method, given, pruned=pruned)
+        min_ndim = 0 if method == "lossless" and not pruned else 2
+        rule = Rule(match, prune, min_ndim=min_ndim, min_size=args.min_size, **methods)
         rules = (Rule(tuple(args.exclude)), rule) if args.exclude else (rule,)
         return Recipe(rules, _budget_of(args))
     except (TypeError, ValueError) as e:
         raise UsageError(str(e)) from e
 
 
+def _is_of_rate(given: Sequence[str]) -> bool:
+    """Return whether options without a method are of entropy-coded weights."""
+    own = any(option in _OPTIONS["rate"] and option not in _OF_CODES for option in given)
+    return own and "--bits" not in given and all(option in _OPTIONS["rate"] for option in given)
+
+
+def _number(word: str) -> int | float:
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    raise argparse.ArgumentTypeError(f"expected a number, not {word!r}")
+
+
+def _size(word: str) -> int:
+    """Return the bytes of a number with a unit, or none.
+
+    Examples
+    --------
+    >>> _size("8MB"), _size("7.5 MiB"), _size("8000000")
+    (8000000, 7864320, 8000000)
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?) ?([kKMG]?)(i?)(B?)", word.strip())
+    if found is None or (found[3] and not found[2]):
+        raise argparse.ArgumentTypeError(f"expected bytes as 8MB, 7.5MiB or 8000000, not {word!r}")
+    unit = (1024 if found[3] else 1000) ** " KMG".index(found[2].upper() or " ")
+    return round(float(found[1]) * unit)
+
+
 def _is_given(args: argparse.Namespace, option: str) -> bool:
     return getattr(args, option[2:].replace("-", "_")) not in (None, False)
 
 
-def _refuse_useless(method: str | None, given: Sequence[str], calibration: str | None) -> None:
+def _refuse_useless(args: argparse.Namespace, method: str | None, given: Sequence[str]) -> None:
+    calibration = args.calibration
     for option in given:
         if option not in _OPTIONS[method]:
             able = [name for name, options in _OPTIONS.items() if option in options]
             message = f"{option} goes with --method {', '.join(able)}, not {method}"
+            if option == "--svd":
+                message += f"; {', '.join(_RANKS)} choose lowrank, too"
             if option == "--calibration" and method in _ROUNDED and calibration in _ROUNDED:
                 message += f": of codes --method {calibration} says it"
             raise UsageError(message)
-    if "--choices" in given and "--target-bits" not in given:
-        raise UsageError("--choices goes with --target-bits")
-    if "--bits" in given and "--target-bits" in given:
-        raise UsageError("--target-bits chooses the bits of each tensor: leave out --bits")
+    if isinstance(args.bits, float) and method != "rate":
+        raise UsageError(f"--bits must be an integer but for --method rate, not {args.bits}")
+    goal = next((option for option in _GOALS if option in given), None)
+    if "--choices" in given and goal is None:
+        raise UsageError("--choices goes with --target-bits or --target-size")
+    fineness = [option for option in _FINENESS if option in given]
+    if fineness and goal is not None:
+        raise UsageError(f"{goal} chooses the bits of each tensor: leave out {fineness[0]}")
+    if len(fineness) > 1:
+        raise UsageError(f"{fineness[0]} and {fineness[1]} say the same: leave out one")
 
 
-def _methods_of(args: argparse.Namespace, method: str, given: Sequence[str]) -> dict[str, Any]:
+def _methods_of(
+    args: argparse.Namespace, method: str, given: Sequence[str], *, pruned: bool
+) -> dict[str, Any]:
     """Return what a rule does, by key."""
     if method in ("bfloat16", "float16"):
         return {"precision": method}
+    if method == "lossless":
+        return {"lossless": Lossless()}
     if method == "lowrank":
         lowrank = {"lowrank": _factorize(args)}
         quantizes = any(option in _CODES and option != "--seed" for option in given)
         return lowrank | ({"quantize": _quantize(args, "rtn")} if quantizes else {})
+    if method == "rate":
+        return {"rate": _rate(args, pruned=pruned)}
     if method in _ROUNDED:
         return {"quantize": _quantize(args, method)}
-    bits = BUDGET if args.target_bits is not None else args.bits
+    bits = BUDGET if _has_goal(args) else args.bits
     seed = 0 if args.seed is None else args.seed
     codebook = QuantizeCodebook(
         method,
@@ -261,11 +348,31 @@ def _methods_of(args: argparse.Namespace, method: str, given: Sequence[str]) -> 
     return {"codebook": codebook}
 
 
+def _has_goal(args: argparse.Namespace) -> bool:
+    return args.target_bits is not None or args.target_size is not None
+
+
+def _rate(args: argparse.Namespace, *, pruned: bool) -> QuantizeRate:
+    bits = args.bits
+    if _has_goal(args):
+        bits = BUDGET
+    elif args.step is None and args.sqnr is None and bits is None:
+        bits = 4
+    trellis = args.trellis or (NO_TRELLIS if pruned else "8")
+    return QuantizeRate(
+        bits,
+        args.step,
+        args.sqnr,
+        None if trellis == NO_TRELLIS else int(trellis),
+        PerRow() if args.per_row else PerTensor(),
+    )
+
+
 def _quantize(args: argparse.Namespace, method: str) -> Quantize:
     bits = 8 if args.bits is None else args.bits
     of_svd = args.svd == "randomized" and args.rounding != "stochastic"
     return Quantize(
-        BUDGET if args.target_bits is not None else bits,
+        BUDGET if _has_goal(args) else bits,
         args.scheme or ("minmax" if method == "hqq" else "symmetric"),
         _share(args, GROUPS),
         args.rounding or "half_even",
@@ -301,10 +408,10 @@ def _share(args: argparse.Namespace, default: PerGroup) -> PerTensor | PerRow | 
 
 
 def _budget_of(args: argparse.Namespace) -> Budget | None:
-    if args.target_bits is None:
+    if not _has_goal(args):
         return None
-    with placed("--target-bits"):
-        budget = Budget(args.target_bits)
+    with placed("--target-bits" if args.target_size is None else "--target-size"):
+        budget = Budget(args.target_bits, nbytes=args.target_size)
     if args.choices is None:
         return budget
     words = args.choices.split(",")

@@ -77,15 +77,19 @@ def draw(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
         title=title_of(args.output.name),
         most=100,
     )
-    write_figure(figure, args.plot)
+    write_figure(figure, args.plot, args.command)
 
 
 def dry_text(source: Source, document: Mapping[str, Any]) -> str:
     """Return what a run would do, after the table of tensors."""
     after = sum(row["bytes_after"] for row in document["tensors"])
     lines = [*_copied_lines(document), *_budget_lines(document)]
+    about = ""
+    if document["estimated"]:
+        about = "about "
+        lines.append("bytes of entropy-coded weights are estimates, by the entropies of samples")
     lines.append(
-        f"{bytes_text(source.nbytes)} would become {bytes_text(after)} and headers; "
+        f"{bytes_text(source.nbytes)} would become {about}{bytes_text(after)} and headers; "
         "nothing was written"
     )
     return "\n".join(lines)
@@ -104,11 +108,15 @@ def _budget_lines(document: Mapping[str, Any]) -> list[str]:
     budget = document["budget"]
     if budget is None:
         return []
+    if budget["nbytes"] is None:
+        line = f"budget {budget['bits_per_weight']:g} bits per weight, used {budget['used']:.4g}"
+    else:
+        asked, used = (bytes_text(budget[key]) for key in ("nbytes", "used_bytes"))
+        line = f"budget {asked}, tensors use {used}, {budget['used']:.4g} bits per weight"
+    if budget["steps"]:
+        return [f"{line}; steps of {budget['steps']} tensors"]
     widths = [f"{n} bits {entry['tensors']}" for n, entry in budget["widths"].items()]
-    return [
-        f"budget {budget['bits_per_weight']:g} bits per weight, used {budget['used']:.4g}; "
-        f"tensors of {', '.join(widths) or 'its rules: none'}"
-    ]
+    return [f"{line}; tensors of {', '.join(widths) or 'its rules: none'}"]
 
 
 def totals_text(
@@ -129,7 +137,7 @@ def totals_text(
         f"{path_text(destination.path)}: {bytes_text(after)}, {gain}; {bits}",
         *_copied_lines(document),
         *_budget_lines(document),
-        f"lowest SQNR {decibel_text(worst['sqnr_db'])} dB: {printable(worst['name'])}",
+        _worst_line(worst),
         f"{speed}, {pyfq.isa}, {pyfq.get_num_threads()} threads",
     ]
     dense = any(row["format"] == DENSE for row in document["tensors"])
@@ -142,6 +150,12 @@ def totals_text(
     return "\n".join(lines)
 
 
+def _worst_line(row: Mapping[str, Any]) -> str:
+    if row["sqnr_db"] == math.inf:
+        return "no tensor has an error"
+    return f"lowest SQNR {decibel_text(row['sqnr_db'])} dB: {printable(row['name'])}"
+
+
 def _by_sqnr(row: Mapping[str, Any]) -> float:
     return row["sqnr_db"]
 
@@ -149,9 +163,10 @@ def _by_sqnr(row: Mapping[str, Any]) -> float:
 def budget_entry(
     recipe: Recipe, decided: Mapping[str, Rule], packed: Sequence[TensorPlan]
 ) -> dict[str, Any] | None:
-    """Return the bits asked for, those used, and how many tensors and weights got which width.
+    """Return the bits or bytes asked for, those used, and how many tensors got which width.
 
-    `packed` is what becomes of each tensor, or would without ``--dense``.
+    Entropy-coded tensors have steps instead. `packed` is what becomes of each tensor, or would
+    without ``--dense``.
     """
     if recipe.budget is None:
         return None
@@ -166,6 +181,12 @@ def budget_entry(
     used = 8 * sum(tensor.nbytes_after for tensor in done)
     return {
         "bits_per_weight": recipe.budget.bits_per_weight,
+        "nbytes": recipe.budget.nbytes,
         "used": used / sum(math.prod(tensor.shape) for tensor in done),
+        "used_bytes": sum(tensor.nbytes_after for tensor in packed),
         "widths": widths,
+        "steps": sum(
+            tensor.rule is not None and tensor.rule.rate is not None and tensor.name in decided
+            for tensor in packed
+        ),
     }

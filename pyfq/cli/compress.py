@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -13,8 +14,16 @@ from numpy.typing import NDArray
 from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli._compress_options import MIN_SIZE, add_method_arguments, recipe_of
 from pyfq.cli._compress_report import budget_entry, document_of, draw, dry_text, totals_text
-from pyfq.cli._destination import output_path, plan_destination, refuse_overlap, tell_left_out
+from pyfq.cli._destination import (
+    config_content,
+    output_path,
+    plan_destination,
+    refuse_config_of_another,
+    refuse_overlap,
+    tell_left_out,
+)
 from pyfq.cli._foreign import refuse_foreign
+from pyfq.cli._header_bytes import without_headers
 from pyfq.cli._journal import Journal
 from pyfq.cli._parser import file_of, path_of
 from pyfq.cli._report import (
@@ -34,10 +43,11 @@ from pyfq.cli._writing import add_writing_arguments, removed_line, write_checkpo
 from pyfq.exchange.methods.tables import placed
 from pyfq.exchange.stored import CAST, COPY, DENSE
 from pyfq.io.dtypes import nbytes_of
-from pyfq.recipes import Finding, Recipe, Rule, TensorPlan, compress_tensor, plan
+from pyfq.recipes import Coded, Finding, Recipe, Rule, TensorPlan, compress_tensor, plan
 from pyfq.recipes.choose import choose_bits, refuse_budget
 from pyfq.recipes.declare import open_rules, plan_each
-from pyfq.recipes.measure import measure, read_finding
+from pyfq.recipes.measure import code, measure, read_finding
+from pyfq.recipes.streams import Streams
 
 EPILOG = f"""\
 what is compressed:
@@ -58,19 +68,27 @@ methods:
   nf4, fp4                     codes of 4 bits for the levels of a table, as bitsandbytes has them
   log2, lloyd                  codes of --bits (4) for powers of two, or for levels fitted; of these
                                four, --calibration mse and --scale-bits 8 give better and fewer bits
+  rate                         codes of a uniform step, entropy-coded: --bits (4), --step or --sqnr;
+                               the fewest bits for an error, and so what --target-bits takes
   lowrank                      two thin factors, by --rank ...; quantized too with --bits
   bfloat16, float16            floats of 2 bytes
+  lossless                     the same bits in fewer bytes, of floats of 1 byte and vectors, too;
+                               with --prune-... what was pruned takes next to nothing
 
 examples:
   pyfq compress model.safetensors -o small                     8 bits in groups of 128
   pyfq compress ./all-MiniLM-L6-v2 -o q4 --bits 4 --scheme affine --group-size 64
   pyfq compress ./all-MiniLM-L6-v2 -o nf4 --method nf4 --plot error.png
+  pyfq compress ./all-MiniLM-L6-v2 -o small --target-bits 2.5
+  pyfq compress ./all-MiniLM-L6-v2 -o small --target-size 8MB
   pyfq compress ./all-MiniLM-L6-v2 -o mixed --target-bits 4.25 --scheme affine
   pyfq compress ./all-MiniLM-L6-v2 -o best --target-bits 4.25 --method lloyd --calibration mse \\
-      --scale-bits 8                       the least loss at this size
+      --scale-bits 8                       the least loss of codes of whole bits
   pyfq compress model.safetensors -o thin --rank-energy 0.99 --svd randomized
   pyfq compress model.safetensors -o thin --method lowrank --bits 8 --exclude '*embeddings*'
   pyfq compress model.safetensors -o half --method bfloat16 --min-size 1
+  pyfq compress model.safetensors -o same --method lossless
+  pyfq compress model.safetensors -o thin --method lossless --prune-ratio 0.5
   pyfq compress model.safetensors -o trial --bits 4 --dense    any framework opens the result
   pyfq compress model.safetensors -o half.safetensors --prune-ratio 0.5
   pyfq compress sharded/model.safetensors.index.json -o small --exclude 'lm_head*' --resume
@@ -103,6 +121,7 @@ a recipe (the first rule that matches a name decides; no method: copied):
   min_size = 4096
   prune = {{ ratio = 0.5, per = "row" }}     # or percentile, threshold, nm = "2:4"
   quantize = {{ bits = "budget", scheme = "affine", group_size = 64 }}
+                                           # or rate = {{ bits = 2.5 }}, rate = "budget"
 
   [budget]                                 # of all that is not copied, scales counted
   bits_per_weight = 6.0
@@ -120,6 +139,9 @@ files:
 
 # Reasons that a message lists.
 _FEW = 5
+
+# Passes over the tensors that a budget chooses steps of, as a rule.
+_PASSES = 2
 
 
 _FOR_ADAPTERS = (
@@ -189,37 +211,46 @@ def run(args: argparse.Namespace) -> int:
         use_threads(args.threads)
     source = Source(args.source)
     reports = {"--json": args.json, "--plot": args.plot}
-    refuse_taken(reports, [args.source, source.file, *source.files], args.output)
-    if args.recipe is not None:
-        refuse_taken({"-o": args.output}, [args.recipe])
+    inputs = [] if args.recipe is None else [args.recipe]
+    refuse_taken(reports, [args.source, *source.read, *inputs], args.output)
+    refuse_taken({"-o": args.output}, inputs)
     _refuse_compressed(source)
     # What needs no data is planned before any is read: a refusal should not wait for it.
     undecided = open_rules(source.words, source.shapes, recipe)
     certain = {name: word for name, word in source.words.items() if name not in undecided}
     with placed(str(args.source)):
-        refuse_budget(source.words, source.shapes, recipe)
+        refuse_budget(source.words, source.shapes, without_headers(source, recipe, args.output))
         planned = plan(certain, source.shapes, recipe, dense=args.dense)
     if not undecided and all(tensor.rule is None for tensor in planned):
         advice = "" if args.recipe else _advice(source, recipe)
         raise ValueError(f"{args.source}: {_nothing_to_do(planned)}{advice}")
     for remark in _unused(recipe, source):
         print(f"pyfq compress: {remark}", file=sys.stderr)
-    destination = plan_destination(source, args.output)
+    destination = plan_destination(source, args.output, inputs)
+    refuse_taken(reports, destination.read_beside)
     if destination.adapts and not args.dense:
         print(f"pyfq compress: {_FOR_ADAPTERS}", file=sys.stderr)
     tell_left_out(args.command, destination)
     refuse_overlap(source, destination)
-    work = _Compression(source, recipe, undecided, args.dense, bool(args.json))
+    quantizes = not args.dense and any(
+        rule.quantize and rule.lowrank is None
+        for rule in (*undecided.values(), *(tensor.rule for tensor in planned if tensor.rule))
+    )
+    refuse_config_of_another(destination, config_content(destination, {} if quantizes else None))
+    work = _Compression(source, recipe, undecided, args)
+    first_pass = _bytes_of(source, undecided)
     if args.dry_run:
-        with _progress(work, _bytes_of(source, undecided)):
+        with _progress(work, first_pass):
             tensors = work.declare(None)
         rows = [planned_row(tensor) for tensor in tensors.values()]
         document = document_of(args, source, destination, recipe, work.budget, rows)
+        document["estimated"] = any(rule.rate is not None for rule in undecided.values())
         _tell(args, document, f"{rows_text(rows)}\n\n{dry_text(source, document)}")
         return 0
 
     settings = {"recipe": recipe.settings(), "dense": args.dense}
-    with _progress(work, source.nbytes + _bytes_of(source, undecided)):
+    passes = 1 + _PASSES * recipe.chooses_steps
+    with _progress(work, source.nbytes + passes * first_pass):
         written = write_checkpoint(args, source, destination, settings, work)
     tensors, journal = written.tensors, written.journal
     measured = {} if journal is None else journal.rows
@@ -288,9 +319,7 @@ class _Compression:
     source: Source
     recipe: Recipe
     undecided: Mapping[str, Rule]
-    dense: bool
-    #: Whether the report tells digests of the source.
-    has_digests: bool
+    args: argparse.Namespace
     #: What becomes of each tensor, or would without ``--dense``.
     packed: list[TensorPlan] = field(default_factory=list)
     #: What the report says of the budget, and of the source.
@@ -299,6 +328,13 @@ class _Compression:
     #: Called with the bytes done.
     advance: Callable[[int], object] = field(default=lambda nbytes: None)
     _seen: set[str] = field(default_factory=set)
+    _streams: Streams = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let codes take as much memory as the largest tensor."""
+        self._streams = Streams(
+            max((_bytes_of(self.source, [name]) for name in self.source), default=0)
+        )
 
     def declare(self, journal: Journal | None) -> dict[str, TensorPlan]:
         """Return what becomes of each tensor; first those are seen of which only data tells.
@@ -307,12 +343,16 @@ class _Compression:
         """
         source, recipe = self.source, self.recipe
         findings = {name: self._finding(name, journal) for name in self.undecided}
+        coded = partial(self._coded, journal)
         with placed(str(source.path)):
-            decided = choose_bits(source.words, source.shapes, recipe, findings)
-            tensors = plan(source.words, source.shapes, recipe, dense=self.dense, decided=decided)
+            of_tensors = without_headers(source, recipe, self.args.output)
+            decided = choose_bits(source.words, source.shapes, of_tensors, findings, coded)
+            tensors = plan(
+                source.words, source.shapes, recipe, dense=self.args.dense, decided=decided
+            )
         self.packed = plan_each(source.words, source.shapes, recipe, decided=decided)
         self.budget = budget_entry(recipe, decided, self.packed)
-        if self.has_digests and journal is not None:
+        if self.args.json and journal is not None:
             self.inputs = source.digests()
         if self.undecided and all(tensor.rule is None for tensor in tensors):
             raise ValueError(f"{source.path}: {_nothing_to_do(tensors)}")
@@ -322,12 +362,14 @@ class _Compression:
         """Compress a tensor, note its report and move the bar."""
         started = time.perf_counter()
         with self.source.naming(tensor.name):
-            compressed = compress_tensor(tensor, self.source[tensor.name])
+            compressed = compress_tensor(tensor, self.source[tensor.name], self._streams)
         if journal is None:
             return compressed.parts
         if tensor.rule is not None:
+            before = [journal.findings.get(tensor.name, {})]
+            before += journal.codes.get(tensor.name, {}).values()
             seconds = time.perf_counter() - started
-            seconds += journal.findings.get(tensor.name, {}).get("seconds", 0.0)
+            seconds += sum(one.get("seconds", 0.0) for one in before)
             journal.add_row(compressed_row(compressed, seconds))
         if tensor.name not in self._seen:  # parts of some are made twice, see `file_order`
             self.advance(tensor.nbytes)
@@ -341,12 +383,38 @@ class _Compression:
         if finding is None:
             started = time.perf_counter()
             with source.naming(name):
-                measured = measure(name, source.words[name], source[name], rule, self.recipe.budget)
+                word, array = source.words[name], source[name]
+                if self.args.dry_run and rule.rate is not None and not rule.asks_for_bits:
+                    measured = Finding(coded=code(name, word, array, rule, sampled=True))
+                else:
+                    about = name, word, array, rule, self.recipe.budget
+                    measured = measure(*about, streams=self._streams)
+                    del about
+                del array
             finding = measured.settings() | {"seconds": time.perf_counter() - started}
             if journal is not None:
                 journal.add_finding(name, finding)
         self.advance(_bytes_of(source, [name]))
         return read_finding(finding)
+
+    def _coded(self, journal: Journal | None, name: str, rule: Rule, sampled: bool) -> Coded:
+        """Return what the codes of a tensor turn out to be; a journal knows those made before."""
+        source, step = self.source, rule.rate.step
+        if sampled or self.args.dry_run:
+            with source.naming(name):
+                return code(name, source.words[name], source[name], rule, sampled=True)
+        codes = None if journal is None else journal.codes.get(name, {}).get(step)
+        if codes is None:
+            started = time.perf_counter()
+            with source.naming(name):
+                about = name, source.words[name], source[name], rule
+                coded = code(*about, streams=self._streams)
+                del about
+            codes = {"coded": coded.settings(), "seconds": time.perf_counter() - started}
+            if journal is not None:
+                journal.add_codes(name, step, codes)
+        self.advance(_bytes_of(source, [name]))
+        return Coded(**codes["coded"])
 
 
 def _bytes_of(source: Source, names: Iterable[str]) -> int:
@@ -359,7 +427,12 @@ def _progress(work: _Compression, total: int) -> Iterator[None]:
     from tqdm import tqdm
 
     with tqdm(total=total, unit="B", unit_scale=True, leave=False, disable=None) as bar:
-        work.advance = bar.update
+
+        def advance(nbytes: int) -> None:
+            bar.total = max(bar.total, bar.n + nbytes)  # steps may have to be chosen once more
+            bar.update(nbytes)
+
+        work.advance = advance
         yield
 
 

@@ -13,6 +13,7 @@ from pyfq.cli._foreign import foreign_of
 from pyfq.cli._parser import path_of
 from pyfq.cli._report import (
     bytes_text,
+    decibel_text,
     planned_row,
     refuse_missing_directory,
     refuse_taken,
@@ -20,14 +21,18 @@ from pyfq.cli._report import (
 )
 from pyfq.cli._source import Source
 from pyfq.io.errors import FormatError
-from pyfq.recipes import TensorPlan
+from pyfq.recipes import Coded, TensorPlan
 
 # Characters of a name in the table; --json has all of it.
 _WIDEST = 100
+# Columns of text; those of numbers follow.
+_TEXTS = 4
 
 EPILOG = """\
 A tensor that pyfq compressed is one line, whatever it became in the file; --parts shows that too.
-Bits per weight count everything that is stored for the tensor.
+Bits per weight count everything that is stored for the tensor. Of entropy-coded weights the file
+knows the signal over noise, and the table how far it is below 6.02 dB a bit: the bound of Gaussian
+weights. Other weights may be above it.
 
 examples:
   pyfq inspect model.safetensors
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     """Inspect."""
     refuse_missing_directory("--json", args.json)
     source = Source(args.source)
-    refuse_taken({"--json": args.json}, [args.source, source.file, *source.files])
+    refuse_taken({"--json": args.json}, [args.source, *source.read])
     done = any(tensor.rule is not None for tensor in source.tensors.values())
     foreign = None
     if not done:
@@ -91,24 +96,41 @@ def _row(tensor: TensorPlan) -> dict[str, Any]:
     row = planned_row(tensor)
     row["method"] = "" if tensor.rule is None else str(tensor.rule)
     row["format"] = "" if tensor.rule is None else tensor.format
+    coded = _coded_of(tensor)
+    if coded is not None and coded.sqnr is not None:
+        row |= {"sqnr_db": coded.sqnr, "below_6_db_a_bit": _below(tensor, coded.sqnr)}
     row["parts"] = {
         part: {"dtype": word, "shape": list(shape)} for part, (word, shape) in tensor.parts.items()
     }
     return row
 
 
+def _coded_of(tensor: TensorPlan) -> Coded | None:
+    """Return what the codes of an entropy-coded tensor turned out to be."""
+    rate = None if tensor.rule is None else tensor.rule.rate
+    return None if rate is None else rate.found
+
+
+def _below(tensor: TensorPlan, sqnr: float) -> float:
+    """Return how far a tensor is from 6.02 dB a bit, which no coder of Gaussian weights reaches."""
+    return 20 * math.log10(2) * tensor.bits_per_weight - sqnr
+
+
 def _print_table(tensors: Iterable[TensorPlan], *, with_parts: bool) -> None:
     """Print a line for each tensor, and for its parts; no more than one line is held in memory."""
-    headers = ("tensor", "shape", "dtype", "method", "bits/weight", "bytes")
+    headers = ["tensor", "shape", "dtype", "method", "bits/weight", "bytes"]
+    if any(_coded_of(tensor) is not None for tensor in tensors):
+        headers += ["SQNR dB", "below 6.02 dB/bit"]
+    count = len(headers)
     widths = [len(header) + 2 for header in headers]  # as in the tables of other commands
     for cells in _lines(tensors, with_parts):
-        widths = [max(width, len(cell)) for width, cell in zip(widths, cells, strict=True)]
-    name, shape, dtype, method, bits, nbytes = widths
-    line = f"{{:{name}}}  {{:{shape}}}  {{:{dtype}}}  {{:{method}}}  {{:>{bits}}}  {{:>{nbytes}}}"
+        widths = [max(width, len(cell)) for width, cell in zip(widths, cells[:count], strict=True)]
+    sides = ["<"] * _TEXTS + [">"] * (count - _TEXTS)
+    line = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
     print(line.format(*headers))
     print("  ".join("-" * width for width in widths))
     for cells in _lines(tensors, with_parts):
-        print(line.format(*cells))
+        print(line.format(*cells[:count]))
 
 
 def _lines(tensors: Iterable[TensorPlan], with_parts: bool) -> Iterator[tuple[str, ...]]:
@@ -116,10 +138,15 @@ def _lines(tensors: Iterable[TensorPlan], with_parts: bool) -> Iterator[tuple[st
         name, shape = printable(tensor.name, _WIDEST), _shape_text(tensor.shape)
         method = "" if tensor.rule is None else str(tensor.rule)
         bits, nbytes = f"{tensor.bits_per_weight:.3f}", bytes_text(tensor.nbytes_after)
-        yield name, shape, tensor.word, method, bits, nbytes
+        coded = _coded_of(tensor)
+        errors = ("", "")
+        if coded is not None and coded.sqnr is not None:
+            errors = decibel_text(coded.sqnr), f"{_below(tensor, coded.sqnr):.2f}"
+        yield name, shape, tensor.word, method, bits, nbytes, *errors
         if with_parts and tensor.rule is not None:
             for part, (word, its_shape) in tensor.parts.items():
-                yield f"-> {printable(part, _WIDEST)}", _shape_text(its_shape), word, "", "", ""
+                its_name = f"-> {printable(part, _WIDEST)}"
+                yield its_name, _shape_text(its_shape), word, *[""] * 5
 
 
 def _summary(source: Source, totals: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ What an array is can't be told by a list of words alone: masks, copies and facto
 But layers are named alike: all weights are ``<layer>.weight``, or all have the names of layers.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -17,12 +18,27 @@ _END = re.compile(r"(^|[\s_-])(?P<word>weights?|kernels?|w|W|coefs?)[\s_:-]*\d*$
 _IN_OUT = re.compile(
     r"(^|[\s._/-])(kernels?|coefs)[\s_:-]*\d*$|(^|[/._])weights?:\d+$|/~/.*/w$", re.I
 )
+# Any weights that are called transposed.
+_TURNED = re.compile(
+    r"((?<=[a-z\d])|(?<![A-Za-z])(?<=W)|[\s._/-])T\d*$|[\s._/-]?[Tt]ransposed\d*$"
+    r"|[\s._/-](t|[Tt]rans)\d*$"
+)
 _BIAS = re.compile(r"bias(es)?|b|offsets?|intercepts?", re.I)
 # Parts of one chain that are built alike, and stand one behind the other.
 _STAGES = re.compile(
     r"encoder|decoder|enc|dec|features?|classifier|body|trunk|stem|backbone|neck|head|embedder"
     r"|first|last|in|out|input|output|hidden|mid|middle|pre|post|final|layers?|blocks?|fc|linear"
     r"|dense"
+)
+# Those, and what is besides numbered along a chain.
+_NUMBERED = re.compile(
+    rf"{_STAGES.pattern}|stages?|mlp|ffn?|res|units?|groups?|sections?|parts?|modules?|seq"
+    r"|sequential|cells?|lin|conv|down|up|proj|projection|[hl]"
+)
+# Networks of which there are often two that are alike, for one input.
+_NETWORKS = re.compile(
+    r"q|qf|qs|qnets?|vf?|critics?|actors?|polic(y|ies)|values?|agents?|twins?|discriminators?"
+    r"|generators?|learners?"
 )
 
 
@@ -59,6 +75,7 @@ list in their order
             for other in others:
                 raise ValueError(f"{name} {what} {other}: {WAY_OUT}")
     _refuse_extended(names)
+    _refuse_numbered(names)
 
 
 def _shorter(layer: tuple[str, ...], names: Mapping[tuple[str, ...], str]) -> Iterator[str]:
@@ -94,17 +111,41 @@ def _refuse_extended(names: Mapping[tuple[str, ...], str]) -> None:
                     raise ValueError(f"{name} is the same layer as {stems[path, kept]}: {WAY_OUT}")
 
 
+def _refuse_numbered(names: Mapping[tuple[str, ...], str]) -> None:
+    """Refuse networks that differ in a number, as ``q1`` and ``q2`` of ``q1.0`` and ``q2.0``.
+
+    Blocks of a chain are numbered, too: they have other words, or one layer each.
+    """
+    networks: dict[tuple, dict[str, dict[tuple[str, ...], str]]] = {}
+    for layer, name in names.items():
+        for i in range(len(layer) - 1):
+            stem = _stem(layer[i])
+            outer = () if stem or not i else _stem(layer[i - 1])  # critics.0.fc and critics.1.fc
+            if stem or any(map(_NETWORKS.fullmatch, outer)):
+                alike = networks.setdefault((layer[:i], stem), {})
+                alike.setdefault(layer[i], {})[layer[i + 1 :]] = name
+    for (above, stem), alike in networks.items():
+        certain = any(map(_NETWORKS.fullmatch, stem or _stem(above[-1])))
+        if not certain and all(map(_NUMBERED.fullmatch, stem)):
+            continue
+        for one, other in itertools.combinations(alike.values(), 2):
+            both = [layer for layer in one if layer in other]
+            if both and (certain or (len(both) > 1 and one.keys() == other.keys())):
+                layer = both[0]
+                raise ValueError(f"{other[layer]} is the same layer as {one[layer]}: {WAY_OUT}")
+
+
 def is_named_in_out(weights: str) -> bool:
     """Tell whether weights have a name that those of shape ``(in_features, out_features)`` have.
 
     Examples
     --------
-    >>> is_named_in_out("dense/kernel:0"), is_named_in_out("mlp/~/linear_0/w")
+    >>> is_named_in_out("dense/kernel:0"), is_named_in_out("fc.weight_T")
     (True, True)
     >>> is_named_in_out("fc.weight")
     False
     """
-    return _IN_OUT.search(weights) is not None
+    return _IN_OUT.search(weights) is not None or _TURNED.search(weights) is not None
 
 
 def is_bias_of(bias: str, weights: str) -> bool:
@@ -119,7 +160,7 @@ def is_bias_of(bias: str, weights: str) -> bool:
     """
     if _without_numbers(bias) == _without_numbers(weights):
         return True
-    words, its_words = _words(bias), _words(weights)
+    words, its_words = _words(bias), _words(_TURNED.sub("", weights))
     kept = [word for word in words if not _BIAS.fullmatch(word)]
     return kept != words and kept == [word for word in its_words if not _WEIGHT.fullmatch(word)]
 

@@ -4,6 +4,7 @@ Many arrays that are no layers have two axes, and square ones fit into a chain o
 they stand. State dicts tell them apart by name alone.
 """
 
+import itertools
 import re
 from collections.abc import Collection
 
@@ -84,7 +85,16 @@ _COPY = re.compile(r"target|online|teacher|student|old|previous|best|backup|copy
 # Words, in lower case, of which one stands in a name where another name has the other.
 _BY_PAIR = (
     (
-        (("query", "key"), ("q", "k"), ("k", "v"), ("wq", "wk"), ("wk", "wv")),
+        tuple(
+            pair
+            for words in (
+                ("query", "key", "value"),
+                ("queries", "keys", "values"),
+                ("q", "k", "v"),
+                ("wq", "wk", "wv"),
+            )
+            for pair in itertools.combinations(words, 2)
+        ),
         "belongs to attention, which is no layer of a chain",
     ),
     (

@@ -55,9 +55,9 @@ def from_arrays(
         layer of a chain: masks of pruned tensors, factors of weight normalization or adapters,
         averages of weights, normalizations, codes and scales of quantized weights, embeddings,
         parts of attention, of recurrent layers and of branches. If names are those of weights
-        ``(in_features, out_features)``, as ``kernel`` of Keras and Flax, and shapes do not tell the
-        contrary. A sequence has no names to doubt: pass the arrays of the layers alone. If an array
-        holds a NaN or Inf.
+        ``(in_features, out_features)``, as ``kernel`` of Keras and Flax and ``weight_T``, and
+        shapes do not tell the contrary. A sequence has no names to doubt: pass the arrays of the
+        layers alone. If an array holds a NaN or Inf.
 
     Examples
     --------

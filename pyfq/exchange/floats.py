@@ -8,6 +8,8 @@ from ..arrays.convert import cast_from, cast_to
 # What `pyfq.convert` calls the words that NumPy cannot compute with, and their largest numbers.
 _NARROW = {"F16": ("float16", 65504.0), "BF16": ("bfloat16", 255 * 2.0**120)}
 
+_BLOCK = 1 << 20  # floats that are rounded at a time: enough for every thread
+
 
 def computed_in(word: str) -> np.dtype:
     """Return the dtype that kernels take tensors of a word in."""
@@ -31,6 +33,20 @@ def narrow(values: NDArray, word: str, out: NDArray | None = None) -> NDArray:
         return values
     largest = _NARROW[word][1]
     return _bits(np.clip(values, -largest, largest, out=out), word)
+
+
+def rounded(values: NDArray, word: str) -> NDArray:
+    """Return floats as they are once `narrow` has made the dtype of the word of them.
+
+    They are rounded in their own memory, a block at a time.
+    """
+    if word not in _NARROW:
+        return values
+    flat = values.reshape(-1)
+    for begin in range(0, flat.size, _BLOCK):
+        block = flat[begin : begin + _BLOCK]
+        widen(narrow(block, word, out=block), word, out=block)
+    return values
 
 
 def store(values: NDArray, word: str) -> NDArray:

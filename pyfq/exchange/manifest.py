@@ -19,7 +19,7 @@ from typing import Any
 
 from .._core.check import shown
 from ..io.dtypes import nbytes_of
-from .rule import FLOAT_WORDS, parse_methods
+from .rule import parse_methods
 from .stored import DENSE, TensorPlan, declare, dense_tensor
 
 #: The name of the entry.
@@ -89,7 +89,7 @@ def _read_tensor(name: str, entry: Any, where: str) -> TensorPlan:
     rule = parse_methods({"rows": "leading"} | entry, where, (name,))
     if entry.get("format") == DENSE:
         return dense_tensor(name, word, shape, rule)
-    if rule.undecided or rule.copies or word not in FLOAT_WORDS:
+    if rule.undecided or rule.copies or not rule.takes(word):
         raise ValueError(f"{where}: expected methods, and nothing undecided")
     tensor = declare(name, word, shape, rule)
     if entry.get("format") != tensor.format:

@@ -14,6 +14,7 @@ from .._native import _build
 from ..arrays.codebook import CODEBOOK_PARTS, Codebook, codebook_of, codebook_parts
 from ..arrays.half import Half
 from ..arrays.quantize import Quantized
+from ..arrays.rate import RateQuantized
 from ..formats.sparse import Sparse
 from ..io import Checkpoint
 from ..io.dtypes import word_of
@@ -24,9 +25,21 @@ from ..networks.network import Network
 from ..products.lowrank import LowRank
 from .manifest import KEY as MANIFEST
 from .manifest import read_manifest, write_manifest
+from .methods.coded import Coded
 from .methods.quantize import Quantize
+from .methods.rate import QuantizeRate
 from .rule import Rule
-from .stored import CAST, DENSE, TensorPlan, declare, decompress_tensor, encode, restore_tensor
+from .stored import (
+    CAST,
+    DENSE,
+    LOSSLESS,
+    TensorPlan,
+    declare,
+    decompress_tensor,
+    encode,
+    restore_tensor,
+    stored_word,
+)
 
 #: The name of the entry in the metadata, and the version of what it holds.
 KEY = "pyfq_network"
@@ -171,6 +184,9 @@ def _parts_of(
                 "signed": bool(w.signed),
                 "per": _granularity_word(w.granularity),
             }
+        case RateQuantized():
+            plan = _plan_of_stream(name, w)
+            return encode(plan, w), {"format": "array"}, plan
         case LowRank():
             if not isinstance(w.u, np.ndarray) or not isinstance(w.v, np.ndarray):
                 raise TypeError(f"{name}: factors must be arrays to be saved, not quantized")
@@ -227,6 +243,14 @@ def _plan_of(name: str, w: Quantized) -> TensorPlan | None:
     return declare(name, word, shape, Rule((name,), quantize=quantize))
 
 
+def _plan_of_stream(name: str, w: RateQuantized) -> TensorPlan:
+    """Return what a manifest says of entropy-coded codes."""
+    coded = Coded(int(w.stream.size), w.step)
+    rate = QuantizeRate(trellis=w.trellis, granularity=w.granularity, found=coded)
+    shape = tuple(int(extent) for extent in w.shape)
+    return declare(name, word_of(w.dtype), shape, Rule((name,), rate=rate))
+
+
 def _activation_words(activation: Any) -> Any:
     """Return an activation as JSON has it."""
     if activation is None or isinstance(activation, str):
@@ -274,7 +298,7 @@ class _Stored:
     def weights(self, name: str, shape: tuple[int, int]) -> Weights:
         """Return weights as an array, of 2 bytes if they are, or in the form a recipe gave them."""
         plan = self._compressed(name)
-        if plan is None or plan.format == CAST:
+        if plan is None or plan.format in (CAST, LOSSLESS):
             return self._half(name, shape, plan) or self.array(name, shape)
         if plan.shape != shape:
             raise ValueError(f"tensor {shown(name)} must have shape {shape}, not {plan.shape}")
@@ -282,11 +306,13 @@ class _Stored:
 
     def _half(self, name: str, shape: tuple[int, int], plan: TensorPlan | None) -> Half | None:
         """Return weights that are stored in 2 bytes; None if they are not, or were float64."""
-        word = self.checkpoint.dtypes.get(name)
+        packed = plan is not None and plan.format == LOSSLESS
+        word = stored_word(plan.word, plan.rule) if packed else self.checkpoint.dtypes.get(name)
         formats = [format for format, its_word in _HALVES.items() if its_word == word]
         if not formats or (plan is not None and plan.word == "F64"):
             return None
-        array = self._read([name])[name]
+        parts = self._read(plan.parts if packed else [name])
+        array = restore_tensor(plan, parts) if packed else parts[name]
         if array.shape != shape:
             raise ValueError(f"tensor {shown(name)} must have shape {shape}, not {array.shape}")
         return Half(array.view(np.uint16), formats[0])

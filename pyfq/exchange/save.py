@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from .._core.check import shown
+from .._core.text import small_letters
 from ..io import FormatError, open_checkpoint, write_safetensors
 from ..networks.network import Network
 from .network_format import network_in, tensors_of
@@ -13,8 +14,9 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
     """Write a network to a safetensors file, atomically.
 
     Weights are written in the form they have: arrays under their names in ``network.parameters``,
-    those of 2 bytes as well, as BF16 or F16, `Quantized` ones as ``pyfq compress`` writes them,
-    `Sparse` ones as their parts. ``pyfq inspect``, ``compress`` and ``decompress`` take the file.
+    those of 2 bytes as well, as BF16 or F16, `Quantized` and `RateQuantized` ones as ``pyfq
+    compress`` writes them, `Sparse` ones as their parts. ``pyfq inspect``, ``compress`` and
+    ``decompress`` take the file.
 
     Parameters
     ----------
@@ -55,7 +57,8 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
         raise TypeError(f"network must be a Network, not {type(network).__name__}")
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise ValueError(f"path must end in .safetensors, not {shown(path.name)}")
+        case = small_letters(path.suffix, (".safetensors",))
+        raise ValueError(f"path must end in .safetensors{case}, not {shown(path.name)}")
     tensors, metadata, words = tensors_of(network)
     write_safetensors(path, tensors, metadata, dtypes=words)
 
@@ -64,8 +67,8 @@ def load_network(path: str | os.PathLike[str]) -> Network:
     """Read a network that `save_network` wrote.
 
     Also after ``pyfq compress`` or ``decompress``: layers whose weights were compressed have
-    `Quantized`, `Codebook` or `LowRank` ones, or arrays again. Any other tensor that a recipe
-    compressed, such as a bias, becomes the floats that it stands for.
+    `Quantized`, `RateQuantized`, `Codebook` or `LowRank` ones, or arrays again. Any other tensor
+    that a recipe compressed, such as a bias, becomes the floats that it stands for.
 
     Parameters
     ----------

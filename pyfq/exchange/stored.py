@@ -12,9 +12,16 @@ becomes
 | | ``X_scale_packed`` | U8 | ``(ceil(scales * scale_bits / 8),)`` | in its place, codes of scales |
 | | ``X_scale_scale`` | F32 or F64 | ``(ceil(scales / 256),)`` | step between these |
 | | ``X_scale_minimum`` | F32 or F64 | ``(ceil(scales / 256),)`` | value of the lowest |
+| ``entropy`` | ``X_stream`` | U8 | ``(bytes,)`` | codes, entropy-coded |
+| | ``X_scale`` | F32 or F64 | ``(1,)``, ``(rows, 1)`` | what multiplies them |
+| ``lossless`` | ``X_stream`` | U8 | ``(bytes,)`` | its floats, packed to the bit |
 | ``lowrank`` | ``X_u`` | that of the precision, or of X | ``(rows, rank)`` | left factor |
 | | ``X_v`` | the same | ``(rank, cols)`` | right factor |
 | | ``X_residual_...`` | | | codes of what their product lacks, format ``pyfq-packed`` |
+
+The stream of ``entropy`` is what `pyfq.entropy_encode` returns for the codes of all rows, ``(rows,
+cols)``, whatever the number of axes; that of ``lossless`` what `pyfq.lossless_encode` returns for
+the tensor, in its precision.
 
 Here ``...``, ``rows`` and ``cols`` are of the tensor as `pyfq.exchange.rows` shapes it.
 Matrices in a stack are factorized one by one: ``(..., rows, rank)`` and ``(..., rank, cols)``.
@@ -34,7 +41,9 @@ from numpy.typing import NDArray
 from .._core.check import shown
 from .._core.grid import PerGroup, PerRow, grid_of
 from ..arrays.codebook import CODEBOOK_PARTS, SCALE_BLOCK, Codebook, codebook_of, codebook_parts
+from ..arrays.lossless import lossless_decode
 from ..arrays.quantize import Quantized
+from ..arrays.rate import RateQuantized
 from ..io.dtypes import DTYPES, nbytes_of
 from ..products.lowrank import LowRank
 from . import compressed_tensors
@@ -43,13 +52,16 @@ from .floats import computed_in, narrow, store, widen
 from .lowrank_stack import LowRankStack
 from .methods.codebook import QuantizeCodebook
 from .methods.precision import PRECISIONS
+from .methods.rate import QuantizeRate
+from .methods.tables import placed
 from .rows import matrix_shape
 from .rule import Rule
 
 #: What weights become; an array holds floats in the dtype they are stored in.
-Form = Quantized | Codebook | LowRank | LowRankStack | NDArray
+Form = Quantized | Codebook | RateQuantized | LowRank | LowRankStack | NDArray
 
-COPY, CAST, CODEBOOK, LOWRANK, DENSE = "copy", "cast", "codebook", "lowrank", "dense"
+COPY, CAST, DENSE = "copy", "cast", "dense"
+CODEBOOK, ENTROPY, LOSSLESS, LOWRANK = "codebook", "entropy", "lossless", "lowrank"
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,8 @@ def declare(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> TensorP
     Raises
     ------
     ValueError
-        If it is to be factorized and is no matrix, or its rank is not known.
+        If it is to be factorized and is no matrix, or its rank or the bytes of its codes are not
+        known.
     """
     if rule.lowrank is not None:
         lowrank = rule.lowrank.for_shape(matrix_shape(shape, rule.rows))
@@ -124,10 +137,16 @@ def declare(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> TensorP
     if rule.codebook is not None:
         parts = _codebook_parts(name, word, matrix_shape(shape, rule.rows), rule.codebook)
         return TensorPlan(name, word, shape, rule, CODEBOOK, parts)
+    if rule.rate is not None:
+        parts = _entropy_parts(name, word, matrix_shape(shape, rule.rows), rule.rate)
+        return TensorPlan(name, word, shape, rule, ENTROPY, parts)
     if rule.quantize is not None:
         kind = compressed_tensors.format_of(name, shape, rule.quantize)
         parts = compressed_tensors.declare(name, word, shape, rule.quantize, rule.rows)
         return TensorPlan(name, word, shape, rule, kind, parts)
+    if rule.lossless is not None:
+        parts = _lossless_parts(name, rule)
+        return TensorPlan(name, word, shape, rule, LOSSLESS, parts)
     stored = stored_word(word, rule)
     kind = CAST if stored != word else DENSE
     return TensorPlan(name, word, shape, rule, kind, {name: (stored, shape)})
@@ -142,7 +161,7 @@ def reals(tensor: TensorPlan, form: Form, out: NDArray | None = None) -> NDArray
     """Return the float32 or float64 that a form stands for, where it can in `out`."""
     if isinstance(form, LowRank | LowRankStack):
         return form.toarray()
-    if isinstance(form, Quantized | Codebook):
+    if isinstance(form, Quantized | Codebook | RateQuantized):
         return form.dequantize(out=out)
     word = tensor.word
     if word == "F64":  # what is narrower arrives as float32
@@ -158,8 +177,14 @@ def encode(tensor: TensorPlan, form: Form) -> dict[str, NDArray]:
         return _encode_lowrank(tensor, form)
     if isinstance(form, Codebook):
         return {f"{name}_{part}": array for part, array in codebook_parts(form).items()}
+    if isinstance(form, RateQuantized):
+        scale = form.scale.reshape(tensor.parts[f"{name}_scale"][1])
+        return {f"{name}_scale": scale, f"{name}_stream": form.stream}
     if isinstance(form, Quantized):
         return compressed_tensors.encode(name, form, rule.quantize, tensor.shape)
+    if rule.lossless is not None:
+        array = np.ascontiguousarray(form).reshape(tensor.shape)
+        return {f"{name}_stream": rule.lossless.apply(array).stream}
     return {name: form.reshape(tensor.shape)}
 
 
@@ -179,12 +204,17 @@ def decode(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> Form:
         return _decode_lowrank(tensor, parts)
     if rule.codebook is not None:
         return _decode_codebook(name, matrix_shape(tensor.shape, rule.rows), rule.codebook, parts)
+    if rule.rate is not None:
+        return _decode_entropy(name, matrix_shape(tensor.shape, rule.rows), rule.rate, parts)
+    if rule.lossless is not None:
+        return _decode_lossless(tensor, parts[f"{name}_stream"])
     return parts[name]
 
 
 def restore_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> Form:
-    """Return a compressed tensor in the form it has: `Quantized`, `Codebook`, `LowRank`, or array.
+    """Return a compressed tensor in the form it has, such as `Quantized`, or as an array.
 
+    Entropy-coded weights are a `RateQuantized`, whose codes are decoded when they are asked for.
     That of a kernel ``(out, in, ...)`` whose rows are those of its first axis is of the matrix
     ``(out, in * ...)``.
 
@@ -230,6 +260,8 @@ def decompress_tensor(tensor: TensorPlan, parts: Mapping[str, NDArray]) -> NDArr
     form = restore_tensor(tensor, parts)
     if tensor.rule is None or tensor.format == DENSE:
         return form
+    if tensor.format == LOSSLESS and stored_word(tensor.word, tensor.rule) == tensor.word:
+        return form
     values = reals(tensor, form)
     # Floats that are stored as float32 are those of the file, which are read-only.
     values = narrow(values, tensor.word, out=None if values is form else values)
@@ -272,6 +304,48 @@ def _decode_codebook(
             raise ValueError(f"tensor '{name}_{part}': expected finite numbers")
         own[part] = array
     return codebook_of(own, shape, codebook.width, codebook.granularity, codebook.scale_bits)
+
+
+def _entropy_parts(name: str, word: str, shape: tuple[int, ...], rate: QuantizeRate) -> Declaration:
+    if rate.found is None:
+        raise ValueError("rate: how many bytes its codes take is not known")
+    scale_shape = grid_of(shape, rate.granularity).parameter_shape
+    return {
+        f"{name}_scale": (_real(word), (math.prod(scale_shape), 1) if scale_shape else (1,)),
+        f"{name}_stream": ("U8", (rate.found.nbytes,)),
+    }
+
+
+def _decode_entropy(
+    name: str, shape: tuple[int, ...], rate: QuantizeRate, parts: Mapping[str, NDArray]
+) -> RateQuantized:
+    scale = parts[f"{name}_scale"]
+    if not np.isfinite(scale).all():
+        raise ValueError(f"tensor '{name}_scale': expected finite numbers")
+    scale = scale.reshape(grid_of(shape, rate.granularity).parameter_shape)
+    with placed(f"tensor '{name}_stream'"):
+        stream, step = parts[f"{name}_stream"], rate.found.step
+        form = RateQuantized(stream, shape, rate.granularity, scale, step)
+        if form.trellis != rate.trellis:
+            raise ValueError(f"expected trellis {rate.trellis}, not {form.trellis}")
+    return form
+
+
+def _lossless_parts(name: str, rule: Rule) -> Declaration:
+    if rule.lossless.found is None:
+        raise ValueError("lossless: how many bytes its floats take is not known")
+    return {f"{name}_stream": ("U8", (rule.lossless.found.nbytes,))}
+
+
+def _decode_lossless(tensor: TensorPlan, stream: NDArray) -> NDArray:
+    with placed(f"tensor '{tensor.name}_stream'"):
+        carrier = DTYPES[stored_word(tensor.word, tensor.rule)].carrier
+        array = lossless_decode(stream)
+        if array.dtype != carrier or array.shape != tensor.shape:
+            raise ValueError(
+                f"expected {carrier} {list(tensor.shape)}, not {array.dtype} {list(array.shape)}"
+            )
+    return array
 
 
 def _factor_shapes(shape: tuple[int, ...], rule: Rule) -> dict[str, tuple[int, ...]]:

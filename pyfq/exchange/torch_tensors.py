@@ -182,4 +182,5 @@ def _array_of(tensor: Any, name: str, where: str) -> NDArray:
             f"{where}: weights must be float32 or float64, not {word}: pass module.float(), or "
             "arrays to from_arrays"
         )
-    return np.ascontiguousarray(tensor.detach().cpu().resolve_neg().numpy())
+    # Not `np.ascontiguousarray`, which makes one axis of none.
+    return np.asarray(tensor.detach().cpu().resolve_neg().numpy(), order="C")

@@ -14,11 +14,12 @@ from ..arrays.activation import Activation, as_activation
 from ..arrays.codebook import Codebook
 from ..arrays.half import Half
 from ..arrays.quantize import Quantized
+from ..arrays.rate import RateQuantized
 from ..formats.sparse import Sparse
 from ..formats.static import as_x_scale
 from ..products.lowrank import LowRank
 
-Weights = NDArray | Half | Quantized | Codebook | Sparse | LowRank
+Weights = NDArray | Half | Quantized | RateQuantized | Codebook | Sparse | LowRank
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +28,10 @@ class Dense:
 
     Parameters
     ----------
-    weights : (out_features, in_features) array, Half, Quantized, Codebook, Sparse or LowRank
-        float32 or float64, finite; an array is copied. The parts of other forms must not change;
-        `LowRank` ones have no residual.
+    weights : (out_features, in_features) array, or another form of weights
+        float32 or float64, finite; an array is copied. The parts of other forms, Half, Quantized,
+        RateQuantized, Codebook, Sparse or LowRank, must not change; `LowRank` ones have no
+        residual. `RateQuantized` ones stay a stream, and are decoded once for a forward pass.
     bias : (out_features,) array of the weights' dtype, optional
         Finite; copied in the same way.
     activation : str, ("leaky_relu", slope) or None
@@ -37,8 +39,8 @@ class Dense:
     x_scale : float, optional
         The fixed step of the 8-bit codes that inputs become, positive; rounded to the weights'
         dtype. `Network.calibrate` finds it. Weights are then `Quantized`, of at most 8 bits, with
-        one scale for all or one a row, without minima, and of at most 33025 columns, so that sums
-        of products fit 32 bits.
+        one scale for all or one a row, without minima, or `RateQuantized` with such codes, and of
+        at most 33025 columns, so that sums of products fit 32 bits.
     x_zero_point : int, optional
         The code of 0 among codes 0 ... 255; codes are -128 ... 127 without it.
 
@@ -67,7 +69,7 @@ class Dense:
         """Refuse what is no layer."""
         if isinstance(self.weights, LowRank):
             set_part(self, "weights", _frozen_factors(self.weights))
-        elif not isinstance(self.weights, Half | Quantized | Codebook | Sparse):
+        elif not isinstance(self.weights, Half | Quantized | RateQuantized | Codebook | Sparse):
             set_part(self, "weights", as_frozen(self.weights, "weights", FLOATS))
         if len(self.shape) != 2 or 0 in self.shape:
             raise ValueError(
@@ -80,7 +82,7 @@ class Dense:
         if not isinstance(self.activation, str | None):
             set_part(self, "activation", ("leaky_relu", slope))
         if self.x_scale is not None:
-            scale = as_x_scale(self.x_scale, self.weights, self.bias)
+            scale = as_x_scale(self.x_scale, decoded(self.weights), self.bias)
             set_part(self, "x_scale", scale)
         if self.x_zero_point is not None:
             if self.x_scale is None:
@@ -100,7 +102,7 @@ class Dense:
     def dtype(self) -> np.dtype:
         """Dtype of activations and bias."""
         w = self.weights
-        return w.scale.dtype if isinstance(w, Quantized) else w.dtype
+        return w.scale.dtype if isinstance(w, Quantized | RateQuantized) else w.dtype
 
     @property
     def nbytes(self) -> int:
@@ -116,20 +118,27 @@ class Dense:
     def toarray(self) -> NDArray:
         """Return the weights as an array."""
         match self.weights:
-            case Half() | Quantized() | Codebook() as w:
+            case Half() | Quantized() | RateQuantized() | Codebook() as w:
                 return w.dequantize()
             case Sparse() | LowRank() as w:
                 return w.toarray()
         return self.weights
 
 
-def matrices_of(layer: Dense) -> tuple[NDArray | Half | Quantized | Codebook | Sparse, ...]:
+def decoded(w: Weights) -> NDArray | Half | Quantized | Codebook | Sparse | LowRank:
+    """Return weights in a form that kernels multiply by."""
+    return w.to_quantized() if isinstance(w, RateQuantized) else w
+
+
+def matrices_of(
+    layer: Dense,
+) -> tuple[NDArray | Half | Quantized | RateQuantized | Codebook | Sparse, ...]:
     """Return what inputs are multiplied by, in order."""
     w = layer.weights
     return (w.v, w.u) if isinstance(w, LowRank) else (w,)
 
 
-def _size_of(w: NDArray | Quantized | Sparse) -> int:
+def _size_of(w: NDArray | Quantized | RateQuantized | Sparse) -> int:
     return int(np.count_nonzero(w.values)) if isinstance(w, Sparse) else math.prod(w.shape)
 
 

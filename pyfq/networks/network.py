@@ -38,7 +38,7 @@ from ..formats.sparse import Sparse
 from ..formats.static import as_static_codes
 from ..products.linear import MOST_LANE_ROWS, prepare
 from ..products.lowrank import LowRank
-from .layer import Dense, Weights, as_frozen, matrices_of
+from .layer import Dense, Weights, as_frozen, decoded, matrices_of
 from .memory_plan import ENDS, Plan, plan_layers
 from .static_ranges import input_codes
 
@@ -68,9 +68,9 @@ class Network:
     classes : (outputs,) array, optional
         Labels that `predict` returns; without them it returns outputs.
     activation_bits : int or None
-        8: layers of `Quantized` weights of at most 8 bits, and of `Sparse` codes, quantize their
-        inputs as `linear` does; those of `LowRank` weights do not. Layers with `x_scale`, which all
-        have or none, need it, and quantize with that.
+        8: layers of `Quantized` weights of at most 8 bits, of `RateQuantized` ones with such codes,
+        and of `Sparse` codes, quantize their inputs as `linear` does; those of `LowRank` weights do
+        not. Layers with `x_scale`, which all have or none, need it, and quantize with that.
 
     Raises
     ------
@@ -520,7 +520,8 @@ class Network:
         layers = []
         for layer in self.layers:
             if layer.x_scale is not None:
-                static = as_static_codes(layer.weights, layer.x_scale, layer.x_zero_point)
+                w = decoded(layer.weights)
+                static = as_static_codes(w, layer.x_scale, layer.x_zero_point)
                 layers.append((layer.shape, static, layer.bias, layer.activation))
                 continue
             bits = None if isinstance(layer.weights, LowRank) else self.activation_bits
@@ -532,8 +533,9 @@ class Network:
         return self._plans[key]
 
 
-def _layout_of(w: NDArray | Quantized | Sparse, bits: int | None, batch: int) -> Layout:
+def _layout_of(w: Weights, bits: int | None, batch: int) -> Layout:
     """Return weights for so many samples; their inputs become codes only if they are codes."""
+    w = decoded(w)
     if isinstance(w, Sparse):
         return layout_of(w, bits if w.scale is not None else None, batch)
     takes_codes = isinstance(w, Quantized) and w.bits <= 8

@@ -11,7 +11,7 @@ from ..arrays.observer import Observer
 from ..arrays.ranges import Signs
 from ..formats.static import as_x_scale
 from ..products.linear import linear, prepare
-from .layer import Dense
+from .layer import Dense, decoded
 
 
 def input_codes(
@@ -39,7 +39,7 @@ def input_codes(
     as_choice(scheme, "scheme", ("symmetric", "affine"))
     for i, layer in enumerate(layers):
         try:
-            as_x_scale(float(np.finfo(layer.dtype).tiny), layer.weights, None)
+            as_x_scale(float(np.finfo(layer.dtype).tiny), decoded(layer.weights), None)
         except ValueError as e:
             raise ValueError(f"layers[{i}]: {e}") from e
     seen = [new_observer() for _ in layers]

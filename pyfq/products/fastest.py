@@ -15,6 +15,7 @@ from .._core.threads import get_num_threads
 from ..arrays.half import Half
 from ..arrays.prune import Pruned
 from ..arrays.quantize import Quantized
+from ..arrays.rate import RateQuantized
 from ..formats.sparse import Sparse, to_sparse
 from .linear import Prepared, as_activation_bits, linear, prepare
 
@@ -48,7 +49,7 @@ class Fastest:
 
 
 def fastest(
-    w: NDArray | Half | Pruned | Quantized | Sparse,
+    w: NDArray | Half | Pruned | Quantized | RateQuantized | Sparse,
     batch: int = 1,
     *,
     activation_bits: int | None = None,
@@ -61,8 +62,9 @@ def fastest(
 
     Parameters
     ----------
-    w : (out_features, in_features) array, Half, Pruned, Quantized or Sparse
-        Weights. Of pruned ones, also the sparse formats that hold them are tried.
+    w : (out_features, in_features) array, Half, Pruned, Quantized, RateQuantized or Sparse
+        Weights. Of pruned ones, also the sparse formats that hold them are tried. Entropy-coded
+        ones are decoded once, and are "quantized".
     batch : int
         Rows of activations of a call, at least 1.
     activation_bits : 8 or None
@@ -95,6 +97,7 @@ def fastest(
     """
     batch = as_count(batch, "batch", 1)
     w = w.weights if isinstance(w, Pruned) else w
+    w = w.to_quantized() if isinstance(w, RateQuantized) else w
     if not isinstance(w, Half | Quantized | Sparse):
         w = as_input(w, "w", FLOATS)
     if len(w.shape) != 2 or not w.size:

@@ -14,6 +14,7 @@ from ..arrays.activation import Activation
 from ..arrays.codebook import Codebook
 from ..arrays.half import Half
 from ..arrays.quantize import Quantized
+from ..arrays.rate import RateQuantized
 from ..formats.code_panels import as_code_panels
 from ..formats.codes import as_codes
 from ..formats.dense import Panels, Rows, as_panels
@@ -81,7 +82,7 @@ class Prepared:
 
 
 def prepare(
-    w: NDArray | Half | Quantized | Codebook | LowRank,
+    w: NDArray | Half | Quantized | RateQuantized | Codebook | LowRank,
     *,
     activation_bits: int | None = None,
     batch: int = 1,
@@ -90,9 +91,11 @@ def prepare(
 
     Parameters
     ----------
-    w : (out_features, in_features) float32 or float64 array, Half, Quantized, Codebook or LowRank
-        Weights; they are copied. Those of 2 bytes stay so, codes stay codes, factors stay factors;
-        those of a codebook of more than 16 levels, or of a table a row, become floats.
+    w : (out_features, in_features) float32 or float64 array, or another form of weights
+        Half, Quantized, RateQuantized, Codebook or LowRank; they are copied. Those of 2 bytes stay
+        so, codes stay codes, factors stay factors; those of a codebook of more than 16 levels, or
+        of a table a row, become floats. Entropy-coded weights are decoded, to codes of 8 or 16
+        bits.
     activation_bits : int or None
         As `linear` takes it, which then needs it no more.
     batch : int
@@ -121,6 +124,8 @@ def prepare(
     >>> linear(np.array([[1.0, 1.0, 1.0]]), p)
     array([[2., 2.]])
     """
+    if isinstance(w, RateQuantized):
+        w = w.to_quantized()
     activation_bits = as_activation_bits(activation_bits, w)
     batch = as_count(batch, "batch", 1)
     if not isinstance(w, Half | Quantized | Codebook | LowRank):
@@ -131,7 +136,7 @@ def prepare(
 
 def linear(
     x: NDArray,
-    w: NDArray | Half | Quantized | Codebook | Sparse | LowRank | Prepared,
+    w: NDArray | Half | Quantized | RateQuantized | Codebook | Sparse | LowRank | Prepared,
     bias: NDArray | None = None,
     *,
     activation: Activation = None,
@@ -143,7 +148,8 @@ def linear(
 
     Arrays and prepared arrays are multiplied as `matmul` does, within its bound. Weights of 2 bytes
     are the float32 ones they are equal to, quantized weights are, without `activation_bits`, the
-    reals they stand for, and those of a codebook always: the result is that of ``linear(x,
+    reals they stand for, and those of a codebook always; `RateQuantized` ones are what their
+    `to_quantized` returns: the result is that of ``linear(x,
     w.dequantize(), ...)`` to the bit, and prepared that of it prepared. `LowRank` weights are two
     layers, ``v`` and then ``u``, and the product by a residual is added before the activation.
 
@@ -165,9 +171,9 @@ def linear(
     x : (..., in_features) float32 or float64
         Activations; one axis is one row.
     w : (out_features, in_features) array of x's dtype, or another form of weights
-        Half, Quantized, Codebook, Sparse, LowRank or Prepared. Weights of many calls should be
-        prepared: those of 2 bytes, of a codebook, and codes of 1 to 7 bits or in groups, are
-        unpacked in each call if they are not.
+        Half, Quantized, RateQuantized, Codebook, Sparse, LowRank or Prepared. Weights of many calls
+        should be prepared: those of 2 bytes, of a codebook, codes of 1 to 7 bits or in groups, and
+        entropy-coded ones are unpacked in each call if they are not.
     bias : (out_features,) array of x's dtype, optional
         Added to each row.
     activation : str, ("leaky_relu", slope) or None
@@ -252,7 +258,7 @@ def _refuse_codes(w: Any) -> None:
     if isinstance(w, Prepared):
         what = None if isinstance(w.layout, Rows | Panels | HalfPanels) else "prepared codes"
     else:
-        coded = isinstance(w, Quantized | Codebook | Sparse | LowRank)
+        coded = isinstance(w, Quantized | RateQuantized | Codebook | Sparse | LowRank)
         what = type(w).__name__ if coded else None
     if what:
         raise ValueError(
@@ -262,9 +268,12 @@ def _refuse_codes(w: Any) -> None:
 
 
 def _for_one_call(
-    w: NDArray | Half | Quantized | Codebook | Sparse | LowRank, activation_bits: int | None
+    w: NDArray | Half | Quantized | RateQuantized | Codebook | Sparse | LowRank,
+    activation_bits: int | None,
 ) -> Prepared:
     """Return weights as they are; the codes of quantized ones, or the reals they stand for."""
+    if isinstance(w, RateQuantized):
+        w = w.to_quantized()
     if not isinstance(w, Half | Quantized | Codebook | Sparse | LowRank):
         w = as_input(w, "w", FLOATS)
     bits = as_activation_bits(activation_bits, w)

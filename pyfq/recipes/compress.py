@@ -9,19 +9,25 @@ from numpy.typing import NDArray
 
 from pyfq._core.check import shown
 from pyfq.arrays.distortion import distortion
-from pyfq.exchange.floats import narrow, widen
-from pyfq.exchange.stored import DENSE, TensorPlan, encode, reals
+from pyfq.exchange.floats import narrow, rounded, widen
+from pyfq.exchange.methods.coded import Coded
+from pyfq.exchange.rule import Rule
+from pyfq.exchange.stored import DENSE, LOSSLESS, Form, TensorPlan, encode, reals
 from pyfq.io.dtypes import carrier_shape, word_of
 from pyfq.recipes.choose import choose_bits, refuse_budget
 from pyfq.recipes.declare import naming, open_rules, plan
 from pyfq.recipes.make import by_rows, make, prune
-from pyfq.recipes.measure import measure
+from pyfq.recipes.measure import code, measure
 from pyfq.recipes.recipe import Recipe
+from pyfq.recipes.streams import Streams
 
 
 @dataclass(frozen=True, eq=False)
 class Compressed:
     """A compressed tensor.
+
+    What is measured is the floats that `decompress_tensor` returns, in the dtype of the original:
+    the same as with ``dense=True``.
 
     Attributes
     ----------
@@ -60,7 +66,8 @@ def compress(
     ----------
     tensors : mapping of str to NDArray
         The model; a lazy one, such as `pyfq.io.open_checkpoint` returns, is read tensor by tensor:
-        twice, if the recipe has a budget, or asks for ranks by energy or tolerance.
+        twice, if the recipe has a budget, codes entropies, packs floats, or asks for ranks by
+        energy or tolerance; some times more, if the budget is one of entropy-coded tensors.
     recipe : Recipe
         What is to be done.
     words : mapping of str to str, optional
@@ -93,17 +100,24 @@ def compress(
         words = {name: _word_of(name, array) for name, array in tensors.items()}
     shapes = {name: tensors[name].shape for name in tensors}
     refuse_budget(words, shapes, recipe)
+    streams = Streams(max((tensors[name].nbytes for name in tensors), default=0))
     findings = {
-        name: measure(name, words[name], tensors[name], rule, recipe.budget)
+        name: measure(name, words[name], tensors[name], rule, recipe.budget, streams=streams)
         for name, rule in open_rules(words, shapes, recipe).items()
     }
-    decided = choose_bits(words, shapes, recipe, findings)
+
+    def coded(name: str, rule: Rule, sampled: bool) -> Coded:
+        return code(name, words[name], tensors[name], rule, sampled=sampled, streams=streams)
+
+    decided = choose_bits(words, shapes, recipe, findings, coded)
     for tensor in plan(words, shapes, recipe, dense=dense, decided=decided):
-        yield compress_tensor(tensor, tensors[tensor.name])
+        yield compress_tensor(tensor, tensors[tensor.name], streams)
 
 
-def compress_tensor(tensor: TensorPlan, array: NDArray) -> Compressed:
-    """Do what a plan says to the tensor's array.
+def compress_tensor(
+    tensor: TensorPlan, array: NDArray, streams: Streams | None = None
+) -> Compressed:
+    """Do what a plan says to the tensor's array, unless its codes are in `streams`.
 
     Raises
     ------
@@ -113,27 +127,50 @@ def compress_tensor(tensor: TensorPlan, array: NDArray) -> Compressed:
     if tensor.rule is None:
         return Compressed(tensor, {tensor.name: array})
     with naming(tensor.name):
+        if tensor.rule.keeps_bits:
+            return _same_bits(tensor, array, streams)
         # Every `del` here is for the peak of memory: a few times the tensor, not ten times.
         v = w = by_rows(widen(array, tensor.word), tensor.rule)
         del array
-        if tensor.rule.prune is not None:
-            v = prune(w, tensor)
-        form = make(v, tensor)
+        form = None
+        if streams is not None and tensor.rule.rate is not None:
+            form = streams.take(tensor.name, tensor.rule.rate.found)
+        if form is None and tensor.rule.prune is not None:
+            v = prune(w, tensor.shape, tensor.rule.prune)
+        form = make(v, tensor) if form is None else form
         # Pruned weights are not needed any more, and are ours: so is their memory.
         v = reals(tensor, form, out=None if v is w else v)
         if tensor.format == DENSE:
             del form
             form = narrow(v, tensor.word, out=v)
             v = widen(form, tensor.word, out=v)
+        else:
+            v = rounded(v, tensor.word)
         error = distortion(w, v)
         zeros = 1 - np.count_nonzero(v) / v.size
         del w, v
-        parts = (
-            {tensor.name: form.reshape(tensor.shape)}
-            if tensor.format == DENSE
-            else encode(tensor, form)
-        )
+        parts = _parts(tensor, form, streams)
         return Compressed(tensor, parts, zeros, error.sqnr, error.cosine, error.max_abs)
+
+
+def _parts(tensor: TensorPlan, form: Form, streams: Streams | None) -> dict[str, NDArray]:
+    """Return the parts of a tensor in some form; of floats packed before, their stream."""
+    if tensor.format == DENSE:
+        return {tensor.name: form.reshape(tensor.shape)}
+    if tensor.format == LOSSLESS and streams is not None:
+        made = streams.take(tensor.name, tensor.rule.lossless.found)
+        if made is not None:
+            return {f"{tensor.name}_stream": made.stream}
+    return encode(tensor, form)
+
+
+def _same_bits(tensor: TensorPlan, array: NDArray, streams: Streams | None) -> Compressed:
+    """Pack an array as it is, whatever its numbers are."""
+    bits = array.view(f"u{array.itemsize}")
+    if not tensor.word.endswith(("FNUZ", "E8M0")):  # which have no -0
+        bits = bits << 1
+    zeros = 0.0 if tensor.word.endswith("E8M0") else 1 - np.count_nonzero(bits) / bits.size
+    return Compressed(tensor, _parts(tensor, array, streams), zeros, math.inf, 1.0, 0.0)
 
 
 def _word_of(name: str, array: NDArray) -> str:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from pyfq._core.check import FLOATS, as_input, refuse_not_finite
 from pyfq.exchange.floats import store, widen
 from pyfq.exchange.lowrank_stack import LowRankStack
+from pyfq.exchange.methods.prune import Prune
 from pyfq.exchange.rows import matrix_shape
 from pyfq.exchange.rule import Rule
 from pyfq.exchange.stored import Form, TensorPlan, stored_word
@@ -20,14 +21,24 @@ def by_rows(w: NDArray, rule: Rule) -> NDArray:
     return as_input(w, "w", FLOATS).reshape(shape)
 
 
-def prune(w: NDArray, tensor: TensorPlan) -> NDArray:
-    """Return the array of a tensor, as `by_rows` gives it, with the zeros of its rule."""
-    shape, method = tensor.shape, tensor.rule.prune
+def prune(w: NDArray, shape: tuple[int, ...], method: Prune) -> NDArray:
+    """Return the array of a tensor of a shape, as `by_rows` gives it, with zeros."""
     if method.along == "row" or w.shape == shape:
         return method.apply(w, np.empty_like(w)).weights
     last = np.ascontiguousarray(np.moveaxis(w.reshape(shape), 1, -1))
     pruned = np.moveaxis(method.apply(last, np.empty_like(last)).weights, -1, 1)
     return np.ascontiguousarray(pruned).reshape(w.shape)
+
+
+def kept_floats(array: NDArray, word: str, rule: Rule) -> NDArray:
+    """Return the floats of a tensor that are to be packed, in its shape."""
+    if rule.keeps_bits:
+        return np.ascontiguousarray(array)
+    w = by_rows(widen(array, word), rule)
+    if rule.prune is not None:
+        w = prune(w, array.shape, rule.prune)
+    refuse_not_finite({"w": w})
+    return np.ascontiguousarray(store(w, stored_word(word, rule))).reshape(array.shape)
 
 
 def make(w: NDArray, tensor: TensorPlan) -> Form:
@@ -37,6 +48,8 @@ def make(w: NDArray, tensor: TensorPlan) -> Form:
         return _factorize(w, tensor)
     if rule.codebook is not None:
         return rule.codebook.apply(w)
+    if rule.rate is not None:
+        return rule.rate.apply(w)
     if rule.quantize is not None:
         return rule.quantize.apply(w)
     refuse_not_finite({"w": w})

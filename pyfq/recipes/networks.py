@@ -6,6 +6,7 @@ import numpy as np
 
 from pyfq._core.check import shown
 from pyfq.arrays.half import FORMATS, Half
+from pyfq.exchange.methods.coded import Coded
 from pyfq.exchange.rule import Rule
 from pyfq.exchange.stored import TensorPlan, declare
 from pyfq.io.dtypes import word_of
@@ -13,7 +14,7 @@ from pyfq.networks.network import Network
 from pyfq.recipes.choose import choose_bits, refuse_budget
 from pyfq.recipes.declare import naming, open_rules, why_no_gain
 from pyfq.recipes.make import make, prune
-from pyfq.recipes.measure import measure
+from pyfq.recipes.measure import code, measure
 from pyfq.recipes.recipe import Recipe
 
 
@@ -21,8 +22,8 @@ def compress_network(network: Network, recipe: Recipe) -> Network:
     """Return the network with the weights of its layers as a recipe says.
 
     Weights are called ``layers.0.weight``, ``layers.1.weight`` and so on. They become what
-    `pyfq.quantize`, `pyfq.quantize_codebook`, `pyfq.svd_lowrank` and `pyfq.to_half` return, or
-    pruned arrays; those that no rule matches stay, and so do biases.
+    `pyfq.quantize`, `pyfq.quantize_codebook`, `pyfq.quantize_rate`, `pyfq.svd_lowrank` and
+    `pyfq.to_half` return, or pruned arrays; those that no rule matches stay, and so do biases.
 
     Parameters
     ----------
@@ -77,7 +78,11 @@ def compress_network(network: Network, recipe: Recipe) -> Network:
         name: measure(name, words[name], weights[name], rule, recipe.budget)
         for name, rule in open_rules(words, shapes, recipe).items()
     }
-    decided = choose_bits(words, shapes, recipe, findings)
+
+    def coded(name: str, rule: Rule, sampled: bool) -> Coded:
+        return code(name, words[name], weights[name], rule, sampled=sampled)
+
+    decided = choose_bits(words, shapes, recipe, findings, coded)
     layers = list(network.layers)
     for name, word in words.items():
         rule, w = decided.get(name) or recipe.rule_for(name, word, shapes[name]), weights[name]
@@ -87,7 +92,7 @@ def compress_network(network: Network, recipe: Recipe) -> Network:
         with naming(name):
             tensor = declare(name, word, w.shape, rule)
             _refuse_rank(tensor)
-            v = w if rule.prune is None else prune(w, tensor)
+            v = w if rule.prune is None else prune(w, w.shape, rule.prune)
             made = make(v, tensor)
             if rule.precision is not None:
                 made = Half(made.view(np.uint16), rule.precision)

@@ -20,6 +20,14 @@
     rows = "leading"                          # or "first"; else name and shape tell
 
     [[rule]]
+    match = "*experts*"
+    rate = { bits = 2.5, trellis = 8 }        # or step, sqnr; trellis = 4, "none"; per = "row"
+
+    [[rule]]
+    match = "*norm*"
+    lossless = true                           # the same bits in fewer bytes, of pruned floats, too
+
+    [[rule]]
     match = "*"
     min_ndim = 2                              # matrices, kernels, stacks of matrices
     min_size = 4096                           # of at least 4096 entries
@@ -27,10 +35,11 @@
     quantize = { bits = "budget", scheme = "affine", group_size = 64 }
 
     [budget]
-    bits_per_weight = 6.0                     # of all that is not copied, scales counted
+    bits_per_weight = 6.0                     # of all that is not copied; or nbytes, of all
     choices = [2, 3, 4, 8]                    # what bits = "budget" can be
     error = "relative"                        # to the squares of a tensor; or "absolute"
     sensitivity = { "*query*" = 4.0 }         # what an error counts, where it is not 1
+    exponent = 0.37                           # of rate = "budget": how steps grow with sizes
 """
 
 import os
@@ -48,10 +57,10 @@ from pyfq.recipes.recipe import Budget, Recipe
 
 _RULE_KEYS = (
     "match", "ndim", "min_ndim", "min_size", "rows", "prune", "lowrank", "quantize", "codebook",
-    "precision",
+    "rate", "precision", "lossless",
 )  # fmt: skip
 _LIMITS = ("ndim", "min_ndim", "min_size")
-_BUDGET_KEYS = ("bits_per_weight", "choices", "error", "sensitivity")
+_BUDGET_KEYS = ("bits_per_weight", "nbytes", "choices", "error", "sensitivity", "exponent")
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
@@ -71,7 +80,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """
     with open_regular(Path(path)) as file:
         try:
-            table = tomllib.load(file)
+            table = tomllib.loads(file.read().decode("utf-8-sig"))
         except (ValueError, RecursionError) as e:  # not TOML, or an integer of 5000 digits
             raise ValueError(f"{os.fspath(path)}: expected TOML: {e}") from e
     return parse_recipe(table, os.fspath(path))
@@ -134,15 +143,14 @@ def _parse_rule(table: Any, where: str) -> Rule:
 def _parse_budget(table: Any, where: str) -> Budget:
     with placed(where):
         refuse_unknown(table, _BUDGET_KEYS)
-        if "bits_per_weight" not in table:
-            raise ValueError("bits_per_weight is missing")
+        if "bits_per_weight" not in table and "nbytes" not in table:
+            raise ValueError("bits_per_weight is missing, or nbytes")
         sensitivity = table.get("sensitivity", {})
         if not isinstance(sensitivity, Mapping):
             raise ValueError(f"sensitivity must be a table of globs, not {shown(sensitivity)}")
         settings = {"sensitivity": tuple(sensitivity.items())}
-        if "error" in table:
-            settings["error"] = table["error"]
+        settings |= {key: table[key] for key in ("error", "exponent", "nbytes") if key in table}
         if "choices" in table:
             choices = table["choices"]
             settings["choices"] = tuple(choices) if isinstance(choices, list) else choices
-        return Budget(table["bits_per_weight"], **settings)
+        return Budget(table.get("bits_per_weight"), **settings)

@@ -12,10 +12,13 @@ from typing import Any, Literal
 from pyfq._core.check import as_choice, as_count, as_number, shown
 from pyfq.exchange.globs import fnmatchcase
 from pyfq.exchange.methods.tables import BUDGET
-from pyfq.exchange.rule import FLOAT_WORDS, Rule
+from pyfq.exchange.rule import Rule
 
 #: Widths that a budget chooses from unless others are given.
 CHOICES = (2, 3, 4, 5, 6, 7, 8, 16)
+
+#: How the relative steps of entropy-coded tensors grow with their sizes unless it is said.
+EXPONENT = 0.37
 
 # The most bits of a code of a codebook.
 _MOST_OF_CODEBOOK = 8
@@ -30,11 +33,12 @@ class Budget:
 
     Parameters
     ----------
-    bits_per_weight : float
+    bits_per_weight : float, optional
         Bits of all that is stored for the tensors that the recipe does not copy, over their
         weights. Those whose rule has bits "budget" get what the others leave.
     choices : tuple of int
-        Widths to choose from, each once, 1 ... 16; codebooks have those up to 8.
+        Widths to choose from, each once, 1 ... 16; codebooks have those up to 8. Of no use to
+        entropy-coded tensors.
     error : "relative" or "absolute"
         What is least, summed over tensors, as `pyfq.allocate_bits` has it:
         :math:`\sum (w - \hat w)^2 / \sum w^2`, which is the relative error of the outputs of a
@@ -42,11 +46,30 @@ class Budget:
     sensitivity : tuple of (str, float)
         Globs, and what the error of the tensors counts whose name one matches, the first of
         several; 1 for the others.
+    nbytes : int, optional
+        Bytes of all tensors, copies included, in place of `bits_per_weight`.
+    exponent : float
+        :math:`\varepsilon` of entropy-coded tensors, see below, 0 ... 1.
 
     Raises
     ------
     TypeError, ValueError
         If an argument has the wrong type, or is out of range.
+
+    Notes
+    -----
+    Entropy-coded tensors have no widths. With n, :math:`\sigma` and h the weights of a tensor, the
+    root of the mean of their squares, and its sensitivity, its step is
+
+    .. math::
+        \Delta = \beta\, \sigma\, n^{\varepsilon} / \sqrt{h}
+
+    or :math:`\beta / \sqrt{h}` for absolute errors. One :math:`\beta` for all tensors, whose real
+    bytes meet the budget, is where a bit more takes the same error off each: the error of a step is
+    near :math:`\Delta^2 / 12` a weight, and half the step costs each weight a bit (Gish & Pierce
+    1968, Asymptotically efficient quantizing; Shoham & Gersho 1988, Efficient bit allocation for an
+    arbitrary set of quantizers). That is so for relative errors with :math:`\varepsilon = 1/2`;
+    less favours tensors of few weights less.
 
     Examples
     --------
@@ -55,14 +78,22 @@ class Budget:
     (10.0, 1.0)
     """
 
-    bits_per_weight: float
+    bits_per_weight: float | None = None
     choices: tuple[int, ...] = CHOICES
     error: Literal["relative", "absolute"] = "relative"
     sensitivity: tuple[tuple[str, float], ...] = ()
+    nbytes: int | None = field(default=None, kw_only=True)
+    exponent: float = field(default=EXPONENT, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        as_number(self.bits_per_weight, "bits_per_weight", 0, 1e6)
+        if (self.bits_per_weight is None) == (self.nbytes is None):
+            raise ValueError("bits_per_weight or nbytes must be given, and not both")
+        if self.nbytes is None:
+            as_number(self.bits_per_weight, "bits_per_weight", 0, 1e6)
+        else:
+            as_count(self.nbytes, "nbytes", 1)
+        as_number(self.exponent, "exponent", 0, 1)
         if not isinstance(self.choices, tuple):
             raise TypeError(f"choices must be a tuple of widths, not {shown(self.choices)}")
         for i, bits in enumerate(self.choices):
@@ -86,8 +117,11 @@ class Budget:
 
     def settings(self) -> dict[str, Any]:
         """Return the budget in the words of a recipe."""
-        settings = {"bits_per_weight": self.bits_per_weight, "choices": list(self.choices)}
-        settings["error"] = self.error
+        asked = {"bits_per_weight": self.bits_per_weight, "nbytes": self.nbytes}
+        settings: dict[str, Any] = {k: value for k, value in asked.items() if value is not None}
+        settings |= {"choices": list(self.choices), "error": self.error}
+        if self.exponent != EXPONENT:
+            settings["exponent"] = self.exponent
         return settings | ({"sensitivity": dict(self.sensitivity)} if self.sensitivity else {})
 
 
@@ -106,7 +140,7 @@ class Recipe:
     ------
     ValueError
         If there is a budget and no rule that asks for its bits, or the other way round, or such a
-        rule cannot have one of the widths.
+        rule cannot have one of the widths; if some of these rules have widths and some have steps.
 
     Examples
     --------
@@ -133,6 +167,9 @@ class Recipe:
             return
         if not asking:
             raise ValueError(f"budget: no rule has bits = {BUDGET!r}")
+        if self.chooses_steps:
+            self._refuse_for_steps(asking)
+            return
         for number, rule in asking:
             widths = self.budget.widths_for(rule)
             if not widths:
@@ -142,6 +179,24 @@ class Recipe:
                     rule.with_bits(bits)
                 except ValueError as e:
                     raise ValueError(f"rule {number}, with {bits} of choices: {e}") from e
+
+    @property
+    def chooses_steps(self) -> bool:
+        """Whether the budget is one of entropy-coded tensors."""
+        return any(rule.asks_for_bits and rule.rate is not None for rule in self.rules)
+
+    def _refuse_for_steps(self, asking: Sequence[tuple[int, Rule]]) -> None:
+        for number, rule in asking:
+            if rule.rate is None:
+                raise ValueError(
+                    f"rule {number}: bits = {BUDGET!r} does not go with those of rate in another "
+                    "rule: a budget chooses widths or steps"
+                )
+        for glob, factor in self.budget.sensitivity:
+            if not factor:
+                raise ValueError(
+                    f"budget: sensitivity of {glob!r} must not be 0 for rate: no step is as large"
+                )
 
     def number_for(self, name: str, word: str, shape: Sequence[int]) -> int | None:
         """Return the number, from 1, of the rule that decides, None if none matches."""
@@ -159,7 +214,7 @@ class Recipe:
 
     def why_copied(self, name: str, word: str, shape: Sequence[int]) -> str:
         """Return in a few words why the recipe copies a tensor that it does not compress."""
-        if word not in FLOAT_WORDS:
+        if not any(rule.takes(word) for rule in self.rules if not rule.copies):
             return f"dtype {word}"
         if not math.prod(shape):
             return "no entries"

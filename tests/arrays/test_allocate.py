@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import pyfq
 from pyfq import PerGroup, PerRow, PerTensor, allocate_bits
-from pyfq.arrays.knapsack import _best, _places, _steps, _undominated, choose
+from pyfq.arrays.knapsack import _steps, _undominated, choose
 
 
 def layers(count, dtype=np.float32, seed=0):
@@ -116,10 +116,22 @@ def choose_by_definition(costs, losses, capacity):
         least, most = rest(to_come, [s for s in steps if s.owner > j], capacity - cost[fits])
         reached.append(min(loss[fits] + most))
         hopeful = fits[loss[fits] + least <= min(reached)]
-        kept = hopeful[_best(cost[hopeful], loss[hopeful])]
+        kept = hopeful[unbeaten(cost[hopeful], loss[hopeful])]
         cost, loss = cost[kept], loss[kept]
         trail.append((option[kept], parent[kept]))
-    return _places(classes, trail)
+    places, at = [], -1
+    for options, (option, parent) in zip(classes[::-1], trail[::-1], strict=True):
+        places.append(options[option[at]].place)
+        at = parent[at]
+    return places[::-1]
+
+
+def unbeaten(cost, loss):
+    """Return the places of the sums that no other beats; of equal ones the first."""
+    by_cost = np.argsort(cost, kind="stable")
+    least = np.minimum.accumulate(loss[by_cost])
+    found = by_cost[np.append(True, loss[by_cost][1:] < least[:-1])]
+    return found[np.append(cost[found][1:] > cost[found][:-1], True)]
 
 
 def rest(classes, steps, capacity):
@@ -145,8 +157,10 @@ def rows_of(draw, count, most_cost, most_loss):
         st.tuples(st.integers(0, most_cost), st.integers(0, most_loss)), min_size=1, max_size=6
     )
     kinds = draw(st.lists(row, min_size=1, max_size=count))
-    # Classes that are equal: what is taken of equal losses shows.
-    return [kinds[draw(st.integers(0, len(kinds) - 1))] for _ in range(count)]
+    # Classes that are equal, together and apart: what is taken of equal losses shows.
+    together = draw(st.integers(1, 9))
+    kinds = [kinds[draw(st.integers(0, len(kinds) - 1))] for _ in range(-(-count // together))]
+    return [kind for kind in kinds for _ in range(together)][:count]
 
 
 @settings(max_examples=300)
@@ -175,6 +189,34 @@ def test_choose_chooses_what_the_definition_chooses_of_many():
     costs, losses = many(300)
     for capacity in 300 * 56, 300 * 66, 300 * 70 + 1, 300 * 84:
         assert choose(costs, losses, capacity) == choose_by_definition(costs, losses, capacity)
+
+
+@pytest.mark.parametrize(
+    ("costs", "losses"),
+    [
+        ([1, 2], [9, 5]),
+        ([52, 60, 84], [100, 45, 8]),
+        ([1, 2, 3, 4], [9, 6, 3, 0]),
+        # So many options that the numbers of those that take each are no digits of 64 bits.
+        ([*range(12)], [2**k for k in range(12)][::-1]),
+    ],
+)
+def test_choose_chooses_what_the_definition_chooses_of_equal_classes(costs, losses):
+    count = 60
+    for capacity in range(count * costs[0], count * costs[-1], 211):
+        arguments = [costs] * count, [losses] * count, capacity
+        assert choose(*arguments) == choose_by_definition(*arguments)
+
+
+def test_choose_of_twenty_thousand_equal_classes():
+    """In a second or two; one after the other they would take minutes and gigabytes."""
+    count, costs, losses = 20_000, [52, 60, 84], [100, 45, 8]
+    places = choose([costs] * count, [losses] * count, 65 * count)
+    assert places == sorted(places, reverse=True)
+    # The hull of a class has all options as corners: classes stand on two of them, but for one.
+    assert sum(costs[i] for i in places) <= 65 * count
+    assert places.count(0) <= 1
+    assert 24 * places.count(2) >= 5 * count - 24
 
 
 def test_choose_takes_seconds_for_ten_thousand_classes():

@@ -112,6 +112,20 @@ def square(*names):
         ("w w_init", "w_init is not named as w is"),
         ("fc.weight_shard0 fc.weight_shard1", "fc.weight_shard0 is one part of weights: join them"),
         ("enc.weight fc_mean.weight fc_std.weight", "fc_mean.weight belongs to a distribution of"),
+        ("query.weight value.weight", "query.weight belongs to attention"),
+        ("key.weight value.weight", "key.weight belongs to attention"),
+        ("wq wv", "wq belongs to attention"),
+        ("att.q.weight att.v.weight", "att.q.weight belongs to attention"),
+        (
+            "q1.0.weight q1.2.weight q2.0.weight q2.2.weight",
+            "q2.0.weight is the same layer as q1.0.weight: pass the arrays of the layers alone",
+        ),
+        ("Q1.fc.weight Q2.fc.weight", "Q2.fc.weight is the same layer as Q1.fc.weight"),
+        ("qf_1.0.weight qf_1.2.weight qf_2.0.weight qf_2.2.weight", "is the same layer as qf_1.0"),
+        ("critic1.l1.weight critic2.l1.weight", "critic2.l1.weight is the same layer as critic1"),
+        ("critics.0.fc.weight critics.1.fc.weight", "critics.1.fc.weight is the same layer as"),
+        ("net1.0.weight net1.2.weight net2.0.weight net2.2.weight", "is the same layer as net1.0"),
+        ("a.model_1.x.w a.model_1.y.w a.model_2.x.w a.model_2.y.w", "is the same layer as a.model"),
         ("0.base_weight 0.spline_weight", "0.base_weight is one of two products that a layer adds"),
     ],
 )
@@ -144,6 +158,13 @@ def test_names_of_what_is_no_layer_are_refused(names, match):
         "input_layer.linear.weight hidden.linear.weight output.linear.weight",
         "blocks.0.fc1.weight blocks.0.fc2.weight blocks.1.fc1.weight blocks.1.fc2.weight",
         "fc.weight fc_out.weight",
+        "block1.0.weight block1.2.weight block2.0.weight block2.2.weight",
+        "net.0.0.weight net.0.2.weight net.1.0.weight net.1.2.weight",
+        "lin1.linear.weight lin2.linear.weight",
+        "mlp1.fc1.weight mlp1.fc2.weight mlp2.fc1.weight mlp2.fc2.weight",
+        "q.0.weight q.2.weight",
+        "critic.l1.weight critic.l2.weight",
+        "WEIGHT1 WEIGHT2",
         "fc1_weight fc1_bias fc2_weight fc2_bias",
         "W1 W2 W3",
         "w1.weight w2.weight w3.weight",
@@ -262,7 +283,19 @@ IN_OUT = [
     ("mlp/~/linear_0/w", "mlp/~/linear_1/w"),
     ("fc1/weights:0", "fc2/weights:0"),
     ("coefs_0", "coefs_1"),
+    ("fc1.weight_T", "fc2.weight_T"),
+    ("fc1.weight.T", "fc2.weight.T"),
+    ("fc1.weight_t", "fc2.weight_t"),
+    ("fc1.weightT", "fc2.weightT"),
+    ("fc1_weight_transposed", "fc2_weight_transposed"),
+    ("W1T", "W2T"),
+    ("w1_T", "w2_T"),
 ]
+
+
+def _bias_of(weights):
+    name = re.sub(r"[._]?(T|t|transposed)$", "", weights)
+    return re.sub("kernel|[Ww](eights?)?|coefs", "bias", name)
 
 
 @pytest.mark.parametrize("names", IN_OUT)
@@ -275,7 +308,7 @@ def test_kernels_are_refused_if_they_may_be_transposed(names, shapes):
     for arrays in (
         dict(zip(names, kernels, strict=True)),
         {names[0]: kernels[0]},
-        {names[0]: kernels[0], re.sub("kernel|w(eights)?|coefs", "bias", names[0]): biases[0]},
+        {names[0]: kernels[0], _bias_of(names[0]): biases[0]},
     ):
         with pytest.raises(ValueError, match=r"named as .*: pass np\.ascontiguousarray\(w\.T\)"):
             pyfq.from_arrays(arrays)

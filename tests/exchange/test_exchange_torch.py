@@ -452,6 +452,10 @@ def without_a_mode_of_its_own(module):
         (lambda m: m.append(nn.Linear(3, 2, device="meta")), r"4 \(Linear\): .* the meta device"),
         (lambda m: m.append(nn.Linear(3, 0)), r"module 4 \(Linear\): weights must have shape"),
         (lambda m: m[0].weight.data.fill_(np.nan), WHERE + "weights must be finite"),
+        (
+            lambda m: setattr(m[0], "bias", nn.Parameter(torch.zeros(()))),
+            WHERE + r"bias must have shape \(6,\), not \(\)",
+        ),
         (lambda m: m[2][0].bias.data.fill_(np.inf), r"module 2\.0 \(Linear\): bias must be finite"),
     ],
 )  # fmt: skip

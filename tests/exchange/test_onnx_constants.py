@@ -162,6 +162,13 @@ def test_what_is_folded_is_what_onnxruntime_gives(operator):
     assert compared > 0
 
 
+@pytest.mark.parametrize("opset", range(12, 21))
+@pytest.mark.parametrize("operator", COMPARISONS)
+def test_comparisons_are_folded_at_every_opset(operator, opset):
+    want, got = both(operator, [X[:, :1], Y], {}, opset)
+    np.testing.assert_array_equal(got, want, strict=True)
+
+
 @pytest.mark.parametrize("opset", OPSETS)
 def test_a_mask_of_dropout_is_right_or_refused(opset):
     want, got = both("Dropout", [X], {}, opset, ("y", "mask"))

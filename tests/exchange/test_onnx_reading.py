@@ -261,6 +261,7 @@ FUNCTIONS = [
 NUMBERS = {
     "r2": 2**0.5, "rh": 0.5**0.5, "h": 0.5, "one": 1, "two": 2, "three": 3, "c3": 0.044715,
     "c0": (2 / np.pi) ** 0.5, "zero": 0, "twenty": 20, "quarter": 0.25, "alpha": 1.702, "six": 6,
+    "less": -0.5,
 }  # fmt: skip
 NUMBERS = {name: np.float32(number) for name, number in NUMBERS.items()}
 
@@ -272,6 +273,68 @@ def test_nodes_that_compute_an_activation_are_that(activation, text):
     text = text.replace("y = ", "f = ")
     model = model_of(f"v = Gemm(x, V, B)\n{text}\ny = Gemm(f, W) transB=1", **NUMBERS)
     assert assert_equals_onnxruntime(model).layers[0].activation == activation
+
+
+IS_ABOVE = ("Greater(v, {})", "GreaterOrEqual(v, {})", "Less({}, v)", "LessOrEqual({}, v)")
+IS_BELOW = ("Less(v, {})", "LessOrEqual(v, {})", "Greater({}, v)", "GreaterOrEqual({}, v)")
+CHOICES = [
+    ("relu", "zero", "", "zero"),
+    (("leaky_relu", 0.25), "zero", "Mul(v, quarter)", "s"),
+    (("leaky_relu", 2.0), "zero", "Mul(v, two)", "s"),
+    (("leaky_relu", -0.5), "zero", "Mul(v, less)", "s"),
+    ("softplus", "twenty", "Softplus(v)", "s"),
+]
+
+
+@pytest.mark.parametrize("opset", [12, 15, 17])
+@pytest.mark.parametrize(("activation", "at", "below", "name"), CHOICES, ids=str)
+def test_an_activation_by_any_comparison_is_that(activation, at, below, name, opset):
+    for is_above, conditions in ((True, IS_ABOVE), (False, IS_BELOW)):
+        for condition in conditions:
+            for no in ("", "n = Not(c)\n"):
+                sides = f"v, {name}" if is_above == (not no) else f"{name}, v"
+                text = f"c = {condition.format(at)}\n{no}"
+                text += f"s = {below}\n" if name == "s" else ""
+                text += f"y = Where({'n' if no else 'c'}, {sides})"
+                model = model_of(f"v = Gemm(x, V, B)\n{text}", opset, **NUMBERS)
+                layer = assert_equals_onnxruntime(model).layers[0]
+                assert layer.activation == activation, text
+                np.testing.assert_array_equal(layer.weights, V.T)
+
+
+@pytest.mark.parametrize("condition", IS_ABOVE + IS_BELOW)
+@pytest.mark.parametrize(
+    "sides",
+    [
+        "s = Mul(v, quarter)\ny = Where(c, s, v)",
+        "s = Mul(v, quarter)\ny = Where(c, v, s)",
+        "s = Mul(v, two)\nt = Neg(v)\ny = Where(c, s, t)",
+        "s = Neg(v)\nt = Mul(v, two)\ny = Where(c, s, t)",
+        "y = Where(c, zero, v)",
+        "s = Neg(v)\ny = Where(c, s, zero)",
+    ],
+)
+def test_two_slopes_chosen_by_any_comparison_are_a_scaled_activation(condition, sides):
+    text = f"v = Gemm(x, V, B)\nc = {condition.format('zero')}\n{sides}"
+    assert_equals_onnxruntime(model_of(text, **NUMBERS))
+    text = f"{text.replace('y = ', 'f = ')}\ny = Gemm(f, W) transB=1"
+    assert_equals_onnxruntime(model_of(text, **NUMBERS))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "c = Greater(v, one)\ny = Where(c, v, zero)",
+        "c = Less(v, zero)\ns = Add(v, one)\ny = Where(c, s, v)",
+        "c = LessOrEqual(v, two)\ns = Softplus(v)\ny = Where(c, s, v)",
+        "c = Greater(v, twenty)\ns = Softplus(v)\ny = Where(c, s, v)",
+        "c = GreaterOrEqual(v, zero)\ny = Where(c, one, zero)",
+        "c = Less(v, B)\ny = Where(c, zero, v)",
+    ],
+)
+def test_choices_that_are_no_activation_are_refused(text):
+    with pytest.raises(ValueError, match="node"):
+        pyfq.from_onnx(model_of(f"v = Gemm(x, V, B)\n{text}", **NUMBERS))
 
 
 @pytest.mark.parametrize(
@@ -491,6 +554,55 @@ def test_shapes_in_front_are_the_callers(text, shape, constants):
 def test_what_mixes_samples_is_refused(text, shape, constants):
     with pytest.raises(ValueError, match=r"node 'the |of model has samples in columns"):
         pyfq.from_onnx(model_of(text, shape=shape, **constants))
+
+
+FOUR, FIVE = np.full(4, 0.5, np.float32), np.full(5, 0.5, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("text", "opset"),
+    [
+        ("a = MatMul(x, V)\ny = Softmax(a) axis=1", 17),
+        ("a = MatMul(x, V)\ny = Softmax(a)", 12),
+        ("a = MatMul(x, V)\ny = Flatten(a)", 17),
+        ("a = Flatten(x) axis=-1\ny = MatMul(a, V)", 17),
+        ("a = MatMul(x, V)\ny = Reshape(a, keep)", 17),
+        ("a = Reshape(x, rows)\ny = MatMul(a, V)", 17),
+        ("s = Shape(x)\nb = Gather(s, first)\nc = Concat(b, last) axis=0\n"
+         "a = Reshape(x, c)\ny = MatMul(a, V)", 17),
+        ("a = BatchNormalization(x, four, four, four, four)\ny = MatMul(a, V)", 17),
+        ("a = MatMul(x, V)\ny = BatchNormalization(a, five, five, five, five)", 17),
+        ("a = Transpose(x)\nb = Transpose(a)\ny = MatMul(b, V)", 17),
+        ("a = Transpose(x) perm=1,0\nb = MatMul(left, a)\ny = Transpose(b)", 17),
+    ],
+)  # fmt: skip
+def test_what_depends_on_axes_that_are_not_known_is_refused(text, opset):
+    constants = {
+        "keep": np.array([0, -1]), "rows": np.array([-1, 4]), "first": np.array([0]),
+        "last": np.array([-1]), "four": FOUR, "five": FIVE, "left": np.ascontiguousarray(V.T),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"node 'the .* depends on the number of axes of the in"):
+        pyfq.from_onnx(model_of(text, opset, shape=None, **constants))
+    assert_equals_onnxruntime(model_of(text, opset, **constants))
+
+
+@pytest.mark.parametrize(
+    ("text", "opset"),
+    [
+        ("a = MatMul(x, V)\nb = Add(a, B)\ny = Softmax(b)", 17),
+        ("a = MatMul(x, V)\ny = Softmax(a) axis=-1", 12),
+        ("a = Gemm(x, V)\nb = Flatten(a)\ny = Softmax(b) axis=1", 17),
+        ("a = Gemm(x, V)\ny = BatchNormalization(a, five, five, five, five)", 17),
+        ("a = Flatten(x)\nb = MatMul(a, V)\ny = Softmax(b) axis=1", 17),
+        ("a = Reshape(x, keep)\nb = MatMul(a, V)\ny = Softmax(b) axis=1", 17),
+    ],
+)
+def test_an_input_without_a_shape_computes_what_the_model_does(text, opset):
+    model = model_of(text, opset, shape=None, keep=np.array([0, -1]), five=FIVE)
+    network = assert_equals_onnxruntime(model)
+    x = random(2, 3, 4)
+    if "Gemm" not in text and "keep" not in text and "Flatten" not in text:
+        np.testing.assert_allclose(network.forward(x), run(model, x), rtol=1e-5)
 
 
 def test_a_cast_in_front_is_the_callers():

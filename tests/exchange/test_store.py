@@ -15,6 +15,7 @@ from pyfq.arrays.activation import ACTIVATIONS
 from pyfq.arrays.quantize import SCHEMES
 from pyfq.cli import main
 from pyfq.exchange import network_format
+from pyfq.exchange.methods.rate import TRADEOFFS
 from pyfq.io import FormatError, open_safetensors, write_npz, write_safetensors
 
 PARTS = ("input_mean", "input_scale", "output_mean", "output_scale", "classes")
@@ -84,7 +85,7 @@ granularities = st.one_of(
 def some_weights(draw, rows, cols, dtype):
     """Draw weights in any form that there is."""
     w = np.round(random(dtype, rows, cols, seed=draw(st.integers(0, 99))), 1)
-    form = draw(st.sampled_from(["array", "quantized", "fixed", "csr", "nm", "rows"]))
+    form = draw(st.sampled_from(["array", "quantized", "fixed", "rate", "csr", "nm", "rows"]))
     match form:
         case "quantized":
             bits, scheme = draw(st.integers(1, 16)), draw(st.sampled_from(SCHEMES))
@@ -95,6 +96,10 @@ def some_weights(draw, rows, cols, dtype):
         case "fixed":
             signed = draw(st.booleans())
             return pyfq.quantize_fixed_point(w, 1, draw(st.integers(0, 12)), signed=signed)
+        case "rate":
+            step, trellis = draw(st.floats(1e-3, 2)), draw(st.sampled_from([8, 4, None]))
+            granularity = draw(st.sampled_from([PerTensor(), PerRow()]))
+            return pyfq.quantize_rate(w, step=step, trellis=trellis, granularity=granularity)
         case "nm":
             m = draw(st.integers(2, 8))
             n = draw(st.integers(1, m))
@@ -263,6 +268,16 @@ def test_a_network_that_was_compressed_is_loaded_quantized(dense, tmp_path, flag
         (
             ["--method", "lloyd", "--bits", "3", "--calibration", "mse", "--scale-bits", "8"],
             lambda w: pyfq.quantize_codebook(w, "lloyd", 3, calibration="mse", scale_bits=8),
+        ),
+        (
+            ["--method", "rate", "--bits", "6"],
+            lambda w: pyfq.quantize_rate(w, 6, tradeoff=TRADEOFFS[8]),
+        ),
+        (
+            ["--step", "0.01", "--per-row", "--trellis", "none"],
+            lambda w: pyfq.quantize_rate(
+                w, step=0.01, granularity=PerRow(), trellis=None, tradeoff=TRADEOFFS[None]
+            ),
         ),
         (["--rank", "5"], lambda w: dataclasses.replace(pyfq.svd_lowrank(w, 5), error=None)),
         (["--method", "bfloat16"], lambda w: pyfq.to_half(w, "bfloat16")),

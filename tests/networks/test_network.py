@@ -50,6 +50,10 @@ FORMS = {
     "rows": lambda w: pyfq.to_sparse(pyfq.prune_rows(w, 0.4), "rows"),
     "nf4 by group": lambda w: pyfq.quantize_codebook(w, granularity=PerGroup(8)),
     "a table a row": lambda w: pyfq.quantize_codebook(w, "lloyd", 3, granularity=pyfq.PerRow()),
+    "rate": lambda w: pyfq.quantize_rate(w, 5),
+    "rate by row": lambda w: pyfq.quantize_rate(
+        w, step=0.001, granularity=pyfq.PerRow(), trellis=None
+    ),
     "low rank": lambda w: pyfq.svd_lowrank(w, 3),
     "nothing": lambda w: pyfq.to_sparse(np.zeros_like(w), "csr"),
 }
@@ -58,6 +62,7 @@ CODED = {
     "4 bits affine by group": FORMS["4 bits affine by group"],
     "3 bits minmax": FORMS["3 bits minmax"],
     "12 bits": FORMS["12 bits"],
+    "rate": lambda w: pyfq.quantize_rate(w, 5),
     "csr": lambda w: pyfq.to_sparse(pyfq.quantize(pruned(w).weights, 8), "csr"),
     "2:4": lambda w: pyfq.to_sparse(pyfq.quantize(pyfq.prune_nm(w, 2, 4).weights, 8), "nm"),
     "rows": lambda w: pyfq.to_sparse(pyfq.quantize(pyfq.prune_rows(w, 0.4).weights, 8), "rows"),

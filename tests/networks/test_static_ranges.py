@@ -22,6 +22,7 @@ WEIGHTS = {
     "3 bits affine per tensor": lambda w: pyfq.quantize(
         w, 3, scheme="affine", granularity=PerTensor()
     ),
+    "rate": lambda w: pyfq.quantize_rate(w, step=max(float(np.abs(w).max()), 0.01) / 90),
     "1 bit": lambda w: pyfq.quantize(w, 1, range="full", scale="signed_max"),
 }
 

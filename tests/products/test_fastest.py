@@ -23,6 +23,7 @@ def test_fastest_tries_what_holds_the_weights():
     assert forms(pyfq.prune_ratio(w, 0.9)) == {"array", "prepared", "csr"}
     assert "rows" in forms(pyfq.prune_rows(w, 0.5))
     assert forms(pyfq.quantize(w, 4), activation_bits=8) == {"quantized", "prepared"}
+    assert forms(pyfq.quantize_rate(w, 4), activation_bits=8) == {"quantized", "prepared"}
     assert "csr" in forms(pyfq.to_sparse(w, "csr"))
 
 

@@ -296,6 +296,27 @@ def test_linear_of_a_codebook_matches_reference(dtype, codebook, granularity):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("granularity", [PerTensor(), PerRow()])
+@pytest.mark.parametrize("step", [0.1, 0.001])
+def test_linear_of_entropy_coded_weights_is_that_of_their_codes(dtype, granularity, step):
+    x, w, bias = random(dtype, 5, 40), random(dtype, 7, 40), random(dtype, 7)
+    coded = pyfq.quantize_rate(w, step=step, granularity=granularity)
+    q = coded.to_quantized()
+    same(pyfq.linear(x, coded, bias), pyfq.linear(x, q, bias), "floats")
+    same(pyfq.linear(x, pyfq.prepare(coded)), pyfq.linear(x, pyfq.prepare(q)), "prepared")
+    if q.bits > 8:
+        for call in (pyfq.linear, lambda x, w, **bits: pyfq.prepare(w, **bits)):
+            with pytest.raises(ValueError, match="weights of at most 8 bits, not 16"):
+                call(x, coded, activation_bits=8)
+        return
+    want = pyfq.linear(x, q, bias, activation_bits=8)
+    same(pyfq.linear(x, coded, bias, activation_bits=8), want, "codes")
+    same(pyfq.linear(x, pyfq.prepare(coded, activation_bits=8), bias), want, "prepared codes")
+    with pytest.raises(ValueError, match="not RateQuantized"):
+        pyfq.linear(x, coded, accumulation="float64")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_linear_takes_any_leading_axes(dtype):
     x, w, bias = random(dtype, 2, 3, 4, 40), random(dtype, 7, 40), random(dtype, 7)
     for form, bits in each_form(w):

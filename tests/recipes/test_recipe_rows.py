@@ -436,6 +436,7 @@ def run(*arguments):
         ["--method", "lowrank"],
         ["--rank-energy", "0.3"],
         ["--target-bits", "5"],
+        ["--target-bits", "5", "--method", "rtn"],
         ["--prune-nm", "2:4"],
     ],
 )

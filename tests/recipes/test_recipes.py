@@ -12,6 +12,7 @@ import pytest
 import pyfq
 from pyfq import PerGroup, PerRow, PerTensor
 from pyfq.exchange import compressed_tensors
+from pyfq.exchange.floats import narrow, widen
 from pyfq.exchange.manifest import read_manifest, write_manifest
 from pyfq.recipes import (
     Budget,
@@ -196,6 +197,15 @@ def test_parse_recipe_refuses_a_budget(budget, message):
         parse_recipe({"rule": rules, "budget": budget}, "r")
 
 
+def test_read_recipe_takes_a_byte_order_mark(tmp_path):
+    text = '[[rule]]\nmatch = "ü*"\nquantize = {bits = 4}\n'
+    for name, encoding in (("plain", "utf-8"), ("marked", "utf-8-sig"), ("wide", "utf-16")):
+        (tmp_path / name).write_text(text, encoding)
+    assert read_recipe(tmp_path / "marked") == read_recipe(tmp_path / "plain")
+    with pytest.raises(ValueError, match="wide: expected TOML: 'utf-8' codec"):
+        read_recipe(tmp_path / "wide")
+
+
 def test_parse_recipe_refuses_a_budget_for_nothing():
     with pytest.raises(ValueError, match="no rule has bits = 'budget'"):
         parse_recipe({"rule": [{"match": "*"}], "budget": {"bits_per_weight": 4}})
@@ -300,6 +310,35 @@ def test_compress_measures_against_the_original():
     (tensor,) = compress({"w": w}, recipe, dense=True)
     error = pyfq.distortion(w, tensor.parts["w"])
     assert (tensor.sqnr, tensor.cosine, tensor.max_abs) == (error.sqnr, error.cosine, error.max_abs)
+
+
+METHODS = {
+    "prune": {"prune": Prune("ratio", 0.5)},
+    "quantize": {"quantize": Quantize(12)},
+    "affine": {"quantize": Quantize(12, "affine", PerGroup(64)), "prune": Prune("ratio", 0.25)},
+    "codebook": {"codebook": QuantizeCodebook("lloyd", 8)},
+    "lowrank": {"lowrank": Factorize(rank=6)},
+    "cast": {"precision": "bfloat16"},
+}
+
+
+@pytest.mark.parametrize("word", ["F64", "F32", "F16", "BF16"])
+@pytest.mark.parametrize("methods", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_compress_measures_what_decompress_returns(word, methods, scale):
+    """Tensors of few bits, whose own rounding is more than that of many codes."""
+    w = weights((12, 100_000), np.float64 if word == "F64" else np.float32) * scale
+    array = narrow(w, word)
+    w, recipe = widen(array, word), Recipe((Rule(("*",), **methods),))
+    one, dense = (
+        compress_tensor(*plan({"w": word}, {"w": w.shape}, recipe, dense=dense), array)
+        for dense in (False, True)
+    )
+    found = widen(decompress_tensor(one.plan, one.parts), word)
+    error = pyfq.distortion(w, found)
+    told = (one.sqnr, one.cosine, one.max_abs, one.zeros)
+    assert told == (error.sqnr, error.cosine, error.max_abs, 1 - np.count_nonzero(found) / w.size)
+    assert told == (dense.sqnr, dense.cosine, dense.max_abs, dense.zeros)
 
 
 def test_compress_copies_what_no_rule_concerns():

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..._core.check import shown
 from ..._core.grid import Granularity, PerGroup, PerRow, PerTensor
+from ...errors import located
 
 GRANULARITIES = {"tensor": PerTensor(), "row": PerRow()}
 
@@ -34,9 +35,10 @@ def refuse_unknown(table: Any, allowed: Iterable[str]) -> None:
 
 @contextmanager
 def placed(where: str) -> Iterator[None]:
-    """Let a refusal say which part of a recipe it is about."""
+    """Let a refusal, or a failure, say which part of a recipe or which tensor it is about."""
     try:
-        yield
+        with located(where):
+            yield
     except (TypeError, ValueError) as e:
         raise ValueError(f"{where}: {e}") from e
 

@@ -8,7 +8,7 @@ that there are, coefficient by coefficient.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,8 @@ _UNARY = {
 }  # fmt: skip
 ELEMENTWISE = (
     *_UNARY, "Add", "Sum", "Sub", "Mul", "Div", "Neg", "Reciprocal", "Pow", "Identity", "Gelu",
-    "Swish", "LeakyRelu", "PRelu", "Clip", "Max", "Greater", "Where", "HardSigmoid",
+    "Swish", "LeakyRelu", "PRelu", "Clip", "Max", "Greater", "GreaterOrEqual", "Less",
+    "LessOrEqual", "Not", "Where", "HardSigmoid",
 )  # fmt: skip
 
 
@@ -179,7 +180,10 @@ def _of_one(operator: str, p: Polynomial, attributes: Mapping[str, Any]) -> Poly
         case "Identity" | "Add" | "Sum" | "Max":
             return p
         case "Neg":
-            return product(constant(-1.0), p)
+            return _negative(p)
+        case "Not":
+            tested = _tested(p)
+            return None if tested is None else call("positive", _negative(tested))
         case "Reciprocal":
             return call("reciprocal", p)
         case "LeakyRelu":
@@ -214,8 +218,11 @@ def _of_two(operator: str, p: Polynomial, q: Polynomial) -> Polynomial | None:
             return call("leaky_relu", p, q.get((), 0.0))
         case "Max":
             return _larger(p, q)
-        case "Greater":
+        # What is chosen by a comparison counts where both sides meet in it: see `_chosen`.
+        case "Greater" | "GreaterOrEqual":
             return call("positive", total(p, q, -1.0))
+        case "Less" | "LessOrEqual":
+            return call("positive", total(q, p, -1.0))
     return None
 
 
@@ -271,34 +278,79 @@ def _clipped(operands: list[Polynomial | None], attributes: Mapping[str, Any]) -
 
 
 def _chosen(operands: list[Polynomial | None], _: Mapping[str, Any]) -> Polynomial | None:
-    """Return ``x if x > 0 else slope * x``, or the softplus of PyTorch.
+    """Return ``x if x > 0 else slope * x``, or the softplus of PyTorch, however it is written.
 
-    That is the identity above a threshold, which from 20 on is within 1e-10 of it, relatively.
+    Both sides are the same where what is tested is 0, so that ``>`` is as good as ``>=``.
     """
     if len(operands) != 3 or any(p is None for p in operands):
         return None
-    condition, above, below = operands
+    condition, one, other = operands
+    tested = _tested(condition)
+    if tested is None:
+        return None
+    sides = ((tested, one, other), (_negative(tested), other, one))
+    softplus = next(filter(None, itertools.starmap(_softplus, sides)), None)
+    return _leaky(sides) if softplus is None else softplus
+
+
+def _tested(condition: Polynomial) -> Polynomial | None:
+    """Return p of the condition ``p > 0``."""
     if len(condition) != 1 or list(condition.values()) != [1.0]:
         return None
-    ((term, _c),) = condition.items()
+    ((term, _),) = condition.items()
     if len(term) != 1 or term[0][0][0] != "positive" or term[0][1] != 1:
         return None
-    tested = dict(term[0][0][2])
-    threshold = -tested.pop((), 0.0)
-    if threshold == 0 and tested == above:
-        slope = 0.0 if not below else _ratio(below, above)
-        return (
-            None
-            if slope is None
-            else call("leaky_relu", above, slope)
-            if slope
-            else call("relu", above)
-        )
-    scale = _ratio(tested, above)
+    return dict(term[0][0][2])
+
+
+def _softplus(tested: Polynomial, above: Polynomial, below: Polynomial) -> Polynomial | None:
+    """Return the softplus that is the identity where something is above a threshold.
+
+    From 20 on that is within 1e-10 of it, relatively.
+    """
+    rest = dict(tested)
+    threshold = -rest.pop((), 0.0)
+    scale = _ratio(rest, above)
     if threshold < 20 or scale is None or scale <= 0:
         return None
-    softplus = product(constant(1 / scale), call("softplus", tested))
+    softplus = product(constant(1 / scale), call("softplus", rest))
     return below if _equal(below, softplus) else None
+
+
+def _leaky(sides: Sequence[tuple[Polynomial, Polynomial, Polynomial]]) -> Polynomial | None:
+    """Return what is a multiple of what is tested on one side of 0, and another on the other.
+
+    Parameters
+    ----------
+    sides : two of (polynomial, polynomial, polynomial)
+        What is positive on a side, what is taken there, and what is taken on the other side.
+    """
+    found = []
+    for tested, taken, other in sides:
+        ratio, slope = _multiple(taken, tested), _multiple(other, taken)
+        if ratio and slope is not None:
+            found.append((ratio > 0, ratio == 1, abs(ratio), taken, slope))
+    if not found:
+        return None
+    # The side of what is tested itself, if there is one, leaves no factors around the function.
+    is_positive, _, _, taken, slope = max(found, key=lambda each: each[:3])
+    inner = taken if is_positive else _negative(taken)
+    result = call("leaky_relu", inner, slope) if slope else call("relu", inner)
+    return result if is_positive else _negative(result)
+
+
+def _multiple(p: Polynomial, q: Polynomial) -> float | None:
+    """Return a of ``p = a q``."""
+    if not p or not q:
+        return None if p else 0.0
+    if p.keys() != q.keys():
+        return None
+    ratios = [p[term] / q[term] for term in p]
+    return ratios[0] if all(_near(ratio, ratios[0]) for ratio in ratios) else None
+
+
+def _negative(p: Polynomial) -> Polynomial:
+    return product(constant(-1.0), p)
 
 
 def recognised(p: Polynomial) -> Scaled | None:

@@ -124,9 +124,11 @@ def result_types(
         if name not in types and constants[name].size <= _SHAPE_SIZE and not is_reshape
     }
     try:
-        schema = onnx.defs.get_schema(node.op_type, model.opset, "")
+        onnx.defs.get_schema(node.op_type, model.opset, "")  # refuses one that there is not
+        inferred = _inferred_as(onnx, model.opset, node)
+        schema = onnx.defs.get_schema(inferred.op_type, model.opset, "")
         results = onnx.shape_inference.infer_node_outputs(
-            schema, node, protos, shapes, opset_imports=[helper.make_opsetid("", model.opset)]
+            schema, inferred, protos, shapes, opset_imports=[helper.make_opsetid("", model.opset)]
         )
     except (
         onnx.defs.SchemaError,
@@ -139,6 +141,20 @@ def result_types(
     if not all(name in results for name in node.output if name):
         raise ValueError(f"{where(node)}: the type of its result can't be inferred")
     return {name: _type_of_proto(proto) for name, proto in results.items()}
+
+
+def _inferred_as(onnx: ModuleType, opset: int, node: Any) -> Any:
+    """Return a node whose results have the types of another's, and can be inferred.
+
+    Before opset 16 the shape that GreaterOrEqual and LessOrEqual give can't.
+    """
+    strict = {"GreaterOrEqual": "Greater", "LessOrEqual": "Less"}.get(node.op_type)
+    if strict is None or opset >= 16:
+        return node
+    like = onnx.NodeProto()
+    like.CopyFrom(node)
+    like.op_type = strict
+    return like
 
 
 def type_of(model: Model, array: NDArray) -> Type:

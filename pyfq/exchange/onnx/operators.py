@@ -40,6 +40,8 @@ class Value:
         Whether a layer of weights came before.
     given : int
         The element type of the input, which Casts in front have changed into that of `type_`.
+    is_ranked : bool
+        Whether the number of axes is known; else two are assumed, ``(batch, features)``.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Value:
     is_input: bool = True
     has_layers: bool = False
     given: int = 0
+    is_ranked: bool = True
 
     @property
     def axes(self) -> int:
@@ -91,8 +94,13 @@ def operations_of(
         case "Gemm" | "MatMul":
             _refuse_mixed(model, node, value, operands)
             linear, by_columns = _linear_of(node, value, operands, attributes)
+            is_ranked = value.is_ranked or node.op_type == "Gemm"  # which takes 2 axes alone
             return [linear], replace(
-                following, by_columns=by_columns, is_input=False, has_layers=True
+                following,
+                by_columns=by_columns,
+                is_input=False,
+                has_layers=True,
+                is_ranked=is_ranked,
             )
         case "Add" | "Sub" | "Mul" | "Div":
             _refuse_mixed(model, node, value, operands)
@@ -100,18 +108,19 @@ def operations_of(
         case "Neg":
             return [_negative(model, at, value)], replace(following, is_input=False)
         case "BatchNormalization":
+            refuse_unranked(node, value)
             affines = _normalization_of(node, value, operands, attributes)
             return affines, replace(following, is_input=False)
         case "Softmax":
             _refuse_axis(model, node, value, attributes)
             return [Nonlinear(at, "softmax")], replace(following, is_input=False)
         case "Transpose":
+            refuse_unranked(node, value)
             return [], replace(following, by_columns=_by_columns(node, value, attributes))
         case "Flatten" | "Reshape":
             features = _features_of(node, value, operands, attributes)
-            return [], replace(
-                following, type_=Type(value.type_.element, (value.type_.dims[0], features))
-            )
+            type_ = Type(value.type_.element, (value.type_.dims[0], features))
+            return [], replace(following, type_=type_, is_ranked=True)
         case "Cast":
             _refuse_cast(model, node, value, type_)
         case "Dropout":
@@ -124,6 +133,15 @@ _OPERATORS = (
     "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "Softmax",
     "Transpose", "Flatten", "Reshape", "Cast", "Dropout", "Identity",
 )  # fmt: skip
+
+
+def refuse_unranked(node: Any, value: Value) -> None:
+    """Raise ValueError if it is not known how many axes a value has, which this node depends on."""
+    if not value.is_ranked:
+        raise ValueError(
+            f"{where(node)}: what it does depends on the number of axes of the input, which has no "
+            "shape in model: give it one, (batch, features)"
+        )
 
 
 def _refuse_mixed(model: Model, node: Any, value: Value, operands: list[NDArray | None]) -> None:
@@ -260,6 +278,8 @@ def _refuse_axis(model: Model, node: Any, value: Value, attributes: Mapping[str,
     Before opset 13 it is one over all axes from `axis` on; of the last axis alone that is the same.
     """
     axis = attributes.get("axis", 1 if model.opset < 13 else -1)
+    if axis != -1:
+        refuse_unranked(node, value)
     if value.by_columns or axis not in (-1, value.axes - 1):
         raise ValueError(f"{where(node)}: axis must be the last of {value.axes}, not {axis}")
 
@@ -284,6 +304,8 @@ def _features_of(
         if value.name != node.input[0] or operands[1].shape != (2,):
             raise ValueError(f"{at}: expected a shape of (batch, features)")
         shape = operands[1].tolist()
+    if value.has_layers or attributes.get("axis", 1) != 1 or shape[0] != 0:
+        refuse_unranked(node, value)
     batch, *inner = value.type_.dims or (None,)
     if node.op_type == "Flatten" and attributes.get("axis", 1) not in (1, 1 - value.axes):
         raise ValueError(f"{at}: axis must be 1, not {attributes['axis']}")

@@ -13,7 +13,7 @@ from .constants import fold, initializers_of
 from .file import import_onnx, read_model
 from .groups import Living, activation_behind
 from .nodes import ACCEPTED, Model, needed_nodes, refuse_foreign, type_of_value, where
-from .operators import Value, activation_operations, operations_of
+from .operators import Value, activation_operations, operations_of, refuse_unranked
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -36,7 +36,8 @@ def from_onnx(model: "str | os.PathLike[str] | ModelProto") -> Network:
     ----------
     model : str, os.PathLike or onnx.ModelProto
         A file or a model, of opset 7 or later, with one input and one output, ``(batch,
-        features)``. Operators are Gemm or MatMul with Add; Relu, LeakyRelu, Tanh, Sigmoid, Gelu,
+        features)``; where the input has no shape, nodes that do something else for more axes are
+        refused. Operators are Gemm or MatMul with Add; Relu, LeakyRelu, Tanh, Sigmoid, Gelu,
         Softplus, Swish, or nodes that compute one of them; Softmax over the last axis;
         BatchNormalization; Add, Sub, Mul, Div of constants; Neg; Identity, Dropout, and Flatten,
         Reshape and Cast before the layers.
@@ -123,8 +124,12 @@ def _operations_of(model: Model, graph: Any) -> Iterator[Operation]:
             "onnx.utils.extract_model takes out a part"
         )
     type_ = type_of_value(inputs[0])
-    value = Value(inputs[0].name, type_, given=type_.element)
+    is_ranked = inputs[0].type.tensor_type.HasField("shape")
+    value = Value(inputs[0].name, type_, given=type_.element, is_ranked=is_ranked)
     nodes = needed_nodes(graph, given | {value.name})
+    for node in nodes:
+        if node.op_type == "Shape" and value.name in node.input:
+            refuse_unranked(node, value)
     needed = {name for node in nodes for name in node.input}
     constants = initializers_of(model, graph, needed)
     nodes, extents = fold(model, nodes, constants, value.name, value.type_)

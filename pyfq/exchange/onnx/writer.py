@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..._native import _build
 from ...arrays.activation import as_activation
 from ...io.atomic import replacing
-from ...networks.layer import Dense
+from ...networks.layer import Dense, decoded
 from ...networks.network import Network
 from .file import import_onnx
 
@@ -147,7 +147,7 @@ def _model_of(onnx: ModuleType, network: Network) -> "ModelProto":
 
 def _static_parts(layer: Dense) -> dict[str, NDArray]:
     """Return the operands of the nodes of a layer of a calibrated network, in their order."""
-    w, zero_point = layer.weights, layer.x_zero_point
+    w, zero_point = decoded(layer.weights), layer.x_zero_point
     zeros = np.zeros(w.scale.size, w.codes.dtype)
     if w.zero_point is not None:
         zeros[:] = w.zero_point.reshape(-1)
