@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core.check import shown
+from ._core.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,7 +132,7 @@ def accuracy_by_bytes(
     if flips:
         _draw_flips(figure.add_subfigure(grid[1]), flips[:9], flips_title)
     _draw_points(axes, points)
-    axes.set_title(title)
+    axes.set_title(_lines(title))
     figure.draw_without_rendering()  # so that labels know where markers are
     figure.set_layout_engine("none")
     _label(axes, points)
@@ -203,14 +204,15 @@ def error_by_tensor(
         word = "no error" if ratio[place] > 0 else "nothing left"
         axes.annotate(word, (0, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
     # A name is no formula, whatever stands between its dollar signs.
-    axes.set_yticks(places, [names[i] for i in shown], fontsize=8, parse_math=False)
+    labels = [printable(names[i]) for i in shown]
+    axes.set_yticks(places, labels, fontsize=8, parse_math=False)
     axes.set_ylim(shown.size - 0.4, -0.6)
     axes.set_xlim(left=1.1 * ratio[finite].min(initial=0.0))
     axes.set_xlabel("signal-to-quantization-noise ratio / dB")
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     note = f"the {most} tensors of the largest error, of {most + left_out}" if left_out else ""
-    axes.set_title("\n".join(line for line in (title, note) if line))
+    axes.set_title(_lines("\n".join(line for line in (title, note) if line)))
     return figure
 
 
@@ -258,7 +260,7 @@ def training_curves(trainings: Mapping[str, "Training"], *, title: str = "") -> 
     figure = _new_figure(7.5, 4.6)
     axes = figure.add_subplot()
     for (name, training), color in zip(trainings.items(), itertools.cycle(_LINES), strict=False):
-        _draw_losses(axes, f"{name}: " if len(trainings) > 1 else "", training, color)
+        _draw_losses(axes, f"{printable(name)}: " if len(trainings) > 1 else "", training, color)
     losses = [loss for training in trainings.values() for loss in _losses(training)]
     if min(losses) > 0 and max(losses) >= 10 * min(losses):
         _make_logarithmic(axes, decades=math.log10(max(losses) / min(losses)))
@@ -271,7 +273,7 @@ def training_curves(trainings: Mapping[str, "Training"], *, title: str = "") -> 
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    axes.set_title(title)
+    axes.set_title(_lines(title))
     return figure
 
 
@@ -289,6 +291,11 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401 -- whether it is there
     except ModuleNotFoundError as e:
         raise ImportError("figures need matplotlib: pip install 'pyfq-fortran[plot]'") from e
+
+
+def _lines(text: str) -> str:
+    """Return text as every format of figures can hold it: XML has no control characters."""
+    return "\n".join(printable(line, len(line)) for line in text.split("\n"))
 
 
 def _new_figure(width: float, height: float) -> "Figure":
@@ -360,7 +367,7 @@ def _draw_points(axes: "Axes", points: Sequence[Point]) -> None:
             marker,
             color=color,
             markersize=13 if marker == "*" else 7,
-            label=family,
+            label=_lines(family),
         )
     axes.axhline(_inside(points[0].accuracy), color=BLACK, linewidth=0.8, linestyle=":", zorder=0)
     axes.set_xscale("log", base=2)
@@ -404,7 +411,7 @@ def _label(axes: "Axes", points: Sequence[Point]) -> None:
     taken.append(axes.get_legend().get_window_extent(renderer))
     for point in points:
         text = axes.annotate(
-            point.label,
+            _lines(point.label),
             (point.nbytes, _inside(point.accuracy)),
             _OFFSETS[0],
             textcoords="offset points",
@@ -439,9 +446,9 @@ def _holds(outer: "Bbox", box: "Bbox") -> bool:
 
 
 def _draw_flips(panel: "SubFigure", flips: Sequence[Flip], title: str) -> None:
-    panel.suptitle(title)
+    panel.suptitle(_lines(title))
     for axes, flip in itertools.zip_longest(panel.subplots(3, 3).flat, flips):
         axes.set_axis_off()
         if flip is not None:
             axes.imshow(flip.image, cmap="gray_r")
-            axes.set_title(f"{flip.truth} → {flip.answer}", fontsize=10)
+            axes.set_title(f"{printable(flip.truth)} → {printable(flip.answer)}", fontsize=10)

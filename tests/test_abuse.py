@@ -149,6 +149,26 @@ CALLABLES = {
         },
     ),
     "distortion": (pyfq.distortion, lambda: {"w": array(*W), "v": array(*W, seed=1)}),
+    "entropy_decode": (
+        pyfq.entropy_decode,
+        lambda: {
+            "stream": pyfq.entropy_encode(np.eye(5, dtype=np.int8)),
+            "rows": (1, 3),
+            "out": None,
+        },
+    ),
+    "entropy_encode": (
+        pyfq.entropy_encode,
+        lambda: {
+            "codes": np.zeros((5, 6), np.int16),
+            "trellis": 8,
+            "classes": np.arange(5, dtype=np.uint8),
+        },
+    ),
+    "entropy_header": (
+        pyfq.entropy_header,
+        lambda: {"stream": pyfq.entropy_encode(np.eye(5, dtype=np.int8))},
+    ),
     "equalize": (
         pyfq.equalize,
         lambda: {"network": network(), "power_of_two": True, "tolerance": 0.1, "max_iterations": 3},
@@ -197,6 +217,11 @@ CALLABLES = {
         pyfq.linear,
         lambda: {"x": array(5, 8), "w": pyfq.to_sparse(pruned(*W), "nm"), "bias": array(6)},
     ),
+    "lossless_decode": (
+        pyfq.lossless_decode,
+        lambda: {"stream": pyfq.lossless_encode(array(*W)), "out": None},
+    ),
+    "lossless_encode": (pyfq.lossless_encode, lambda: {"w": array(*W)}),
     "matmul": (
         pyfq.matmul,
         lambda: {
@@ -293,6 +318,21 @@ CALLABLES = {
             "seed": 1,
             "iterations": 9,
         },
+    ),
+    "quantize_rate": (
+        pyfq.quantize_rate,
+        lambda: {
+            "w": array(*W),
+            "step": 0.5,
+            "granularity": PerRow(),
+            "trellis": 8,
+            "tradeoff": 0.3,
+        },
+    ),
+    "quantize_rate of bits": (pyfq.quantize_rate, lambda: {"w": array(60, 80), "bits": 3.0}),
+    "quantize_rate of an error": (
+        pyfq.quantize_rate,
+        lambda: {"w": array(*W), "sqnr": 20.0, "trellis": None},
     ),
     "quantize_fixed_point": (
         pyfq.quantize_fixed_point,
@@ -393,6 +433,7 @@ CALLABLES = {
             "x_zero_point": 3,
         },
     ),
+    "RateQuantized": (pyfq.RateQuantized, lambda: parts(pyfq.quantize_rate(array(*W), step=0.5))),
     "FakeQuantize": (FakeQuantize, lambda: parts(FakeQuantize())),
     "Half": (Half, lambda: parts(pyfq.to_half(array(*W)))),
     "Hint": (Hint, lambda: {"layer": 0, "target": array(3, 4), "weight": 1.0}),
@@ -469,6 +510,10 @@ CALLABLES = {
     "dequantize levels": (
         pyfq.quantize_codebook(array(*W), "fp4").dequantize,
         lambda: {"out": np.empty(W, np.float32)},
+    ),
+    "dequantize streams": (
+        pyfq.quantize_rate(array(*W), step=0.5).dequantize,
+        lambda: {"dtype": np.float64, "out": None},
     ),
     "error": (pyfq.quantize(array(*W), 4).error, lambda: {"w": array(*W)}),
     "apply": (FakeQuantize(4).apply, lambda: {"w": array(*W)}),

@@ -1,5 +1,8 @@
 """Figures of training; those of compression are tested with the demo."""
 
+import warnings
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 
@@ -60,6 +63,24 @@ def test_training_curves_show_one_epoch(tmp_path):
     figure = plot.training_curves({"a": training([1.0], [2.0])})
     figure.savefig(tmp_path / "figure.png")
     assert [line.get_marker() for line in figure.axes[0].get_lines()] == ["o", "o"]
+
+
+def test_names_and_titles_may_hold_anything(tmp_path):
+    odd = "a\x07\x00\uffff"
+    flip = plot.Flip(np.eye(3), odd, odd)
+    for figure in (
+        plot.training_curves({odd: training([1.0]), "b": training([1.0])}, title=odd),
+        plot.error_by_tensor([odd], [1.0], title=f"{odd}\n{odd}"),
+        plot.accuracy_by_bytes(
+            [plot.Point(odd, odd, 100, 0.5)], title=odd, flips=[flip], flips_title=odd
+        ),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            figure.savefig(tmp_path / "figure.svg")
+        drawn = (tmp_path / "figure.svg").read_text()
+        assert ElementTree.fromstring(drawn).tag.endswith("svg")
+        assert r"a\x07\x00\uffff" in drawn
 
 
 def test_training_curves_refuse():

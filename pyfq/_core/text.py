@@ -1,4 +1,17 @@
-"""Text from files, as a terminal can show it."""
+"""Text from files, as a terminal can show it; words of errors."""
+
+from collections.abc import Collection
+
+
+def small_letters(suffix: str, known: Collection[str]) -> str:
+    """Return what an error adds of an ending that is known but for its capital letters.
+
+    Examples
+    --------
+    >>> small_letters(".NPZ", (".npz", ".csv")), small_letters(".txt", (".npz", ".csv"))
+    (', in small letters', '')
+    """
+    return ", in small letters" if suffix not in known and suffix.lower() in known else ""
 
 
 def printable(text: str, most: int = 160) -> str:

@@ -18,12 +18,14 @@ commands share, or a part of the one that they are named for.
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
 from pyfq import FqError, __version__, set_num_threads
 from pyfq._core.text import printable
 from pyfq.cli._parser import Parser, suggestion
+from pyfq.cli._signals import interrupting
 from pyfq.cli._streams import one_line, outputs_of_a_command
 
 SubParsers = argparse._SubParsersAction
@@ -106,7 +108,9 @@ def _run(words: Sequence[str]) -> int:
     try:
         args = _parse(words)
         prog = f"pyfq {args.command}"
-        return importlib.import_module(f"pyfq.cli.{args.command}").run(args)
+        module = importlib.import_module(f"pyfq.cli.{args.command}")
+        with interrupting(signal.SIGINT):
+            return module.run(args)
     except UsageError as e:
         print(f"{prog}: error: {one_line(e)}\nTry '{prog} --help'.", file=sys.stderr)
         return 2

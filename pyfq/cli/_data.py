@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 import pyfq
 from pyfq._core.check import refuse_not_finite, shown
+from pyfq._core.text import small_letters
 from pyfq.cli import UsageError
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.regular import open_regular
@@ -36,6 +37,9 @@ files of samples:
               as many as the network has inputs; --x and --y choose others: --y temperature,humidity
   Labels are integers or text, values to be learned are floats.
 """
+
+# What others write between fields, and what it is called.
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 # Numbers that are in memory at a time where samples need not be all there.
 _CHUNK = 1 << 20
@@ -83,7 +87,8 @@ def read_network(path: Path) -> pyfq.Network:
             raise FormatError(path, str(e)) from e
     if path.suffix == ".safetensors" or path.is_dir():
         return pyfq.load_network(path)
-    raise ValueError(f"{path}: a network is a .safetensors or .onnx file")
+    case = small_letters(path.suffix, (".safetensors", ".onnx"))
+    raise ValueError(f"{path}: a network is a .safetensors or .onnx file{case}")
 
 
 def read_teacher(path: Path) -> pyfq.Network | NDArray:
@@ -296,7 +301,8 @@ def _read_arrays(
         return _read_npz(paths[0], args, with_y=with_y)
     if paths[0].suffix != ".npy":
         _refuse_missing(paths[0])
-        raise ValueError(f"{word}: samples are in a .npz or .csv file, or in X.npy,Y.npy")
+        case = small_letters(paths[0].suffix, (".npz", ".csv", ".npy"))
+        raise ValueError(f"{word}: samples are in a .npz or .csv file, or in X.npy,Y.npy{case}")
     if len(paths) > 2:
         raise UsageError(f"{word}: X.npy,Y.npy are two files, not {len(paths)}")
     if args.x is not None or args.y is not None:
@@ -444,6 +450,7 @@ def _csv_chunks(
         if first is None:
             raise FormatError(path, "it is empty")
         width, names = len(first[1]), [field.strip() for field in first[1]]
+        _refuse_other_separator(first[1], path)
         if any(_is_number(field) for field in names):
             names = [str(i) for i in range(width)]
             lines = itertools.chain([first], lines)
@@ -456,6 +463,15 @@ def _csv_chunks(
                     )
             x = np.array([_floats(line, number, x_at, names, path) for number, line in chunk])
             yield x, [[line[i] for i in y_at] for _, line in chunk]
+
+
+def _refuse_other_separator(line: Sequence[str], path: Path) -> None:
+    """Raise FormatError if the first line is one field, which holds other separators."""
+    found = [name for mark, name in _SEPARATORS.items() if len(line) == 1 and mark in line[0]]
+    if found:
+        raise FormatError(
+            path, f"expected commas between fields, the first line has {found[0]} and no comma"
+        )
 
 
 def _columns(
@@ -493,8 +509,10 @@ def _floats(
         raise ValueError
     except ValueError:
         i = next(i for i in at if not _is_number(line[i]))
+        found = [name for mark, name in _SEPARATORS.items() if mark in line[i]]
+        hint = f"; commas stand between fields, not {found[0]}" if found else ""
         raise FormatError(
-            path, f"line {number}: {shown(names[i])} must be a number, not {shown(line[i])}"
+            path, f"line {number}: {shown(names[i])} must be a number, not {shown(line[i])}{hint}"
         ) from None
 
 

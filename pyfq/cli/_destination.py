@@ -9,7 +9,7 @@ a directory already.
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pyfq._core.check import shown
+from pyfq._core.text import small_letters
 from pyfq.cli._beside import WEIGHTS, Beside, find_beside
 from pyfq.cli._model_config import CONFIG, QUANTIZATION, read_config, values_of, with_quantization
 from pyfq.cli._parser import path_of
@@ -25,12 +26,13 @@ from pyfq.cli._source import Source, as_array
 from pyfq.cli._streams import one_line
 from pyfq.exchange.compressed_tensors import Declaration
 from pyfq.exchange.manifest import KEY
-from pyfq.io.directory import SINGLE, find_checkpoint, older_files
+from pyfq.io.directory import SINGLE, checkpoints_in, find_checkpoint, older_files
 from pyfq.io.dtypes import WORDS, nbytes_of
 from pyfq.io.errors import FormatError
 from pyfq.io.links import followed, target_of
+from pyfq.io.npz import can_hold
 from pyfq.io.sharded import index_content, is_index, read_index_document
-from pyfq.io.staging import INSIDE, places_of
+from pyfq.io.staging import INSIDE, places_of, refuse_obstacles
 
 #: The formats that a checkpoint is written in.
 FORMATS = (".safetensors", ".npz")
@@ -70,7 +72,7 @@ def output_path(word: str) -> Path:
     argparse.ArgumentTypeError: small.gguf: .gguf is not written: expected NAME.safetensors, ...
     """
     path = path_of(word)
-    if os.path.realpath(path) == os.sep:
+    if _is_root(path):
         raise argparse.ArgumentTypeError(f"{word} is the root of all files, which is no target")
     if word.endswith("/") and path.suffix in FORMATS:
         raise argparse.ArgumentTypeError(
@@ -82,9 +84,17 @@ def output_path(word: str) -> Path:
     expected = "expected NAME.safetensors, NAME.npz or a directory"
     if word == "-":
         raise argparse.ArgumentTypeError(f"a checkpoint is not written to stdout: {expected}")
+    if case := small_letters(path.suffix, FORMATS):
+        raise argparse.ArgumentTypeError(f"{word}: expected {ending}{case}")
     if ending in (*FORMATS, *WEIGHTS, *_FOREIGN):
         raise argparse.ArgumentTypeError(f"{word}: {ending} is not written: {expected}")
     return path
+
+
+def _is_root(path: Path) -> bool:
+    with suppress(OSError):  # what leads nowhere, of which `plan_destination` says so
+        return followed(path) == Path(os.sep)
+    return False
 
 
 def _is_directory(path: Path) -> bool:
@@ -116,6 +126,8 @@ class Destination:
         What there is beside the weights of the source.
     index_entries : (dict, dict)
         What stands in the source's index besides sizes and files: in its metadata, and beside it.
+    inputs : tuple of Path
+        What else the command reads, such as a recipe.
     """
 
     path: Path
@@ -126,6 +138,7 @@ class Destination:
     config: Path | None = None
     found: Beside = field(default_factory=Beside)
     index_entries: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    inputs: tuple[Path, ...] = ()
 
     @property
     def adapts(self) -> bool:
@@ -152,7 +165,7 @@ class Destination:
     @property
     def read_beside(self) -> list[Path]:
         """The files that are read besides those of weights."""
-        return [*self.beside.values(), *filter(None, [self.config])]
+        return [*self.beside.values(), *filter(None, [self.config]), *self.inputs]
 
     @property
     def places_beside(self) -> list[Path]:
@@ -160,26 +173,43 @@ class Destination:
         return [] if self.is_file else [*self.beside, self.target / CONFIG]
 
     @property
+    def names(self) -> set[Path]:
+        """The names of all files that may be written, relative to the root."""
+        places = {*self.files, *filter(None, [self.index]), *self.places_beside}
+        if self.adapts:
+            places.discard(self.target / CONFIG)
+        return {place.relative_to(self.root) for place in places}
+
+    @property
     def root(self) -> Path:
         """The directory that all files are in."""
         return self.target.parent if self.is_file else self.target
 
 
-def plan_destination(source: Source, path: Path) -> Destination:
+def plan_destination(source: Source, path: Path, inputs: Iterable[Path] = ()) -> Destination:
     """Return what a command that reads `source` writes to `path`, a link to which is followed.
+
+    Parameters
+    ----------
+    source : Source
+        The checkpoint.
+    path : Path
+        What ``-o`` names.
+    inputs : iterable of Path
+        What the command reads besides the checkpoint.
 
     Raises
     ------
     ValueError
         A link whose name is that of one format leads to a name of the other.
     OSError
-        Links lead in a circle.
+        Links lead in a circle, or ``..`` leads up from nowhere.
     """
     target = target_of(path)
     if path.suffix in FORMATS:
         if target.suffix in FORMATS and target.suffix != path.suffix:
             raise ValueError(f"{path} is a link to {target}, the name of another format")
-        return Destination(path, target, {target: list(source.tensors)})
+        return Destination(path, target, {target: list(source.tensors)}, inputs=tuple(inputs))
     index = target / source.file.name if is_index(source.file.name) else None
     places = {
         file: target / (file.relative_to(source.file.parent) if index else _name_in(file))
@@ -200,7 +230,7 @@ def plan_destination(source: Source, path: Path) -> Destination:
         found = find_beside(root, {*source.files, source.file})
     beside = {target / name: root / name for name in found.files}
     entries = _entries_of(source.file) if index else ({}, {})
-    return Destination(path, target, files, index, beside, config, found, entries)
+    return Destination(path, target, files, index, beside, config, found, entries, tuple(inputs))
 
 
 def _entries_of(index: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -221,19 +251,23 @@ def tell_left_out(command: str, destination: Destination) -> None:
 
 
 def refuse_overlap(source: Source, destination: Destination) -> None:
-    """Raise ValueError if writing the destination would change the source, or copy itself.
+    """Raise ValueError if writing the destination would change what is read, or copy itself.
 
-    Raise OSError if links at the destination lead in a circle.
+    So it does if something there is in the way of a file. Raise OSError if links at the destination
+    lead in a circle.
     """
     place = followed(destination.target)
-    read = {followed(file) for file in (*source.files, source.file)}
-    _refuse_read(source, destination)
+    stale = stale_files(destination)
+    _refuse_read(source, destination, stale)
     for staging in places_of(destination.target):
-        if any(file.is_relative_to(staging) for file in read):
-            raise ValueError(
-                f"{source.path} leads into {staging}, which is for writing {destination.path}: "
-                "choose another destination"
-            )
+        for file in (*source.read, *destination.inputs):
+            if followed(file).is_relative_to(staging):
+                what = file if file in destination.inputs else source.path
+                raise ValueError(
+                    f"{what} leads into {staging}, which is for writing {destination.path}: "
+                    "choose another destination"
+                )
+    _refuse_obstacles(destination, stale)
     for root in destination.found.roots if destination.beside else ():
         if place.is_relative_to(root):
             raise ValueError(
@@ -242,7 +276,25 @@ def refuse_overlap(source: Source, destination: Destination) -> None:
             )
 
 
-def _refuse_read(source: Source, destination: Destination) -> None:
+def _refuse_obstacles(destination: Destination, stale: Iterable[Path]) -> None:
+    """Raise ValueError if something in a directory is in the way of what is written or removed."""
+    if destination.is_file:
+        return
+    root, names = destination.root, destination.names
+    going = {file.relative_to(root) for file in stale}
+    for name in sorted(names | going):
+        if INSIDE in name.parts:
+            raise ValueError(
+                f"{destination.path / name}: {INSIDE} is for what pyfq has not finished: give that "
+                "directory another name, in the index too"
+            )
+    try:
+        refuse_obstacles(root, names, going)
+    except OSError as e:
+        raise ValueError(f"{destination.path}: {e.strerror}") from e
+
+
+def _refuse_read(source: Source, destination: Destination, stale: Iterable[Path]) -> None:
     """Raise ValueError if a file that is read would be replaced or removed, by whatever name.
 
     Files are told by device and inode: of a file that is read under another name, a hard link for
@@ -250,11 +302,11 @@ def _refuse_read(source: Source, destination: Destination) -> None:
     is removed, is itself what goes, and not what it leads to.
     """
     read: dict[tuple[int, int], Path] = {}
-    for file in (*source.files, source.file, *destination.read_beside):
+    for file in (*source.read, *destination.read_beside):
         for found in (file.lstat(), file.stat()):
             read[found.st_dev, found.st_ino] = file
     written = {*destination.files, destination.index} - {None}
-    for file in sorted({*written, *destination.places_beside, *stale_files(destination)}):
+    for file in sorted({*written, *destination.places_beside, *stale}):
         with suppress(OSError):  # nothing is there; links in a circle, which would be replaced
             found = file.stat(follow_symlinks=file in written)
             other = read.get((found.st_dev, found.st_ino))
@@ -315,7 +367,7 @@ def contents_of(
         metadata, others = destination.index_entries
         index = index_content(weight_map, total, metadata, others)
         contents[destination.index.relative_to(destination.root)] = index
-    config = None if destination.is_file else _config_content(destination, quantization)
+    config = config_content(destination, quantization)
     return contents if config is None else contents | {Path(CONFIG): config}
 
 
@@ -328,14 +380,16 @@ def makes_config(destination: Destination, quantization: Mapping[str, Any] | Non
     return absent and quantization is not None and not destination.adapts
 
 
-def _config_content(
+def config_content(
     destination: Destination, quantization: Mapping[str, Any] | None
 ) -> bytes | None:
     """Return ``config.json``: the source's, with this quantization or none, else as it is.
 
     Where the source has none, that of the target stays, but for its quantization, which was that of
-    the weights that go.
+    the weights that go. A file has none.
     """
+    if destination.is_file:
+        return None
     if destination.config is not None:
         return with_quantization(read_config(destination.config), quantization).encode()
     if destination.adapts:
@@ -363,7 +417,7 @@ def stale_files(destination: Destination) -> set[Path]:
     """
     if destination.is_file:
         return set()
-    written = {*destination.files, destination.index}
+    written = {*destination.files, destination.index, *destination.beside}
     return older_files(destination.target, _name_of(destination)) - written
 
 
@@ -388,6 +442,42 @@ def hidden_by(destination: Destination) -> str | None:
         f"readers of {destination.path} take {found}, another checkpoint, which stays: "
         f"name {destination.path / name}"
     )
+
+
+def refuse_config_of_another(destination: Destination, content: bytes | Path | None) -> None:
+    """Raise ValueError if another checkpoint, which stays, would get the config of this one.
+
+    Parameters
+    ----------
+    destination : Destination
+        What is written.
+    content : bytes or None
+        The config that is to be written; None if there is none.
+    """
+    config = destination.target / CONFIG
+    if content is None or not destination.exists:
+        return
+    if config.is_file() and config.read_bytes() == content:
+        return
+    if other := _other_checkpoint(destination):
+        raise ValueError(
+            f"{destination.path}: {other}, another checkpoint, stays there, and {CONFIG} would "
+            "not be its own: choose another directory, or name a file, NAME.safetensors, which is "
+            "written alone"
+        )
+
+
+def _other_checkpoint(destination: Destination) -> str | None:
+    """Return what readers of a directory may take instead of the result, or took before it."""
+    target, name = destination.target, _name_of(destination)
+    written = {file.name for file in destination.files if file.parent == target} | {name}
+    removed = {file.name for file in stale_files(destination) if file.parent == target}
+    try:
+        later = set(checkpoints_in(target, written=written, removed=removed)) - {name}
+        others = later | set(checkpoints_in(target)) - written - removed
+    except FormatError as e:
+        return Path(e.path).name
+    return min(others, default=None)
 
 
 class Parts(Mapping[str, NDArray]):
@@ -430,8 +520,6 @@ class _WithManifest(Mapping[str, NDArray]):
     """The arrays of an npz file and, behind them, pyfq's own entry."""
 
     def __init__(self, parts: Parts, manifest: str) -> None:
-        if KEY in parts:
-            raise ValueError(f"tensor {KEY!r}: pyfq needs this name in an npz file")
         self._parts = parts
         self._manifest = as_array(manifest)
 
@@ -446,11 +534,22 @@ class _WithManifest(Mapping[str, NDArray]):
         return len(self._parts) + 1
 
 
-def refuse_bits(file: Path, tensors: Mapping[str, Declaration]) -> None:
-    """Raise ValueError for dtypes that NumPy lacks: npz would hold bits of unknown meaning."""
+def refuse_archive(
+    file: Path, tensors: Mapping[str, Declaration], manifest: str | None = None
+) -> None:
+    """Raise ValueError for what npz cannot hold.
+
+    That is dtypes that NumPy lacks, whose bits would have no meaning, names that zip cannot hold,
+    and the name of pyfq's own entry, if there is one.
+    """
     for name, parts in tensors.items():
-        for word, _ in parts.values():
+        for part, (word, _) in parts.items():
             if word not in WORDS.values():
-                raise ValueError(
-                    f"{file}: tensor {shown(name)}: npz cannot hold {word}; write .safetensors"
-                )
+                why = f"npz cannot hold {word}"
+            elif not can_hold(part):
+                why = "npz cannot hold this name"
+            elif manifest is not None and part == KEY:
+                why = "pyfq needs this name in an npz file"
+            else:
+                continue
+            raise ValueError(f"{file}: tensor {shown(name)}: {why}; write .safetensors")

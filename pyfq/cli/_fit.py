@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pyfq
+from pyfq._core.text import small_letters
 from pyfq.arrays.activation import ACTIVATIONS
 from pyfq.cli import UsageError, use_threads
 from pyfq.cli._data import (
@@ -21,6 +22,7 @@ from pyfq.cli._data import (
     as_labels,
     as_values,
     files_of,
+    network_files,
     read_network,
     read_samples,
 )
@@ -209,10 +211,12 @@ def options_of(args: argparse.Namespace, loss: str | None) -> Options:
     if args.delta is not None and loss != "huber":
         raise UsageError("--delta is for the loss huber")
     if args.output.suffix != ".safetensors":
-        raise UsageError(f"-o: expected a .safetensors file, not {args.output}")
+        case = small_letters(args.output.suffix, (".safetensors",))
+        raise UsageError(f"-o: expected a .safetensors file{case}, not {args.output}")
     words = [word for word in (args.data, args.validation) if word is not None]
     read = [file for word in words for file in files_of(word)]
-    refuse_taken({"-o": args.output}, read)
+    teacher = getattr(args, "teacher", None)
+    refuse_taken({"-o": args.output}, read + ([] if teacher is None else network_files([teacher])))
     refuse_existing_file(args.output, force=args.force)
     refuse_missing_directory("--json", args.json)
     refuse_figure(args.plot)

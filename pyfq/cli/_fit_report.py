@@ -156,7 +156,8 @@ def tell(
     """Draw the losses, write the report, and print it."""
     if args.plot is not None:
         begun = {name: training for name, training in trainings.items() if training.epochs}
-        write_figure(plot.training_curves(begun, title=title_of(args.output.stem)), args.plot)
+        figure = plot.training_curves(begun, title=title_of(args.output.stem))
+        write_figure(figure, args.plot, args.command)
     if args.json is not None:
         write_json(document, args.json)
     if args.json != "-":

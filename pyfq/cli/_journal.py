@@ -1,8 +1,8 @@
 """What an interrupted ``pyfq compress`` or ``decompress`` has done.
 
 The first entry holds the settings and the identity of the inputs. Every further one is what the
-first pass found of a tensor, the report of one, or the checksums of tensors of a file, which are on
-the disk when the entry is written.
+first pass found of a tensor, what its codes of some step turned out to be, the report of one, or
+the checksums of tensors of a file, which are on the disk when the entry is written.
 """
 
 import json
@@ -27,6 +27,8 @@ class Journal:
         The report of each tensor that was begun.
     findings : dict of str to dict
         What the first pass found of each tensor.
+    codes : dict of str to dict of float to dict
+        What the codes of a tensor turned out to be, by step.
     written : dict of str to list of int
         The checksums of the leading tensors of each file.
     """
@@ -37,6 +39,7 @@ class Journal:
         self.replaces = replaces
         self.rows: dict[str, dict[str, Any]] = {}
         self.findings: dict[str, dict[str, Any]] = {}
+        self.codes: dict[str, dict[float, dict[str, Any]]] = {}
         self.written: dict[str, list[int]] = {}
         self._writer = JournalWriter(staging.journal, size, staging.asked)
         self._unsynced: list[int] = []
@@ -59,6 +62,13 @@ class Journal:
         """Note what the first pass found of a tensor."""
         self.findings[name] = finding
         self._writer.add({"finding": finding, "name": name})
+        if self.is_due():
+            self.flush()
+
+    def add_codes(self, name: str, step: float, codes: dict[str, Any]) -> None:
+        """Note what the codes of a tensor at a step turned out to be."""
+        self.codes.setdefault(name, {})[step] = codes
+        self._writer.add({"codes": codes, "name": name, "step": step})
         if self.is_due():
             self.flush()
 
@@ -116,6 +126,8 @@ def resumed(staging: Staging, settings: dict[str, Any]) -> Journal | None:
             journal.rows[entry["row"]["name"]] = entry["row"]
         elif "finding" in entry:
             journal.findings[entry["name"]] = entry["finding"]
+        elif "codes" in entry:
+            journal.codes.setdefault(entry["name"], {})[entry["step"]] = entry["codes"]
         else:
             known = journal.written.setdefault(entry["written"], [])
             known[entry["from"] :] = entry["checksums"]

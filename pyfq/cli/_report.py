@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 
 import pyfq
 from pyfq import plot
-from pyfq._core.text import printable
+from pyfq._core.text import printable, small_letters
 from pyfq.cli import UsageError
 from pyfq.exchange.stored import TensorPlan
 from pyfq.io import disk
@@ -61,6 +62,8 @@ def planned_row(tensor: TensorPlan) -> dict[str, Any]:
     }
     if tensor.reason:
         row |= {"reason": tensor.reason}
+    if tensor.rule is not None and tensor.rule.rate is not None and tensor.rule.rate.found:
+        row |= {"step": tensor.rule.rate.found.step}
     return row | ({"kept": True} if tensor.kept else {})
 
 
@@ -224,7 +227,8 @@ def refuse_figure(path: Path | None) -> None:
         return
     refuse_missing_directory("--plot", path)
     if path.suffix not in FIGURES:
-        raise UsageError(f"--plot: expected {', '.join(FIGURES)}, not {path}")
+        case = small_letters(path.suffix, FIGURES)
+        raise UsageError(f"--plot: expected {', '.join(FIGURES)}{case}, not {path}")
     if path.exists() and not path.is_file():
         raise UsageError(f"--plot: {path} is not a regular file")
     plot.require_matplotlib()
@@ -235,10 +239,14 @@ def title_of(name: str) -> str:
     return printable(name).replace("$", r"\$")
 
 
-def write_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure to a file, atomically."""
-    with replacing(path) as file:
+def write_figure(figure: "Figure", path: Path, command: str) -> None:
+    """Write a figure to a file, atomically; say so where the font lacks what is to be shown."""
+    with replacing(path) as file, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         figure.savefig(file, format=path.suffix[1:])
+    if any("missing from font" in str(warning.message) for warning in caught):
+        remark = "the font lacks some letters, for which there are boxes"
+        print(f"pyfq {command}: {path_text(path)}: {remark}", file=sys.stderr)
 
 
 def write_json(document: Mapping[str, Any], path: str) -> None:

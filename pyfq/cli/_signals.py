@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP, of batch systems and closing terminals, end a command as Ctrl-C does."""
+"""Signals that end a command: Ctrl-C, and SIGTERM and SIGHUP of batch systems and terminals."""
 
 import signal
 import threading
@@ -8,15 +8,11 @@ from types import FrameType
 
 
 @contextmanager
-def interrupting() -> Iterator[None]:
+def interrupting(*asked: signal.Signals) -> Iterator[None]:
     """Raise KeyboardInterrupt for these signals in the block, unless they are ignored or taken."""
     numbers = []
     if threading.current_thread() is threading.main_thread():
-        numbers = [
-            number
-            for number in (signal.SIGTERM, signal.SIGHUP)
-            if signal.getsignal(number) is signal.SIG_DFL
-        ]
+        numbers = [number for number in asked if signal.getsignal(number) is signal.SIG_DFL]
     for number in numbers:
         signal.signal(number, _interrupt)
     try:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfq._core.check import shown
+from pyfq.cli._model_config import CONFIG
+from pyfq.errors import located
 from pyfq.exchange.manifest import KEY, read_made, read_manifest
 from pyfq.exchange.stored import TensorPlan, copied
 from pyfq.io import FormatError, open_checkpoint
@@ -79,13 +81,14 @@ class Source(Mapping[str, NDArray]):
         if self._read > self._most_mapped:
             self._checkpoint.unmap()
             self._read = nbytes
-        array = self._checkpoint[name]
-        if self.words[name] in ("BF16", "F16") and 4 * nbytes > self._most_mapped:
-            # These become float32 next, twice as large: what is read of the map must not stay too.
-            array = array.copy()
-            self._checkpoint.unmap()
-            self._read = 0
-        return array
+        with located(f"tensor {shown(name)}"):
+            array = self._checkpoint[name]
+            if self.words[name] in ("BF16", "F16") and 4 * nbytes > self._most_mapped:
+                # These become float32 next, twice as large: what is read of the map must not stay.
+                array = array.copy()
+                self._checkpoint.unmap()
+                self._read = 0
+            return array
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, file by file."""
@@ -95,11 +98,18 @@ class Source(Mapping[str, NDArray]):
         """Return the number of tensors."""
         return len(self.words)
 
+    @property
+    def read(self) -> list[Path]:
+        """The files that are read to know it: of weights, their index, and a config beside it."""
+        config = self.file.parent / CONFIG
+        return [self.file, *self.files, *([config] if config.exists() else [])]
+
     @contextmanager
     def naming(self, name: str) -> Iterator[None]:
-        """Let a refusal of what a tensor holds name its file."""
+        """Let a refusal of what a tensor holds, or a failure, name its file."""
         try:
-            yield
+            with located(str(self.file_of[name])):
+                yield
         except FormatError:  # it does
             raise
         except ValueError as e:

@@ -4,6 +4,7 @@ import argparse
 import filecmp
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,7 +22,8 @@ from pyfq.cli._destination import (
     contents_of,
     hidden_by,
     makes_config,
-    refuse_bits,
+    refuse_archive,
+    refuse_config_of_another,
     refuse_existing,
     refuse_overlap,
     stale_files,
@@ -172,7 +174,7 @@ def _files_of(
 def _locked(destination: Destination, args: argparse.Namespace) -> Iterator[Staging]:
     """Exclude other writers of a destination for the length of a block."""
     with (
-        interrupting(),
+        interrupting(signal.SIGTERM, signal.SIGHUP),
         staged(
             destination.target, is_file=destination.is_file, break_lock=args.break_lock
         ) as staging,
@@ -264,9 +266,10 @@ def _write_files(
     for file, its_tensors in files.items():
         name, parts = file.relative_to(destination.root), Parts(its_tensors, make)
         if destination.is_archive:
-            refuse_bits(file, its_tensors)
+            manifest = metadata[file].get(KEY)
+            refuse_archive(file, its_tensors, manifest)
             with created(staging, name) as raw, buffered(raw) as stream:
-                write_archive(stream, parts.with_manifest(metadata[file].get(KEY)))
+                write_archive(stream, staging.asked, parts.with_manifest(manifest))
         else:
             order = file_order(list(its_tensors.values()))
             with _opened(staging, name) as raw:
@@ -296,6 +299,7 @@ def _take_place(
     if source.identity() != identity:
         raise ValueError(f"{source.path} has changed since it was opened: nothing was written")
     refuse_overlap(source, destination)  # the target may have changed, too
+    refuse_config_of_another(destination, contents.get(Path(CONFIG)))
     files = [file.relative_to(destination.root) for file in destination.files]
     stale = sorted(stale_files(destination))
     commit(staging, [*files, *contents], [file.relative_to(destination.root) for file in stale])

@@ -28,7 +28,13 @@ from pyfq.cli._check_digest import (
     sha256_of,
     write_digest,
 )
-from pyfq.cli._report import environment, refuse_missing_directory, table_text, write_json
+from pyfq.cli._report import (
+    environment,
+    refuse_missing_directory,
+    refuse_taken,
+    table_text,
+    write_json,
+)
 
 TOPICS = _check_cases.TOPICS | _check_unspecified_cases.TOPICS
 HELP_OF_TOPICS = (
@@ -94,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"unknown topic {unknown[0]!r}: expected {', '.join(TOPICS)}")
     refuse_missing_directory("--digest", args.digest)
     then = None if args.against is None else read_digest(args.against)
+    reports = {"--digest": args.digest, "--json": args.json}
+    refuse_taken(reports, [] if args.against is None else [args.against])
     keeps = args.digest is not None or then is not None
     topics = list(dict.fromkeys(args.topics or (TOPICS if keeps else _check_cases.TOPICS)))
     isas, threads = _native.runnable(), thread_counts()

@@ -6,14 +6,23 @@ from dataclasses import dataclass
 
 from numpy.typing import NDArray
 
+from pyfq._core.check import shown
 from pyfq.cli import SubParsers, UsageError, use_threads
-from pyfq.cli._destination import output_path, plan_destination, refuse_overlap, tell_left_out
+from pyfq.cli._destination import (
+    config_content,
+    output_path,
+    plan_destination,
+    refuse_config_of_another,
+    refuse_overlap,
+    tell_left_out,
+)
 from pyfq.cli._foreign import foreign_of
 from pyfq.cli._journal import Journal
 from pyfq.cli._parser import path_of
 from pyfq.cli._report import bytes_text, path_text
 from pyfq.cli._source import Source
 from pyfq.cli._writing import add_writing_arguments, removed_line, write_checkpoint
+from pyfq.errors import located
 from pyfq.exchange.stored import TensorPlan, copied, decompress_tensor
 
 EPILOG = """\
@@ -67,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     destination = plan_destination(source, args.output)
     tell_left_out(args.command, destination)
     refuse_overlap(source, destination)
+    refuse_config_of_another(destination, config_content(destination, None))
 
     written = write_checkpoint(args, source, destination, {}, _Decompression(source))
     if written.journal is None:
@@ -96,6 +106,7 @@ class _Decompression:
     def make(self, tensor: TensorPlan, journal: Journal | None) -> dict[str, NDArray]:
         """Return the floats of a tensor."""
         compressed = self.source.tensors[tensor.name]
-        parts = {part: self.source[part] for part in compressed.parts}
-        with self.source.naming(next(iter(parts))):
-            return {tensor.name: decompress_tensor(compressed, parts)}
+        with self.source.naming(next(iter(compressed.parts))):
+            parts = {part: self.source[part] for part in compressed.parts}
+            with located(f"tensor {shown(tensor.name)}"):
+                return {tensor.name: decompress_tensor(compressed, parts)}

@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         note = NOTE.format(threads=pyfq.get_num_threads())
         print(f"{as_table(rows)}\n\n{note}")
     figure = args.out / "demo.png"
-    write_figure(draw(rows, answers, digits), figure)
+    write_figure(draw(rows, answers, digits), figure, args.command)
     if args.json is not None:
         report = {
             "pyfq": pyfq.__version__,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pyfq
+from pyfq._core.text import small_letters
 from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli._data import FILES, add_columns, as_floats, files_of, open_inputs, read_network
 from pyfq.cli._destination import refuse_existing_file
@@ -63,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
         if args.output.endswith("/"):
             raise UsageError(f"-o: expected a file, not the directory {args.output}")
         if Path(args.output).suffix not in (".npy", ".csv"):
-            raise UsageError(f"-o: expected .npy, .csv or -, not {args.output}")
+            case = small_letters(Path(args.output).suffix, (".npy", ".csv"))
+            raise UsageError(f"-o: expected .npy, .csv or -{case}, not {args.output}")
         refuse_taken({"-o": args.output}, [args.network, *files_of(args.input)])
         refuse_existing_file(Path(args.output), force=args.force)
     if args.threads is not None:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from pyfq._core.check import shown
+from pyfq._core.text import small_letters
 from pyfq.io import disk
 from pyfq.io.directory import find_checkpoint
 from pyfq.io.errors import FormatError
@@ -124,7 +125,10 @@ def _why_not(path: Path) -> str:
     kind = kind_of(head)
     if path.suffix == ".json" and head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
         kind = "JSON: name the directory that it is in"
-    reason = "expected .safetensors, .npz, .index.json or a directory of them"
+    case = small_letters(path.suffix, (".safetensors", ".npz", ".json"))
+    reason = f"expected .safetensors, .npz, .index.json{case}, or a directory of them"
+    if case:
+        return reason
     return reason if kind is None else f"{reason}, got {kind}"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,21 +55,48 @@ def find_checkpoint(directory: Path) -> Path:
     OSError
         The directory cannot be read.
     """
-    entries = sorted(entry.name for entry in os.scandir(directory) if not _is_directory(entry))
-    present = set(entries)
+    found = checkpoints_in(directory)
+    if len(found) == 1 and (is_index(found[0]) or not _SHARD.search(found[0])):
+        return directory / found[0]
+    raise FormatError(directory, _why_none(directory, found, sorted(_files_in(directory))))
+
+
+def checkpoints_in(
+    directory: Path, *, written: Collection[str] = (), removed: Collection[str] = ()
+) -> list[str]:
+    """Return the names of what may be the checkpoint of a directory; one, if `CONVENTIONS` tell.
+
+    Parameters
+    ----------
+    directory : Path
+        The directory.
+    written : collection of str
+        Names of files that are about to come: one of weights, or an index and its shards.
+    removed : collection of str
+        Names of files that are about to go.
+
+    Raises
+    ------
+    FormatError
+        An index that would tell is damaged.
+    OSError
+        The directory cannot be read.
+    """
+    present = _files_in(directory).difference(removed).union(written)
     for name in CONVENTIONS:
         for candidate in (name, f"{name}.index.json"):
             if candidate in present:
-                return directory / candidate
-    indices = [name for name in entries if is_index(name) and ".safetensors" in name]
-    weights = [name for name in entries if name.endswith(".safetensors")]
-    if indices:
-        shards = {shard for index in indices for shard in read_index(directory / index).values()}
+                return [candidate]
+    indices = sorted(name for name in present if is_index(name) and ".safetensors" in name)
+    weights = sorted(name for name in present if name.endswith(".safetensors"))
+    for index in indices:
+        shards = written if index in written else set(read_index(directory / index).values())
         weights = [name for name in weights if name not in shards]
-    found = indices + weights
-    if len(found) == 1 and (indices or not _SHARD.search(found[0])):
-        return directory / found[0]
-    raise FormatError(directory, _why_none(directory, found, entries))
+    return indices + weights
+
+
+def _files_in(directory: Path) -> set[str]:
+    return {entry.name for entry in os.scandir(directory) if not _is_directory(entry)}
 
 
 def older_files(directory: Path, name: str) -> set[Path]:
@@ -90,17 +118,25 @@ def older_files(directory: Path, name: str) -> set[Path]:
     set of Path
         The file and the index, as far as they are there, and of the shards that the index lists
         those that hold what it says, or by their name are weights that cannot be read. What is no
-        file of weights is not among them though an index lists it, nor is what another index in the
-        directory lists. Of a damaged index the shards are not known.
+        file of weights is not among them though an index lists it, nor is what another index lists,
+        in the directory or in one below. Of a damaged index the shards are not known.
     """
     single, indices = _layouts_of(name)
     files = {directory / file for file in (single, *indices)} - {directory / ""}
     for index in indices:
         files |= _shards_of(directory / index)
-    for entry in os.scandir(directory) if directory.is_dir() else ():
-        if is_index(entry.name) and entry.name not in indices:
-            files -= _shards_of(directory / entry.name)
+    ours = {directory / index for index in indices}
+    for place in _directories_of(files, directory):
+        for entry in os.scandir(place) if place.is_dir() else ():
+            if is_index(entry.name) and place / entry.name not in ours:
+                files -= _shards_of(place / entry.name)
     return {file for file in files if file.is_file() or file.is_symlink()}
+
+
+def _directories_of(files: set[Path], root: Path) -> set[Path]:
+    """Return the directories from a root down to files: an index lists nothing above its own."""
+    above = {place for file in files for place in file.parents}
+    return {root, *(place for place in above if place.is_relative_to(root))}
 
 
 def _layouts_of(name: str) -> tuple[str, list[str]]:

@@ -64,6 +64,12 @@ WORDS: Mapping[np.dtype, str] = MappingProxyType(
 )
 
 
+#: The same, for messages.
+NUMBERS = (
+    "booleans, integers of 8 to 64 bits, floats of 16, 32 or 64 bits or complex numbers of 64 bits"
+)
+
+
 def word_of(dtype: np.dtype) -> str | None:
     """Return the word of a NumPy dtype of either byte order, None where the format has none."""
     return WORDS.get(dtype.newbyteorder("<"))

@@ -22,7 +22,7 @@ import numpy as np
 from pyfq._core.check import shown
 from pyfq.io import disk
 from pyfq.io.atomic import replacing
-from pyfq.io.dtypes import WORDS, nbytes_of, word_of
+from pyfq.io.dtypes import NUMBERS, WORDS, nbytes_of, word_of
 from pyfq.io.errors import FormatError
 from pyfq.io.magic import HEAD, TORCH_ARCHIVE, kind_of
 from pyfq.io.regular import open_regular
@@ -82,8 +82,8 @@ def open_npz(path: str | os.PathLike[str]) -> "NpzFile":
     ------
     FormatError
         The file is not such an archive, or is damaged, or a member is a pickle or has a dtype that
-        safetensors has no word for; the message names the file and the reason. Damaged data is
-        found when it is read.
+        is none of ``pyfq.io.dtypes.WORDS``; the message names the file and the reason. Damaged data
+        is found when it is read.
     OSError
         The file cannot be opened.
 
@@ -210,15 +210,15 @@ def write_npz(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -
     path : str or os.PathLike
         The target, under exactly this name; replaced when all is written.
     tensors : Mapping[str, ndarray]
-        Arrays of any shape and layout, of a dtype that safetensors has a word for; looked up one
-        at a time.
+        Arrays of any shape and layout, of numbers of ``pyfq.io.dtypes.WORDS``; looked up one at a
+        time.
 
     Raises
     ------
     TypeError
         A value that is not an array, a name that is not text.
     ValueError
-        A dtype without a word, or a name that zip cannot hold.
+        Another dtype, or a name that zip cannot hold.
 
     Examples
     --------
@@ -232,22 +232,39 @@ def write_npz(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -
     [1. 1.]
     """
     with replacing(Path(path)) as file:
-        write_archive(file, tensors)
+        write_archive(file, path, tensors)
 
 
-def write_archive(file: BinaryIO, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write the bytes of an npz file; see `write_npz`."""
+def can_hold(name: str) -> bool:
+    """Return whether zip can hold an array of a name: no NUL, at most 65,531 bytes of UTF-8."""
+    try:
+        nbytes = len(f"{name}{_SUFFIX}".encode())
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return False
+    return zipfile.ZipInfo(name + _SUFFIX).filename == name + _SUFFIX and nbytes <= 0xFFFF
+
+
+def write_archive(
+    file: BinaryIO, path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]
+) -> None:
+    """Write the bytes of an npz file, whose path is for messages; see `write_npz`."""
+    path = os.fspath(path)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, array in tensors.items():
             if not isinstance(name, str):
-                raise TypeError(f"tensor name: expected str, got {type(name).__name__}")
+                raise TypeError(f"{path}: tensor name: expected str, got {type(name).__name__}")
             if not isinstance(array, np.ndarray):
-                raise TypeError(f"{name}: expected numpy.ndarray, got {type(array).__name__}")
+                raise TypeError(
+                    f"{path}: tensor {shown(name)}: expected numpy.ndarray, "
+                    f"got {type(array).__name__}"
+                )
             if word_of(array.dtype) is None:
-                raise ValueError(f"{name}: safetensors has no word for dtype {array.dtype}")
+                raise ValueError(
+                    f"{path}: tensor {shown(name)}: expected {NUMBERS}, got dtype {array.dtype}"
+                )
+            if not can_hold(name):
+                raise ValueError(f"{path}: tensor name: zip cannot hold {shown(name)}")
             info = zipfile.ZipInfo(name + _SUFFIX)  # dated 1980, whatever the clock says
-            if info.filename != name + _SUFFIX or len(info.filename.encode()) > 0xFFFF:
-                raise ValueError(f"tensor name: zip cannot hold {shown(name)}")
             with archive.open(info, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
@@ -286,7 +303,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, archive_size: 
     descr, fortran_order, shape = (fields[field] for field in sorted(_FIELDS))
     if not isinstance(descr, str) or descr not in _DESCRS:
         what = " (a pickle)" if isinstance(descr, str) and "O" in descr else ""
-        raise ValueError(f"safetensors has no word for dtype {shown(descr)}{what}")
+        raise ValueError(f"expected {NUMBERS}, got dtype {shown(descr)}{what}: leave it out")
     if not isinstance(fortran_order, bool):
         raise ValueError(f"fortran_order: expected True or False, got {shown(fortran_order)}")
     if not isinstance(shape, tuple):

@@ -188,7 +188,7 @@ def commit(staging: Staging, files: Iterable[Path], stale: Iterable[Path]) -> No
     ValueError
         The target is one file, and a name is not its own: another file beside it would be replaced.
     OSError
-        A name is taken by a directory, the lock was broken, or the disk fails. The target is what
+        What `refuse_obstacles` refuses, the lock was broken, or the disk fails. The target is what
         it was; only of way ``files`` some may be in place, and the next `settle` finishes.
     """
     files, stale = sorted(set(files)), sorted(set(stale) - set(files))
@@ -197,7 +197,7 @@ def commit(staging: Staging, files: Iterable[Path], stale: Iterable[Path]) -> No
     with disk.naming(staging.asked):
         if not lock.is_held(staging.lock):
             raise OSError(errno.EWOULDBLOCK, "another process has broken the lock")
-        _refuse_obstacles(staging.root, files)
+        refuse_obstacles(staging.root, files, stale)
         _prepare(staging, files)
         record = {
             "way": _way(staging, files, stale),
@@ -222,6 +222,46 @@ def commit(staging: Staging, files: Iterable[Path], stale: Iterable[Path]) -> No
                 _withdraw(staging, record)
                 raise
         _finish(staging, record)
+
+
+def refuse_obstacles(root: Path, files: Iterable[Path], stale: Iterable[Path]) -> None:
+    """Raise OSError if something below a directory is in the way of files.
+
+    A link among the directories of a file is in its way: what lies behind it is not of this
+    directory. A link in the very place of a file is not: it goes, and what it leads to stays.
+
+    Parameters
+    ----------
+    root : Path
+        The directory, whether it is there or not.
+    files : iterable of Path
+        Names of files that are to take their places, relative to it.
+    stale : iterable of Path
+        Names of files that are to be removed.
+    """
+    files = set(files)
+    for name in sorted({*files, *stale}):
+        for parent in reversed(name.parents[:-1]):
+            if parent in files:
+                what = f"is to be a file, and the directory of {name.name}, too"
+                raise OSError(errno.ENOTDIR, f"{root / parent} {what}")
+            _refuse_no_directory(root / parent)
+    for name in sorted(files):
+        path = root / name
+        if path.is_dir() and not path.is_symlink():
+            raise OSError(errno.EISDIR, f"{path} is a directory, expected a file: move it away")
+        if os.path.lexists(path) and not path.is_symlink() and not path.is_file():
+            raise OSError(errno.EEXIST, f"{path} is not a regular file: move it away")
+
+
+def _refuse_no_directory(path: Path) -> None:
+    if path.is_symlink():
+        what = "a link, behind which nothing is replaced"
+    elif not os.path.lexists(path) or path.is_dir():
+        return
+    else:
+        what = "a file" if path.is_file() else "not a directory"
+    raise OSError(errno.ENOTDIR, f"{path} is {what}, expected a directory: move it away")
 
 
 def discard(staging: Staging) -> None:
@@ -369,20 +409,10 @@ def _recover(staging: Staging) -> None:
             disk.unlink(staging.directory / "commit")
         return
     if record["way"] == "files":
+        names = ([Path(name) for name in record[key]] for key in ("files", "stale"))
+        refuse_obstacles(staging.root, *names)
         _take_places(staging, record)
     _finish(staging, record)
-
-
-def _refuse_obstacles(root: Path, files: Iterable[Path]) -> None:
-    for name in files:
-        path = root / name
-        if path.is_dir() and not path.is_symlink():
-            raise OSError(errno.EISDIR, f"{path} is a directory, expected a file")
-        if os.path.lexists(path) and not path.is_symlink() and not path.is_file():
-            raise OSError(errno.EEXIST, f"{path} is not a regular file")
-        for parent in name.parents[:-1]:
-            if os.path.lexists(root / parent) and not (root / parent).is_dir():
-                raise OSError(errno.ENOTDIR, f"{root / parent} is a file, expected a directory")
 
 
 def _prepare(staging: Staging, files: list[Path]) -> None:

@@ -28,6 +28,7 @@ from pyfq import (
     Sparse,
     quantize,
     quantize_codebook,
+    quantize_rate,
     to_half,
     to_sparse,
 )
@@ -46,11 +47,12 @@ OBJECTS = {
     "Codebook": quantize_codebook(W, "fp4", scale_bits=8),
     "Dense": Dense(quantize(W), np.ones(6, np.float32), ("leaky_relu", 0.5), 0.1, 3),
     "Distortion": pyfq.distortion(W, W),
+    "EntropyHeader": pyfq.entropy_header(pyfq.entropy_encode(np.eye(5, dtype=np.int8))),
     "Epoch": TRAINING.epochs[0],
     "Evaluation": pyfq.evaluate(NETWORK, X, Y),
     "FakeQuantize": FakeQuantize(4, granularity=PerGroup(4)),
     "Fastest": pyfq.Fastest("array", W, "", {"array": 1.0}),
-    "FqError": FqError("quantize", 1),
+    "FqError": FqError("quantize", 1, "w.npz: tensor 'a'"),
     "Half": to_half(W),
     "Hint": Hint(0, W.copy()),
     "LayerTrial": pyfq.LayerTrial(0, 0.5, True),
@@ -65,6 +67,7 @@ OBJECTS = {
     "PerTensor": PerTensor(),
     "Pruned": PRUNED,
     "Quantized": quantize(W, 4, scheme="affine", granularity=PerGroup(4)),
+    "RateQuantized": quantize_rate(W, step=0.5, granularity=PerRow()),
     "SGD": SGD(0.1, nesterov=True),
     "Schedule": Schedule("step", 1, 2),
     "Shrunk": pyfq.prune_neurons(NETWORK, 0.5, X),
@@ -91,7 +94,7 @@ def content(x):
     if isinstance(x, Observer):
         return content(x._parts())
     if isinstance(x, FqError):
-        return str(x), x.info, x.routine
+        return str(x), x.info, x.routine, x.where
     if dataclasses.is_dataclass(x):
         return type(x), [content(getattr(x, f.name)) for f in dataclasses.fields(x) if f.init]
     if isinstance(x, list | tuple):
@@ -168,6 +171,7 @@ def test_numbers_become_those_of_python():
 DAMAGE = {
     "Quantized": {"packed": np.zeros((6, 1), np.uint8)},
     "Codebook": {"packed": np.full((6, 4), 255, np.uint8)},
+    "RateQuantized": {"scale": np.full((6, 1), np.nan, np.float32)},
     "Dense": {"bias": np.ones(5, np.float32)},
     "Half": {"bits": np.full(3, 0x7FC0, np.uint16)},
     "LowRank": {"v": np.ones((3, 8), np.float32)},

@@ -200,3 +200,13 @@ def test_check_does_not_wait_for_a_digest(tmp_path, capsys):
     os.mkfifo(tmp_path / "digest.txt")
     assert main(["check", "pack", "--against", str(tmp_path / "digest.txt")]) == 1
     assert "expected a regular file, not a FIFO" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--digest", "--json"])
+def test_a_digest_that_is_read_is_not_replaced(tmp_path, capsys, option):
+    path = tmp_path / "digest.txt"
+    assert main(["check", "pack", "--digest", str(path)]) == 0
+    before = path.read_bytes()
+    assert main(["check", "pack", "--against", str(path), option, str(path)]) == 2
+    assert f"{option}: {path} is {path}, which is read" in capsys.readouterr().err
+    assert path.read_bytes() == before

@@ -5,6 +5,8 @@ import json
 import resource
 import subprocess
 import sys
+import warnings
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -266,6 +268,12 @@ def test_no_bar_and_no_remarks_in_a_pipe(source, tmp_path, capsys):
         (["--plot", "figure.png", "--dry-run"], "which --dry-run does not measure"),
         (["--method", "nf4", "--bits", "3"], "--bits goes with --method rtn, mse"),
         (["--method", "rtn", "--rank", "3"], "--rank goes with --method lowrank, not rtn"),
+        (
+            ["--svd", "randomized"],
+            "--svd goes with --method lowrank, not rtn; --rank, --rank-ratio",
+        ),
+        (["--bits", "8", "--svd", "exact"], "--svd goes with --method lowrank, not rtn"),
+        (["--prune-ratio", "0.5", "--svd", "exact"], "--svd goes with --method lowrank, not rtn"),
         (["--method", "bfloat16", "--group-size", "3"], "not bfloat16"),
         (["--method", "lowrank", "--target-bits", "3"], "--target-bits goes with --method"),
         (["--method", "lowrank", "--seed", "3"], "--seed goes with --svd randomized"),
@@ -359,7 +367,7 @@ def test_a_clash_of_names_names_the_source(tmp_path, capsys):
     assert f"{path}: tensors 'a.weight' and 'a.weight_scale' would" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flags", [[], ["--target-bits", "4"]])
+@pytest.mark.parametrize("flags", [[], ["--method", "rtn", "--target-bits", "4"]])
 def test_dense_needs_no_names_of_codes(tmp_path, capsys, flags):
     """A name that only codes would take as well does not fail a run that has written its target."""
     path, out = tmp_path / "m.safetensors", tmp_path / "out.safetensors"
@@ -387,12 +395,12 @@ def interrupt_after(monkeypatch, count, step="compress_tensor"):
     """Make the command stop, as Ctrl-C does, at its `count`-th compressed, or examined, tensor."""
     original, seen = getattr(command, step), []
 
-    def stop(tensor, *arguments):
+    def stop(tensor, *arguments, **options):
         if step == "measure" or tensor.rule is not None:
             seen.append(tensor)
             if len(seen) > count:
                 raise KeyboardInterrupt
-        return original(tensor, *arguments)
+        return original(tensor, *arguments, **options)
 
     monkeypatch.setattr(command, step, stop)
 
@@ -428,7 +436,14 @@ def test_resume_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize("step", ["measure", "compress_tensor"])
-@pytest.mark.parametrize("flags", [["--target-bits", "4.5"], ["--rank-energy", "0.5"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--target-bits", "4.5"],
+        ["--method", "rtn", "--target-bits", "4.5"],
+        ["--rank-energy", "0.5"],
+    ],
+)
 def test_resume_examines_no_tensor_twice(source, tmp_path, monkeypatch, flags, step):
     whole, out = tmp_path / "whole.safetensors", tmp_path / "out.safetensors"
     assert run("compress", source, "-o", whole, *flags) == 0
@@ -445,7 +460,7 @@ def test_resume_examines_no_tensor_twice(source, tmp_path, monkeypatch, flags, s
 
 def test_what_cannot_be_decided_leaves_nothing(source, tmp_path, capsys):
     out = tmp_path / "out"
-    assert run("compress", source, "-o", out, "--target-bits", "2") == 1
+    assert run("compress", source, "-o", out, "--method", "rtn", "--target-bits", "2") == 1
     assert "bits_per_weight of the budget must be at least 2." in capsys.readouterr().err
     assert run("compress", source, "-o", out, "--rank-energy", "0.999") == 1
     error = capsys.readouterr().err
@@ -648,6 +663,31 @@ def test_plot_draws_names_that_look_like_formulas(tmp_path):
     assert run("compress", path, "-o", out, "--plot", figure) == 0
     drawn = figure.read_text()
     assert all(text in drawn for text in (r"a$\frac{b$", "$_{$", out.name))
+
+
+def test_plot_draws_any_name(tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="needs the plot extra")
+    path, figure = tmp_path / "m.safetensors", tmp_path / "e.svg"
+    names = "a\x07.\x1b[2J", "b\nc", "\x00", "\uffff", "--", "<&>"
+    write_safetensors(path, {name: weights((64, 128)) for name in names})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run("compress", path, "-o", tmp_path / "o\x01", "--plot", figure) == 0
+    assert not capsys.readouterr().err
+    drawn = figure.read_text()
+    assert ElementTree.fromstring(drawn).tag.endswith("svg")
+    assert all(text in drawn for text in (r"a\x07.\x1b[2J", r"b\nc", r"\x00", r"\uffff", r"o\x01"))
+
+
+def test_plot_says_so_where_the_font_lacks_letters(tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="needs the plot extra")
+    path, figure = tmp_path / "m.safetensors", tmp_path / "e.svg"
+    write_safetensors(path, {"\U0001f9f6.weight": weights((64, 128))})
+    assert run("compress", path, "-o", tmp_path / "out", "--plot", figure) == 0
+    said = capsys.readouterr().err
+    assert (
+        said == f"pyfq compress: {figure}: the font lacks some letters, for which there are boxes\n"
+    )
 
 
 def test_plot_draws_the_error_of_each_tensor(source, tmp_path):

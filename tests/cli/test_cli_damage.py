@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import pkgutil
 import random
 import resource
 import shutil
@@ -17,6 +18,7 @@ from damage import damaged
 from hypothesis import settings
 
 import pyfq
+from pyfq import FqError
 from pyfq.cli import compress
 from pyfq.io import write_npz, write_safetensors
 from pyfq.networks.layer import Dense
@@ -54,6 +56,43 @@ sensitivity = { "e" = 4.0 }
 BYTES_AHEAD = 4 << 30  # that a call may ask for
 
 
+FAILURES = [
+    (FqError("quantize", 1), "quantize: a workspace could not be allocated (FQ_NO_MEMORY, info=1)"),
+    (MemoryError(), "there is not enough memory"),
+    (MemoryError("Unable to allocate 3 GiB"), "Unable to allocate 3 GiB"),
+    (FloatingPointError("overflow"), "overflow"),
+]
+
+
+@pytest.mark.parametrize(("failure", "reason"), FAILURES)
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("pyfq.recipes.compress.widen", ["compress", "s.safetensors"]),
+        ("pyfq.recipes.measure.widen", ["compress", "s.safetensors", "--target-bits", "5"]),
+        ("pyfq.io.checkpoint.Checkpoint.__getitem__", ["compress", "s.safetensors"]),
+        ("pyfq.io.checkpoint.Checkpoint.__getitem__", ["decompress", "q.safetensors"]),
+        ("pyfq.cli.decompress.decompress_tensor", ["decompress", "q.safetensors"]),
+    ],
+)
+def test_failures_name_the_file_and_the_tensor(
+    tmp_path, monkeypatch, where, words, failure, reason
+):
+    def fail(*_):
+        raise failure
+
+    monkeypatch.chdir(tmp_path)
+    write_safetensors("s.safetensors", {"a\n.weight": weights(64, 128)})
+    assert run("compress", "s.safetensors", "-o", "q.safetensors")[0] == 0
+    owner, _, name = where.rpartition(".")
+    monkeypatch.setattr(pkgutil.resolve_name(owner), name, fail)
+    code, _, err = run(*words, "-o", "out.safetensors")
+    assert code == 1
+    assert err.startswith(f"pyfq {words[0]}: error: {words[1]}: tensor 'a\\n.weight")
+    assert err.endswith(f": {reason}\n")
+    assert err.count("\n") == err.count("tensor '") == 1
+
+
 def weights(rows, cols, seed=0):
     return np.random.default_rng(seed).standard_normal((rows, cols)).astype(np.float32)
 
@@ -87,11 +126,11 @@ def interrupted(root):
     """Leave what a compression leaves that is interrupted in its fourth tensor."""
     whole, done = compress.compress_tensor, []
 
-    def stops(plan, array):
+    def stops(plan, *others):
         if len(done) == 3:
             raise KeyboardInterrupt
         done.append(plan)
-        return whole(plan, array)
+        return whole(plan, *others)
 
     compress.compress_tensor = stops
     try:
@@ -114,6 +153,11 @@ def corpus(tmp_path_factory):
         (root / "npz.toml").write_text(recipe)
         assert run("compress", root / "m.safetensors", "-o", root / target, "--recipe",
                    root / "npz.toml")[0] == 0  # fmt: skip
+    for target in ("e.safetensors", "e.npz"):
+        assert run("compress", root / "m.safetensors", "-o", root / target, "--method", "rate",
+                   "--bits", 8, "--min-size", 1)[0] == 0  # fmt: skip
+    assert run("compress", root / "m.safetensors", "-o", root / "l.safetensors", "--method",
+               "lossless", "--min-size", 1)[0] == 0  # fmt: skip
     sharded = root / "sharded"
     sharded.mkdir()
     (sharded / "config.json").write_text('{"hidden": 32, "layers": [1, {"a": null}]}')
@@ -146,6 +190,7 @@ CHECKPOINT = (
     "compress {f} -o {out} --bits 4 --min-size 1 --force",
     "compress {f} -o {out}.npz --method lloyd --min-size 1",
     "compress {f} -o {out}.safetensors --target-bits 5 --min-size 1 --force",
+    "compress {f} -o {out}.safetensors --target-bits 5 --method rtn --min-size 1 --force",
     "decompress {f} -o {out} --force",
     "decompress {f} -o {out}.safetensors",
 )
@@ -178,8 +223,11 @@ LABELS = (
 FILES = {
     "m.safetensors": CHECKPOINT,
     "q.safetensors": CHECKPOINT,
+    "e.safetensors": CHECKPOINT,
+    "l.safetensors": CHECKPOINT,
     "m.npz": CHECKPOINT,
     "q.npz": CHECKPOINT,
+    "e.npz": CHECKPOINT,
     **{f"{name}.safetensors": NETWORK for name in networks()},
     "r.toml": (
         "compress {c}/m.safetensors -o {out} --recipe {f} --force",

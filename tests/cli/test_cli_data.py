@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +35,33 @@ def refused(*arguments):
     code, out, err = run(*arguments)
     assert (code, out, err.count("\n")) == (1, "", 1)
     return err
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a;b;y\n1;2;0\n3;4;1\n", "the first line has semicolons and no comma"),
+        ("1;2;0\n3;4;1\n", "the first line has semicolons and no comma"),
+        ("a\tb\ty\n1\t2\t0\n", "the first line has tabs and no comma"),
+        ("1|2|0\n", "the first line has vertical bars and no comma"),
+        ("1,5;2,5;0\n", "commas stand between fields, not semicolons"),
+    ],
+)
+def test_other_separators_of_csv_are_named(place, text, found):
+    Path("d.csv").write_text(text)
+    for command in (
+        ("train", "--layers", "4,2", "--data", "d.csv", "-o", "m.safetensors"),
+        ("predict", "n.safetensors", "--input", "d.csv", "-o", "out.npy"),
+    ):
+        assert found in refused(*command)
+
+
+def test_separators_in_fields_of_csv_are_text(place):
+    """A column of labels, and a name of a column, may hold any of them."""
+    lines = ["a;1,b|2,c,d,y"] + [f"{i},2,3,4,{'p;q' if i % 2 else 'r|s'}" for i in range(8)]
+    Path("d.csv").write_text("\n".join(lines))
+    code, _, err = run("train", "--layers", "4,2", "--data", "d.csv", "-o", "m.safetensors")
+    assert (code, err) == (0, "")
 
 
 LAYOUTS = {

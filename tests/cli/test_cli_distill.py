@@ -90,6 +90,15 @@ def test_distill_writes_what_distill_returns(place, teacher):
     same(pyfq.load_network(place / "student.safetensors"), expected)
 
 
+def test_the_teacher_is_not_replaced(place, capsys):
+    before = (place / "teacher.safetensors").read_bytes()
+    words = ["--student", "64,8,10", "--data", place / "x.npy", "--force"]
+    words = ["distill", place / "teacher.safetensors", *words, "-o", place / "teacher.safetensors"]
+    assert main([str(word) for word in words]) == 2
+    assert "teacher.safetensors, which is read" in capsys.readouterr().err
+    assert (place / "teacher.safetensors").read_bytes() == before
+
+
 @pytest.mark.parametrize("kept", ["logits.npy", "logits.npz"])
 def test_kept_outputs_teach_what_the_network_does(place, kept):
     flags = ("--epochs", "4", "--force")

@@ -90,9 +90,11 @@ def wrong(capsys, *arguments):
         (["info", "-q"], "unknown option -q"),
         (["inspect", "a", "b"], "unexpected argument b"),
         (["inspect", ""], "argument FILE: expected a path, not an empty word"),
+        (["compress", "m", "-o", "x", "--bits", "x"], "argument --bits: expected a number"),
+        (["compress", "m", "-o", "x", "--target-size", "8iB"], "--target-size: expected bytes as"),
         (
-            ["compress", "m", "-o", "x", "--bits", "4.5"],
-            "argument --bits: invalid int value: '4.5'",
+            ["compress", "m", "-o", "x", "--target-bits", "2", "--target-size", "8MB"],
+            "not allowed with argument --target-bits",
         ),
         (["compress", "m", "-o", "x", "--method", "rtm"], "invalid choice: 'rtm'"),
     ],
@@ -140,7 +142,7 @@ def test_nothing_to_do_shows_the_commands_and_is_wrong_usage(capsys):
 FOREIGN = ["x.gguf", "x.onnx", "x.pt", "x.bin", "x.h5", "x.npy", "x.PT", "x.json", ".npz", "-"]
 
 
-@pytest.mark.parametrize("name", [*FOREIGN, "x.SafeTensors"])
+@pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize("command", ["compress", "decompress"])
 def test_names_of_other_formats_are_refused(tmp_path, monkeypatch, capsys, command, name):
     monkeypatch.chdir(tmp_path)
@@ -148,6 +150,37 @@ def test_names_of_other_formats_are_refused(tmp_path, monkeypatch, capsys, comma
     said, _ = wrong(capsys, command, "m.safetensors", "-o", name)
     assert "expected NAME.safetensors, NAME.npz or a directory" in said
     assert [file.name for file in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["x.SafeTensors", "x.SAFETENSORS", "x.NPZ"])
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_capital_letters_are_named(tmp_path, monkeypatch, capsys, command, name):
+    monkeypatch.chdir(tmp_path)
+    write_safetensors("m.safetensors", {"w": np.ones((64, 128), np.float32)})
+    said, _ = wrong(capsys, command, "m.safetensors", "-o", name)
+    assert f"{name}: expected {Path(name).suffix.lower()}, in small letters" in said
+    Path(name).write_bytes(Path("m.safetensors").read_bytes())
+    assert main([command, name, "-o", "out"]) == 1
+    assert ".npz, .index.json, in small letters, or" in capsys.readouterr().err
+
+
+def test_capital_letters_of_other_files_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pyfq.save_network(pyfq.Network.create((2, 1)), "n.safetensors")
+    Path("N.SAFETENSORS").write_bytes(Path("n.safetensors").read_bytes())
+    np.save("x.npy", np.ones((8, 2)))
+    Path("x.CSV").write_text("1,2,3\n")
+    for words, message in {
+        ("predict", "n.safetensors", "--input", "x.npy", "-o", "y.CSV"): "or -, in small letters",
+        ("predict", "N.SAFETENSORS", "--input", "x.npy", "-o", "y.csv"): "file, in small letters",
+        ("train", "--layers", "2,1", "--data", "x.CSV", "-o", "m.safetensors"): "in small letters",
+        ("train", "--layers", "2,1", "--data", "x.npy", "-o", "m.Safetensors"): "in small letters",
+        ("compress", "n.safetensors", "-o", "q", "--plot", "p.PNG"): ".svg, in small letters",
+    }.items():
+        assert main(list(words)) in (1, 2)
+        assert message in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"in \.safetensors, in small letters, not 'n\.SAFET"):
+        pyfq.save_network(pyfq.Network.create((2, 1)), "n.SAFETENSORS")
 
 
 def test_other_names_are_directories(tmp_path, monkeypatch):

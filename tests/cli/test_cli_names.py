@@ -104,7 +104,7 @@ def test_force_keeps_other_models_and_says_which_one_is_read(tmp_path, capsys):
     (out / "mine.safetensors").write_bytes(b"of somebody else")
     before = (out / "model.safetensors").read_bytes()
     source = model(tmp_path / "m", "adapter_model.safetensors")
-    assert run("compress", source, "-o", out, "--force") == 0
+    assert run("compress", source, "-o", out, "--force", "--dense") == 0
     assert files_in(out) == [
         "adapter_model.safetensors", "config.json", "mine.safetensors", "model.safetensors",
     ]  # fmt: skip
@@ -114,11 +114,69 @@ def test_force_keeps_other_models_and_says_which_one_is_read(tmp_path, capsys):
     assert "removed" not in told.out
     (out / "model.safetensors").unlink()
     source = model(tmp_path / "n", "lora.safetensors")
-    assert run("compress", source, "-o", out, "--force") == 0
+    assert run("compress", source, "-o", out, "--force", "--dense") == 0
     assert "take adapter_model.safetensors" in capsys.readouterr().err
     (out / "adapter_model.safetensors").unlink()
-    assert run("compress", source, "-o", out, "--force") == 0
+    assert run("compress", source, "-o", out, "--force", "--dense") == 0
     assert "do not find which checkpoint is meant: name" in capsys.readouterr().err
+
+
+# What is there beside a config, what is written, and what stays.
+OTHERS = [
+    ("model.safetensors", "lora.safetensors", "model.safetensors"),
+    ("model.safetensors", "adapter_model.safetensors", "model.safetensors"),
+    ("model.safetensors.index.json", "lora.safetensors", "model.safetensors.index.json"),
+    ("lora.safetensors", "model.safetensors", "lora.safetensors"),
+    ("lora.safetensors", "other.safetensors", "lora.safetensors"),
+    ("lora.safetensors.index.json", "other.safetensors", "lora.safetensors.index.json"),
+]
+
+
+@pytest.mark.parametrize(("there", "name", "stays"), OTHERS)
+@pytest.mark.parametrize("config", [None, "{}", '{"a": 1}'])
+def test_the_config_of_a_checkpoint_that_stays_is_not_touched(
+    tmp_path, capsys, monkeypatch, there, name, stays, config
+):
+    out = model(tmp_path / "out", "x.safetensors" if there.endswith(".json") else there)
+    if there.endswith(".json"):
+        write_index(out / there, dict.fromkeys(["a.weight", "b.weight"], "x.safetensors"), 1)
+    source = model(tmp_path / "m", name, config)
+    before = {file: file.read_bytes() for file in out.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr("pyfq.cli.compress.compress_tensor", None)  # before the work
+        for flags in ([], ["--dry-run"], ["--target-bits", "4", "--method", "rtn"]):
+            assert run("compress", source, "-o", out, "--force", *flags) == 1
+            told = capsys.readouterr().err
+            assert f"{out}: {stays}, another checkpoint, stays there, and config.json" in told
+            assert "choose another directory, or name a file" in told
+    assert {file: file.read_bytes() for file in out.iterdir()} == before
+    # What changes no config is written, and so is a file alone.
+    done = 0 if config != '{"a": 1}' else 1
+    assert run("compress", source, "-o", out, "--force", "--method", "bfloat16") == done
+    assert run("compress", source, "-o", out / "q.safetensors") == 0
+    assert {file: file.read_bytes() for file in before} == before
+
+
+@pytest.mark.parametrize("name", ["b.safetensors", "model.safetensors"])
+def test_a_config_that_comes_beside_a_checkpoint_that_stays_is_refused(tmp_path, capsys, name):
+    """It would call that checkpoint quantized."""
+    out = model(tmp_path / "out", "a.safetensors", config=None)
+    source = model(tmp_path / "m", name, config=None)
+    assert run("compress", source, "-o", out, "--force") == 1
+    assert "a.safetensors, another checkpoint, stays there" in capsys.readouterr().err
+    assert files_in(out) == ["a.safetensors"]
+    assert run("compress", source, "-o", out, "--force", "--dense") == 0
+    assert files_in(out) == sorted(["a.safetensors", name])
+
+
+def test_decompress_leaves_the_config_of_another_checkpoint(tmp_path, capsys):
+    assert run("compress", model(tmp_path / "m"), "-o", tmp_path / "out", "--bits", "4") == 0
+    before = (tmp_path / "out" / "config.json").read_bytes()
+    lora = model(tmp_path / "n", "lora.safetensors", config=None)
+    assert run("compress", lora, "-o", tmp_path / "q", "--bits", "4") == 0
+    assert run("decompress", tmp_path / "q", "-o", tmp_path / "out", "--force") == 1
+    assert "model.safetensors, another checkpoint, stays there" in capsys.readouterr().err
+    assert (tmp_path / "out" / "config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("command", ["compress", "decompress"])
@@ -433,3 +491,17 @@ def test_an_entry_that_contradicts_its_file_is_refused(tmp_path, capsys, change,
     write_safetensors(path, tensors, metadata)
     assert run("inspect", path) == 1
     assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("pyfq", "pyfq needs this name"), ("a\0b", "npz cannot hold this name")]
+)
+def test_names_that_npz_cannot_hold_name_the_file(tmp_path, capsys, name, why):
+    source, target = tmp_path / "s.safetensors", tmp_path / "t.npz"
+    write_safetensors(source, {name: W, "w": W})
+    assert main(["compress", str(source), "-o", str(target), "--include", "w"]) == 1
+    said = capsys.readouterr().err
+    shown = ascii(name)
+    assert said == f"pyfq compress: error: {target}: tensor {shown}: {why}{said.partition(why)[2]}"
+    assert "write .safetensors" in said
+    assert [*tmp_path.iterdir()] == [source]

@@ -173,6 +173,22 @@ def test_older_files_are_weights(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "model.safetensors.index.json"])
+def test_older_files_are_not_those_of_an_index_below(tmp_path, name):
+    (tmp_path / "sub" / "deep").mkdir(parents=True)
+    all_of_them = {"0": "d.st", "1": "sub/b.st", "2": "sub/deep/a.st", "w": "sub/c.st"}
+    for at, shards in {
+        tmp_path: all_of_them,
+        tmp_path / "sub": {"w": "b.st"},
+        tmp_path / "sub" / "deep": {"w": "a.st"},
+    }.items():
+        write_index(at / "model.safetensors.index.json", shards, 1)
+    for shard in all_of_them.values():
+        write_safetensors(tmp_path / shard, {key: ONE["w"] for key in ("0", "1", "2", "w")})
+    older = {str(file.relative_to(tmp_path)) for file in older_files(tmp_path, name)}
+    assert older == {"model.safetensors.index.json", "sub/c.st", "d.st"}
+
+
 def test_an_index_that_cannot_be_read_tells_of_no_shards(tmp_path):
     put(tmp_path, "model.safetensors.index.json")
     (tmp_path / "model.safetensors.index.json").write_text("<html>")
@@ -292,9 +308,9 @@ def test_each_small_tensor_is_compressed_once(tmp_path, monkeypatch):
     seen = Counter()
     compress_tensor = command.compress_tensor
 
-    def counted(plan, array):
+    def counted(plan, *others):
         seen[plan.name] += 1
-        return compress_tensor(plan, array)
+        return compress_tensor(plan, *others)
 
     monkeypatch.setattr(command, "compress_tensor", counted)
     source = tmp_path / "m.safetensors"

@@ -1,6 +1,7 @@
 """`pyfq.io` on npz files: round trips, NumPy as oracle, refusals."""
 
 import io
+import re
 import tracemalloc
 import warnings
 import zipfile
@@ -130,11 +131,13 @@ CORRUPT = {
     ),
     "object": (
         archive_of([("a.npy", npy(np.array([None]), allow_pickle=True))]),
-        "no word for dtype '|O' (a pickle)",
+        "got dtype '|O' (a pickle): leave it out",
     ),
-    "text": (archive_of([("a.npy", npy(np.array(["x"])))]), "no word for dtype '<U1'"),
-    "complex128": (archive_of([("a.npy", npy(np.ones(1, "c16")))]), "no word for dtype '<c16'"),
-    "structured": (archive_of([("a.npy", npy(np.ones(1, "i4,f4")))]), "no word for dtype [("),
+    "text": (archive_of([("a.npy", npy(np.array(["x"])))]), "expected booleans, integers of"),
+    "time": (archive_of([("a.npy", npy(np.array(["2020"], "M8")))]), "got dtype '<M8[Y]': leave"),
+    "long double": (archive_of([("a.npy", npy(np.ones(1, "g")))]), "'a.npy': expected booleans"),
+    "complex128": (archive_of([("a.npy", npy(np.ones(1, "c16")))]), "got dtype '<c16': leave"),
+    "structured": (archive_of([("a.npy", npy(np.ones(1, "i4,f4")))]), "got dtype [("),
     "no npy": (archive_of([("a.npy", b"x" * 99)]), "expected .npy of version"),
     "nothing": (archive_of([("a.npy", b"")]), "expected .npy of version"),
     "version": (archive_of([("a.npy", npy_of(GOOD, F4, (9, 0)))]), "expected .npy of version"),
@@ -222,18 +225,18 @@ def test_fuzzed_npz_is_read_or_refused(path, data, flips, cut):
     ("tensors", "error", "reason"),
     [
         ({1: np.ones(1)}, TypeError, "tensor name: expected str, got int"),
-        ({"a": [1.0]}, TypeError, "a: expected numpy.ndarray, got list"),
-        ({"a": np.array([None])}, ValueError, "a: safetensors has no word for dtype object"),
-        ({"a": np.ones(1, "c16")}, ValueError, "no word for dtype complex128"),
+        ({"a": [1.0]}, TypeError, "'a': expected numpy.ndarray, got list"),
+        ({"a": np.array([None])}, ValueError, "'a': expected booleans, .* got dtype object"),
+        ({"a": np.ones(1, "c16")}, ValueError, "got dtype complex128"),
         ({"a\0b": np.ones(1)}, ValueError, "zip cannot hold"),
         ({"a" * 70_000: np.ones(1)}, ValueError, "zip cannot hold"),
-        ({"\ud800": np.ones(1)}, ValueError, "surrogates"),
+        ({"\ud800": np.ones(1)}, ValueError, "zip cannot hold"),
     ],
 )
 def test_write_npz_refuses_and_leaves_the_target_alone(tmp_path, tensors, error, reason):
     path = tmp_path / "w.npz"
     path.write_bytes(b"before")
-    with pytest.raises(error, match=reason):
+    with pytest.raises(error, match=f"^{re.escape(str(path))}: .*{reason}"):
         write_npz(path, {"first": np.ones(3)} | tensors)
     assert [*tmp_path.iterdir()] == [path]
     assert path.read_bytes() == b"before"

@@ -350,6 +350,13 @@ def test_commit_refuses_obstacles(tmp_path):
         write_two(out)
     assert names(out) == ["b"]
     (out / "b").unlink()
+    (tmp_path / "far").mkdir()
+    (out / "b").symlink_to("../far")
+    with pytest.raises(NotADirectoryError, match="b is a link"):
+        write_two(out)
+    assert names(out) == ["b"]
+    (out / "b").unlink()
+    (tmp_path / "far").rmdir()
     write_two(out)
     assert names(tmp_path) == ["out", "out/a", "out/b", "out/b/c"]
 
