@@ -77,7 +77,7 @@ docs: $(MADE)/pyfq $(MADE)/docs
 check: $(MADE)/pyfq-check-native $(MADE)/test
 	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys tests
 
-# A quarter of the examples, for the gate; `check` draws all.
+# A seventh of the examples, for the gate; `check` draws all.
 check-kernels: $(MADE)/pyfq-check-native $(MADE)/test
 	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys --hypothesis-profile=few $(KERNEL_TESTS)
 

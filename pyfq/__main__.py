@@ -2,7 +2,7 @@
 
 import sys
 
-from pyfq.cli import main
+from _pyfq_command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -23,7 +23,7 @@ settings.register_profile(
 settings.register_profile(
     "thorough", settings.get_profile("pyfq"), max_examples=1000, derandomize=False
 )
-settings.register_profile("few", settings.get_profile("pyfq"), max_examples=25)
+settings.register_profile("few", settings.get_profile("pyfq"), max_examples=15)
 settings.load_profile("pyfq")
 
 STARTED = time.monotonic()
@@ -55,6 +55,17 @@ if LOOK:
 
 def pytest_addoption(parser):
     parser.addoption("--seconds", type=float, help="skip tests that have not begun after so many")
+    parser.addoption(
+        "--one-variant", action="store_true", help="kernels' tests run the variant in use alone"
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--one-variant"):
+        import variants
+
+        for isa in variants.LIBS.keys() - {variants.pyfq.isa}:
+            del variants.LIBS[isa]
 
 
 def pytest_runtest_setup(item):
