@@ -84,9 +84,9 @@ def as_input(
 
     An instance of a subclass is seen as the plain array it is, whose operators are NumPy's.
     """
-    if type(x) is np.ndarray and x.dtype.type in dtypes and shape in (None, x.shape):
-        flags = x.flags
-        if flags.c_contiguous and flags.aligned and x.dtype.isnative:  # what almost always comes
+    if type(x) is np.ndarray and (shape is None or shape == x.shape):
+        dtype = x.dtype  # carray: C-contiguous, aligned, writeable
+        if dtype.type in dtypes and x.flags.carray and dtype.isnative:  # what almost always comes
             return x
     if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray | np.matrix):
         raise TypeError(f"{name} must be a NumPy array, not {type(x).__name__}")
@@ -116,6 +116,8 @@ def as_output(x: Any, name: str, dtype: Any, shape: tuple[int, ...], *inputs: ND
 
 def as_count(n: Any, name: str, least: int, most: int = MOST) -> int:
     """Return `n` as an int between `least` and `most`, by default the largest that Fortran has."""
+    if type(n) is int and least <= n <= most:  # what almost always comes
+        return n
     count = _as_int(n, name)
     if not least <= count <= most:
         wanted = f"{least} ... {most}"
@@ -156,7 +158,7 @@ def as_shape(shape: Any, name: str = "shape") -> tuple[int, ...]:
     """Return a shape as a tuple of ints, at least 0, whose product Fortran can count to."""
     if not isinstance(shape, Sequence) or isinstance(shape, str | bytes):
         raise TypeError(f"{name} must be a tuple of int, not {type(shape).__name__}")
-    extents = tuple(as_count(n, f"{name}[{i}]", 0) for i, n in enumerate(shape))
+    extents = tuple([as_count(n, f"{name}[{i}]", 0) for i, n in enumerate(shape)])
     as_count(math.prod(extents), f"the product of {name}", 0)
     return extents
 
@@ -179,7 +181,9 @@ def as_number(x: Any, name: str, least: float, most: float) -> float:
 
 def as_flag(flag: Any, name: str) -> bool:
     """Return `flag`, True or False."""
-    if not isinstance(flag, bool | np.bool_):
+    if flag is True or flag is False:  # what almost always comes
+        return flag
+    if not isinstance(flag, np.bool_):
         raise TypeError(f"{name} must be True or False, not {shown(flag)}")
     return bool(flag)
 
@@ -201,8 +205,9 @@ def is_none_or(bits: Any, width: int | None) -> bool:
 def refuse_not_finite(arrays: Mapping[str, NDArray]) -> None:
     """Raise ValueError at the first NaN or Inf of the named arrays, if there is one."""
     for name, x in arrays.items():
-        bad = np.flatnonzero(~np.isfinite(x))
-        if bad.size:
+        finite = np.isfinite(x)
+        if not finite.all():
+            bad = np.flatnonzero(~finite)
             at = tuple(int(i) for i in np.unravel_index(bad[0], x.shape))
             value = x.reshape(-1)[bad[0]]
             raise ValueError(

@@ -15,7 +15,7 @@ def read_only(x: NDArray) -> NDArray:
     if not x.flags.writeable:
         return x
     x = x.view()
-    x.flags.writeable = False
+    x.setflags(write=False)
     return x
 
 

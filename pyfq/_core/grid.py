@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,8 +90,7 @@ Granularity = PerTensor | PerRow | PerGroup
 PART = 65536
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """An array as the kernels see it: `rows` of `cols` entries in groups of `group_size`."""
 
     rows: int
@@ -110,10 +110,10 @@ class Grid:
         return np.minimum(self.group_size, self.cols - starts)
 
     def in_parts(self) -> "Grid":
-        """Return the grid of one group cut into parts; any other grid unchanged."""
-        if self.rows * self.groups != 1:
+        """Return the grid of one large group cut into parts; any other grid unchanged."""
+        if self.cols <= PART or self.rows * self.groups != 1:
             return self
-        return Grid(1, self.cols, min(PART, self.cols), self.parameter_shape)
+        return Grid(1, self.cols, PART, self.parameter_shape)
 
 
 def grid_of(shape: tuple[int, ...], granularity: Granularity) -> Grid:

@@ -62,8 +62,15 @@ def get_num_threads() -> int:
     >>> get_num_threads() >= 1
     True
     """
-    n = _here.get() or _everywhere or min(_native.lib.fq_max_threads(), _share())
-    return n if n == 1 else min(n, most_threads())
+    n = _here.get() or _everywhere
+    if n is None:
+        n = _native.lib.fq_max_threads()
+        share = _share()
+        n = n if n < share else share
+    if n == 1:
+        return n
+    most = most_threads()
+    return n if n < most else most
 
 
 @cache

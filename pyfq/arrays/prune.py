@@ -182,7 +182,7 @@ def prune_percentile(
     name = "w" if magnitude else "scores"
     place = (grid.lengths - 1) * (rate / 100)  # of the percentile among the sorted, as NumPy has it
     rank = np.floor(place).astype(np.int64)
-    if grid.rows * grid.groups == 1:
+    if grid.in_parts() is not grid:
         low, below, equal = kth_of_tensors({name: scores}, int(rank[0]), magnitude)
         last = rank[0] + 1 < below + equal or rank[0] + 1 == w.size
         following = low if last else next_of_tensor(scores, low, magnitude)
@@ -255,7 +255,7 @@ def prune_ratio(
     limit = np.full((grid.rows, grid.groups), -np.inf, w.dtype)
     ties = None
     if w.size and counts.any():
-        if grid.rows * grid.groups == 1:
+        if grid.in_parts() is not grid:
             limit[0, 0], below, _ = kth_of_tensors({name: scores}, int(counts[0]) - 1, magnitude)
             ties = _first_ties(scores, limit[0, 0], magnitude, int(counts[0]) - below)
         else:

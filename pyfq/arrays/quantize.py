@@ -636,8 +636,10 @@ def _fit(
             minimum.reshape(-1),
         )
     scale = scale.reshape(grid.parameter_shape)
-    unsigned = zeros.astype(np.uint8 if rule[0] <= 8 else np.uint16).reshape(grid.parameter_shape)
-    zero_point = unsigned if scheme == "affine" else None
+    zero_point = None
+    if scheme == "affine":
+        unsigned = zeros.astype(np.uint8 if rule[0] <= 8 else np.uint16)
+        zero_point = unsigned.reshape(grid.parameter_shape)
     least = minimum.reshape(grid.parameter_shape) if scheme == "minmax" else None
     if packed is None:
         return _encode(w, rule, granularity, grid, scale, zero_point, least)

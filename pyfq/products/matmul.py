@@ -1,5 +1,6 @@
 """Products of matrices of floats (`fortran/products/fq_matmul.f90`)."""
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .._core.check import FLOATS, as_flag, as_input, as_output
@@ -109,8 +110,11 @@ def matmul(
             f"{' transposed' if transpose_a else ''}, but its shape is {b.shape}"
         )
     bias = as_bias(bias, a.dtype, n)
-    inputs = (a, b) if bias is None else (a, b, bias)
-    out = as_output(out, "out", a.dtype, (*a.shape[:-2], m, n), *inputs)
+    shape = (m, n) if a.ndim == 2 else (*a.shape[:-2], m, n)
+    if out is None:
+        out = np.empty(shape, a.dtype)
+    else:
+        out = as_output(out, "out", a.dtype, shape, a, b, *([] if bias is None else [bias]))
     if not (out.size and k):
         multiply(a, transpose_a, b, PLAIN, 0, bias, activation, out)
         return out
@@ -119,6 +123,6 @@ def matmul(
         for each, y in zip(a.reshape(-1, k, m), out.reshape(-1, m, n), strict=True):
             multiply(each, True, b, form, k, bias, activation, y, wide)
     else:
-        rows = a if a.ndim == 2 else a.reshape(-1, k)
-        multiply(rows, transpose_a, b, form, k, bias, activation, out.reshape(-1, n), wide)
+        rows, y = (a, out) if a.ndim == 2 else (a.reshape(-1, k), out.reshape(-1, n))
+        multiply(rows, transpose_a, b, form, k, bias, activation, y, wide)
     return out
