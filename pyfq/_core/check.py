@@ -85,8 +85,9 @@ def as_input(
     An instance of a subclass is seen as the plain array it is, whose operators are NumPy's.
     """
     if type(x) is np.ndarray and (shape is None or shape == x.shape):
-        dtype = x.dtype  # carray: C-contiguous, aligned, writeable
-        if dtype.type in dtypes and x.flags.carray and dtype.isnative:  # what almost always comes
+        dtype, flags = x.dtype, x.flags
+        laid = flags.carray or (flags.c_contiguous and flags.aligned)  # carray is writeable, too
+        if laid and dtype.type in dtypes and dtype.isnative:  # what almost always comes
             return x
     if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray | np.matrix):
         raise TypeError(f"{name} must be a NumPy array, not {type(x).__name__}")
