@@ -77,13 +77,14 @@ docs: $(MADE)/pyfq $(MADE)/docs
 check: $(MADE)/pyfq-check-native $(MADE)/test
 	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys tests
 
-# A seventh of the examples, for the gate; `check` draws all.
+# A seventh of the examples, here and for the variants; `check` draws all.
 check-kernels: $(MADE)/pyfq-check-native $(MADE)/test
 	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys --hypothesis-profile=few $(KERNEL_TESTS)
 
 # Kernels' tests run every variant; what else is called runs the most portable one.
 check-variants: $(MADE)/pyfq-check-dispatch $(MADE)/test
-	@$(IN_VENV) PYFQ_ISA=base .make/sanitized dispatch $(PYTEST) --capture=sys $(KERNEL_TESTS)
+	@$(IN_VENV) PYFQ_ISA=base .make/sanitized dispatch $(PYTEST) --capture=sys \
+	  --hypothesis-profile=few $(KERNEL_TESTS)
 
 full: $(MADE)/pyfq $(MADE)/test $(MADE)/oracles
 	@$(IN_VENV) KERNEL_TESTS='$(KERNEL_TESTS)' .make/full $(LEGS)
