@@ -119,13 +119,14 @@ def lane_sum(x: NDArray[np.float64]) -> float:
 def unit_of(x: NDArray) -> float:
     """Return the power of two that brings the largest magnitude of `x` near 1; 1 for float32.
 
-    Squares of float32 stay in range in float64; those of float64 may not.
+    Squares of float32 stay in range in float64; those of float64 may not.  Zeros bear any power:
+    theirs is the largest.
     """
     if x.dtype == np.float32 or not x.size:
         return 1.0
     largest = np.zeros(1)
     _native.call("largest_magnitude", "f64", x.reshape(-1), largest, get_num_threads())
     peak = float(largest[0])
-    if not 0 < peak < math.inf:
+    if not peak < math.inf:
         return 1.0
-    return math.ldexp(1.0, min(-math.frexp(peak)[1], 1023))
+    return math.ldexp(1.0, min(-math.frexp(peak)[1], 1023) if peak else 1023)

@@ -283,7 +283,7 @@ def quantize_rate(
         return RateQuantized(stream, w.shape, granularity, scale)
     if step is not None:
         found = find_step(source, aim)
-    elif not source.peak:
+    elif not source.finest:
         found = find_step(source, 1.0)
     elif sqnr is not None:
         found = find_sqnr(source, aim)

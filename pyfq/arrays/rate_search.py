@@ -41,7 +41,7 @@ class Source:
     ratio: NDArray[np.float64]  # steps of rows, in units of the step: one, or one a row
     spread: NDArray[np.float64]  # of all rows, those left out of a sample too
     by: int  # how far apart the rows of a sample lie; 1 for all
-    peak: float  # largest magnitude, in units of the ratio of its row
+    finest: float  # least step, of which no weight has more than `LARGEST`; 0 for zeros
     root: float  # root mean square
     states: int
     tradeoff: float
@@ -59,9 +59,9 @@ class Source:
         """Return the steps of the kernel; refuse those of which weights are too many."""
         with np.errstate(over="ignore", under="ignore"):
             steps = (step * self.ratio).astype(self.w.dtype)
-        if not (self.peak <= LARGEST * step and np.all((steps > 0) & np.isfinite(steps))):
+        if not (self.finest <= step and np.all((steps > 0) & np.isfinite(steps))):
             raise ValueError(
-                f"step must be at least {self.peak / LARGEST:.3g} for codes up to 32767, and in "
+                f"step must be at least {self.finest:.3g} for codes up to 32767, and in "
                 f"the range of {self.w.dtype}, not {step:.3g}"
             )
         return steps
@@ -178,9 +178,10 @@ def source_of(w: NDArray, granularity: PerTensor | PerRow, states: int, tradeoff
     if isinstance(granularity, PerRow):
         ratio = np.sqrt(square / mean) if mean > 0 else np.ones(len(square))
         ratio = np.where(ratio > 0, ratio, 1)
-    most = float((peak / ratio).max(initial=0)) / unit
+    reach = float((peak / ratio).max(initial=0))
+    finest = max(reach / LARGEST / unit, math.ulp(0.0)) if reach else 0.0
     root = math.sqrt(mean / max(rows.shape[1], 1)) / unit
-    return Source(rows, ratio, spread / ratio, 1, most, root, states, tradeoff)
+    return Source(rows, ratio, spread / ratio, 1, finest, root, states, tradeoff)
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -258,9 +259,9 @@ def _search(
     The value falls with the step. Secants in the logarithm of the step, within what is known of it.
     """
     limits = np.finfo(source.w.dtype)
-    least = max(_rounded(source.peak / LARGEST, up=True), float(limits.smallest_subnormal))
+    least = max(_rounded(source.finest, up=True), float(limits.smallest_subnormal))
     most = math.log2(limits.max) - math.log2(source.ratio.max()) - 0.01
-    low, high = math.log2(least), min(math.log2(source.peak) + 2, most)
+    low, high = math.log2(least), min(math.log2(source.finest) + math.log2(LARGEST) + 2, most)
     at, expected, last = math.log2(start or least), slope, None
     known: dict[float, float] = {}
     for _ in range(tries):

@@ -42,6 +42,14 @@ def test_distortion_keeps_ratios_of_extreme_magnitudes(magnitude):
     assert got.cosine == pytest.approx(1, rel=1e-3)
 
 
+@pytest.mark.parametrize("magnitude", [1e-320, 1e-160, 1e308])
+def test_distortion_of_extreme_magnitudes_from_zeros(magnitude):
+    w = np.array([1.0, -1.0, 0.5, 0.25]) * magnitude
+    assert check(w, np.zeros(4)).sqnr == 0
+    assert check(w, np.zeros(4)).cosine == 0
+    assert check(np.zeros(4), w).sqnr == -math.inf
+
+
 @pytest.mark.parametrize("name", ["w", "v"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_distortion_refuses_what_is_not_finite(name, dtype):

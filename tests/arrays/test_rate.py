@@ -154,6 +154,25 @@ def test_sqnr_is_met(name, trellis, granularity):
         assert q.error(w).sqnr == pytest.approx(sqnr, abs=0.05)
 
 
+@pytest.mark.parametrize("granularity", [PerTensor(), PerRow()])
+@pytest.mark.parametrize("magnitude", [1e-320, 1e-310, 1e-160, 1e160, 2e307])
+def test_extreme_magnitudes_are_like_others(magnitude, granularity):
+    w = source("gauss", (200, 500)).astype(np.float64) * magnitude
+    q = pyfq.quantize_rate(w, 3, granularity=granularity)
+    assert q.bits_per_weight == pytest.approx(3, rel=0.02)
+    assert q.error(w).sqnr > 16
+    assert pyfq.quantize_rate(w, sqnr=12, granularity=granularity).error(w).sqnr > 11.9
+
+
+@pytest.mark.parametrize("aim", [{"bits": 12}, {"sqnr": 12}])
+def test_rows_of_little_next_to_the_largest_numbers(aim):
+    w = np.full((3, 64), 1.5e308)
+    w[0] = 0
+    w[0, 0] = 1.7e308  # many of its steps: more than a float64 holds, were they those of the array
+    q = pyfq.quantize_rate(w, granularity=PerRow(), **aim)
+    assert q.error(w).sqnr > 12
+
+
 def test_more_states_lose_less_at_the_same_bits():
     for name in ("gauss", "laplace", "rows"):
         w = source(name)

@@ -47,6 +47,6 @@ def lane_sum(x):
 def unit_of(x):
     """Return the power of two that brings the largest magnitude near 1; 1 for float32."""
     peak = float(np.abs(x).max(initial=0.0))
-    if x.dtype == np.float32 or not 0 < peak < math.inf:
+    if x.dtype == np.float32 or not peak < math.inf or not x.size:
         return 1.0
-    return math.ldexp(1.0, min(-math.frexp(peak)[1], 1023))
+    return math.ldexp(1.0, min(-math.frexp(peak)[1], 1023) if peak else 1023)
