@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from onnx_session import exact_session
 from variants import everywhere, same
 
 import pyfq
@@ -228,35 +229,27 @@ def test_node_tests_of_onnx(node_tests):
             same(np.asarray(got), want, f"{name} {where}")
 
 
-@pytest.fixture(scope="module")
-def onnx_run():
-    """Return a function that runs one ONNX operator in onnxruntime."""
+def onnx_run(operator, x, *constants):
+    """Return what one ONNX operator makes of an input and of constants in ONNX Runtime."""
     onnx = pytest.importorskip("onnx", reason="needs the oracles extra")
-    ort = pytest.importorskip("onnxruntime", reason="needs the oracles extra")
-
-    def run(operator, *inputs):
-        names = [f"x{i}" for i in range(len(inputs))]
-        dtypes = [onnx.helper.np_dtype_to_tensor_dtype(x.dtype) for x in inputs]
-        values = [
-            onnx.helper.make_tensor_value_info(name, dtype, x.shape)
-            for name, dtype, x in zip(names, dtypes, inputs, strict=True)
-        ]
-        node = onnx.helper.make_node(operator, names, ["y"])
-        empty = [onnx.helper.make_empty_tensor_value_info("y")]
-        graph = onnx.helper.make_graph([node], "g", values, empty)
-        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)])
-        model.ir_version = 10
-        session = ort.InferenceSession(
-            model.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
-        return session.run(None, dict(zip(names, inputs, strict=True)))[0]
-
-    return run
+    names = [f"x{i}" for i in range(1 + len(constants))]
+    dtype = onnx.helper.np_dtype_to_tensor_dtype(x.dtype)
+    given = onnx.helper.make_tensor_value_info(names[0], dtype, x.shape)
+    weights = [
+        onnx.numpy_helper.from_array(np.asarray(constant), name)
+        for name, constant in zip(names[1:], constants, strict=True)
+    ]
+    node = onnx.helper.make_node(operator, names, ["y"])
+    empty = [onnx.helper.make_empty_tensor_value_info("y")]
+    graph = onnx.helper.make_graph([node], "g", [given], empty, weights)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    model.ir_version = 10
+    return exact_session(model.SerializeToString()).run(None, {names[0]: x})[0]
 
 
 @pytest.mark.parametrize("shape", [(5, 33, 7), (64, 257, 100)], ids=str)
 @pytest.mark.parametrize("dtypes", PAIRS, ids=lambda pair: "-".join(t.__name__ for t in pair))
-def test_products_are_those_of_onnxruntime(onnx_run, shape, dtypes):
+def test_products_are_those_of_onnxruntime(shape, dtypes):
     m, k, n = shape
     a, b = random(dtypes[0], m, k), random(dtypes[1], k, n, seed=1)
     a_zero, b_zero = dtypes[0](17), random(dtypes[1], n, seed=3)
@@ -282,7 +275,7 @@ def test_products_are_those_of_onnxruntime(onnx_run, shape, dtypes):
         same(got, codes, where)
 
 
-def test_sums_beyond_int32_are_those_of_onnxruntime(onnx_run):
+def test_sums_beyond_int32_are_those_of_onnxruntime():
     a, b = np.full((2, 70000), 255, np.uint8), np.full((70000, 3), -128, np.int8)
     want = onnx_run("MatMulInteger", a, b)
     assert want[0, 0] == 2**32 - 70000 * 255 * 128
