@@ -36,6 +36,8 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
 
     Layers of a calibrated network are QuantizeLinear, MatMulInteger of the codes, and Cast, Mul and
     Add, as `Network.calibrate` says; weights stay codes, in bytes. `from_onnx` does not read them.
+    Where a CPU has AVX2 and no VNNI, onnxruntime lets sums of two products saturate at 16 bits
+    unless its session is told ``add_session_config_entry("session.x64quantprecision", "1")``.
 
     Parameters
     ----------
