@@ -53,6 +53,9 @@ from .products.lowrank import LowRank, break_even_rank, svd_lowrank
 from .products.matmul import matmul
 
 if TYPE_CHECKING:
+    from . import io as io
+    from . import plot as plot
+    from . import recipes as recipes
     from .exchange import (
         from_arrays,
         from_onnx,
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
         save_network,
         to_npz,
         to_onnx,
+        to_torch,
     )
 
 __version__: str = _build.VERSION
@@ -152,6 +156,7 @@ __all__ = [
     "to_npz",
     "to_onnx",
     "to_sparse",
+    "to_torch",
     "train",
     "unpack",
 ]
@@ -160,7 +165,7 @@ __all__ = [
 _PARTS = ("io", "plot", "recipes")
 _EXCHANGE = (
     "from_arrays", "from_onnx", "from_sklearn", "from_torch", "load_network", "save_network",
-    "to_npz", "to_onnx",
+    "to_npz", "to_onnx", "to_torch",
 )  # fmt: skip
 
 
@@ -176,5 +181,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return all names, those as well that are imported on their first use."""
-    return sorted({*globals(), *_PARTS, *_EXCHANGE})
+    """Return the public names, those as well that are imported on their first use."""
+    return sorted({*__all__, *_PARTS, "__version__"})

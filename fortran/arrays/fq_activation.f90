@@ -11,8 +11,8 @@ module fq_activation_real32
     EXP_EVEN, EXP_ODD, FRACTION_BITS, GELU_END, GELU_EVEN, GELU_FIRST, GELU_ODD, LN2, LOG_EVEN, &
     LOG_FIRST, LOG_MIDDLE, LOG_ODD, LOWER, ONE_CUBIC, ONE_EXP, ONE_TANH, RAISE, SILU_END, &
     SOFTMAX_PLAIN
-  use fq_activation_kind, only: ACT_GELU, ACT_GELU_TANH, ACT_LEAKY_RELU, ACT_RELU, ACT_SIGMOID, &
-    ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
+  use fq_activation_kind, only: ACT_CLIPPED_RELU, ACT_ELU, ACT_GELU, ACT_GELU_TANH, &
+    ACT_LEAKY_RELU, ACT_RELU, ACT_SIGMOID, ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
   use fq_kinds, only: dp, i32, i64, ik => i32, wp => sp
   use fq_work_size, only: SMALL_RANKING, SMALL_WORK
   implicit none (type, external)
@@ -34,7 +34,7 @@ contains
   !> An activation function of every row.
   subroutine activate(activation, slope, x, y, threads)
     integer(i32), intent(in) :: activation        !! one of ACT_...
-    real(wp), intent(in) :: slope                 !! factor of ACT_LEAKY_RELU where x < 0
+    real(wp), intent(in) :: slope                 !! parameter of the activation
     real(wp), intent(in), contiguous :: x(:, :)   !! arguments, `(cols, rows)`
     real(wp), intent(out), contiguous :: y(:, :)  !! values, `(cols, rows)`
     integer(i32), intent(in) :: threads           !! threads to use, at least 1
@@ -44,7 +44,7 @@ contains
     tiles = (size(x, 1, kind=i64) + width - 1)/width
     !$omp parallel do default(none) private(r, first, last) schedule(static) &
     !$omp shared(activation, slope, x, y, tiles, width) num_threads(threads) &
-    !$omp if(size(x, kind=i64) > merge(SMALL_WORK, SMALL_RANKING, activation <= ACT_LEAKY_RELU))
+    !$omp if(size(x, kind=i64) > merge(SMALL_WORK, SMALL_RANKING, activation <= ACT_CLIPPED_RELU))
     do k = 0, tiles*size(x, 2, kind=i64) - 1
       r = k/tiles + 1
       first = mod(k, tiles)*width + 1
@@ -57,7 +57,7 @@ contains
   !> An activation function of one row, in place; but for ACT_SOFTMAX, of any run of a row.
   pure subroutine activate_row(activation, slope, x)
     integer(i32), intent(in) :: activation       !! one of ACT_...
-    real(wp), intent(in) :: slope                !! factor of ACT_LEAKY_RELU where x < 0
+    real(wp), intent(in) :: slope                !! parameter of the activation
     real(wp), intent(inout), contiguous :: x(:)  !! in: arguments; out: values, `(cols)`
     real(wp) :: rest(LANE_COUNT)
     integer(i64) :: first, whole, n
@@ -93,6 +93,8 @@ contains
       call relu_run(x)
     case (ACT_LEAKY_RELU)
       call leaky_relu_run(slope, x)
+    case (ACT_CLIPPED_RELU)
+      call clipped_relu_run(slope, x)
     case (ACT_TANH)
       call tanh_run(x)
     case (ACT_SIGMOID)
@@ -105,6 +107,8 @@ contains
       call silu_run(x)
     case (ACT_SOFTPLUS)
       call softplus_run(x)
+    case (ACT_ELU)
+      call elu_run(slope, x)
     case default  ! ACT_NONE
       continue
     end select
@@ -218,6 +222,17 @@ contains
       x(i) = x(i)*merge(slope, 1.0_wp, x(i) < 0)
     end do
   end subroutine leaky_relu_run
+
+  !> \( \min(\max(x, 0), c) \) with a largest value c.
+  pure subroutine clipped_relu_run(ceiling, x)
+    real(wp), intent(in), value :: ceiling
+    real(wp), intent(inout), contiguous :: x(:)
+    integer(i64) :: i
+
+    do i = 1, whole_lanes(x)
+      x(i) = merge(0.0_wp, at_most(ceiling, x(i)), x(i) < 0)
+    end do
+  end subroutine clipped_relu_run
 
   !> \( \tanh x = (1 - e)/(1 + e) \) with \( e = e^{-2|x|} \).
   !>
@@ -366,6 +381,26 @@ contains
       x(i) = merge(y*DOWN, x(i), x(i) <= ONE_EXP)
     end do
   end subroutine softplus_run
+
+  !> x, or \( \alpha (e^x - 1) \) where \( x \le 0 \).
+  !>
+  !> Near 0 the power is 1, and the excess is all there is.
+  pure subroutine elu_run(alpha, x)
+    real(wp), intent(in), value :: alpha
+    real(wp), intent(inout), contiguous :: x(:)
+    real(wp) :: a(RUN), power(RUN), excess(RUN), y
+    integer(i64) :: i, n
+
+    n = whole_lanes(x)
+    do i = 1, n
+      a(i) = at_most(0.0_wp, at_least(-ONE_EXP, x(i)))
+    end do
+    call split_exp(n, a, ZEROS, 0_ik, power, excess)
+    do i = 1, n
+      y = alpha*(power(i)*excess(i) + (power(i) - 1))
+      x(i) = merge(x(i), y, x(i) > 0)
+    end do
+  end subroutine elu_run
 
   !> \( 2^{-raise} (1 + e) \) for an e that `split_exp` raised by -RAISE.
   pure elemental function one_plus_exp(power, excess) result(total)

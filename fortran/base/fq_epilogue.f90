@@ -9,6 +9,6 @@ module fq_epilogue_real32
   type, public :: epilogue
     logical :: has_bias = .false.           !! else bias is not looked at
     integer(i32) :: activation = ACT_NONE   !! one of ACT_...
-    real(wp) :: slope = 0                   !! of ACT_LEAKY_RELU
+    real(wp) :: slope = 0                   !! parameter of the activation
   end type epilogue
 end module fq_epilogue_real32

@@ -16,7 +16,7 @@ contains
     bind(c, name='fq_activate_f32')
     integer(i64), intent(in), value :: cols, rows       !! extents of x
     integer(i32), intent(in), value :: activation       !! one of ACT_... of `fq_activation_kind`
-    real(wp), intent(in), value :: slope                !! factor of ACT_LEAKY_RELU where x < 0
+    real(wp), intent(in), value :: slope                !! parameter of the activation
     real(wp), intent(in), optional :: x(cols, rows)     !! arguments, `(rows, cols)`
     real(wp), intent(out), optional :: y(cols, rows)    !! values, `(rows, cols)`
     integer(i32), intent(in), value :: threads          !! threads to use, at least 1

@@ -34,7 +34,7 @@ contains
     integer(i32), intent(in), value :: has_bias          !! 0: bias is not looked at
     real(wp), intent(in), optional :: bias(bias_cols)    !! added to each row of c, `(n)`
     integer(i32), intent(in), value :: activation        !! one of ACT_... of `fq_activation_kind`
-    real(wp), intent(in), value :: slope                 !! of ACT_LEAKY_RELU
+    real(wp), intent(in), value :: slope                 !! parameter of the activation
     real(wp), intent(out), optional :: c(n, m)           !! results, `(m, n)`
     integer(i32), intent(in), value :: threads           !! threads to use, at least 1
     integer(i32), intent(out) :: info                    !! status code, FQ_NO_MEMORY among them
@@ -118,7 +118,7 @@ contains
     integer(i32), intent(in), value :: has_bias        !! 0: bias is not looked at
     real(wp), intent(in), optional :: bias(bias_cols)  !! added to each row of c, `(n)`
     integer(i32), intent(in), value :: activation      !! one of ACT_... of `fq_activation_kind`
-    real(wp), intent(in), value :: slope               !! of ACT_LEAKY_RELU
+    real(wp), intent(in), value :: slope               !! parameter of the activation
     real(wp), intent(out), optional :: c(n, m)         !! results, `(m, n)`
     integer(i32), intent(in), value :: threads         !! threads to use, at least 1
     integer(i32), intent(out) :: info                  !! status code, FQ_NO_MEMORY among them
@@ -166,7 +166,7 @@ contains
     integer(i32), intent(in), value :: has_bias        !! 0: bias is not looked at
     real(wp), intent(in), optional :: bias(bias_cols)  !! added to each row of c, `(n)`
     integer(i32), intent(in), value :: activation      !! one of ACT_... of `fq_activation_kind`
-    real(wp), intent(in), value :: slope               !! of ACT_LEAKY_RELU
+    real(wp), intent(in), value :: slope               !! parameter of the activation
     real(wp), intent(out), optional :: c(n, m)         !! results, `(m, n)`
     integer(i32), intent(in), value :: threads         !! threads to use, at least 1
     integer(i32), intent(out) :: info                  !! status code, FQ_NO_MEMORY among them

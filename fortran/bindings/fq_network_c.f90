@@ -21,7 +21,7 @@ contains
     integer(i64), intent(in), value :: bytes            !! length of the memory
     real(wp), intent(in), optional :: x(k, samples)     !! inputs, `(samples, k)`
     type(stored_layer), intent(in), optional :: layers(count)  !! in order, `(count)`
-    real(wp), intent(in), optional :: slopes(count)     !! of ACT_LEAKY_RELU, `(count)`
+    real(wp), intent(in), optional :: slopes(count)     !! parameters of activations, `(count)`
     integer(i8), intent(in), optional :: memory(bytes)  !! arrays of layers, on a line of cache
     type(planned_ends), intent(in), optional :: ends    !! what inputs and outputs pass
     real(wp), intent(out), optional :: y(n, samples)    !! outputs, `(samples, n)`

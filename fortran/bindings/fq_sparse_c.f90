@@ -46,7 +46,7 @@ contains
     integer(i32), intent(in), value :: has_bias             !! 0: bias is not looked at
     real(wp), intent(in), optional :: bias(bias_cols)       !! added to each row of y, `(n)`
     integer(i32), intent(in), value :: activation  !! one of ACT_... of `fq_activation_kind`
-    real(wp), intent(in), value :: slope                    !! of ACT_LEAKY_RELU
+    real(wp), intent(in), value :: slope                    !! parameter of the activation
     real(wp), intent(out), optional :: y(n, m)              !! results, `(m, n)`
     integer(i32), intent(in), value :: threads              !! threads to use, at least 1
     integer(i32), intent(out) :: info                       !! status code, FQ_NO_MEMORY among them
@@ -97,7 +97,7 @@ contains
     integer(i32), intent(in), value :: has_bias              !! 0: bias is not looked at
     real(wp), intent(in), optional :: bias(bias_cols)        !! added to each row of y, `(n)`
     integer(i32), intent(in), value :: activation  !! one of ACT_... of `fq_activation_kind`
-    real(wp), intent(in), value :: slope                     !! of ACT_LEAKY_RELU
+    real(wp), intent(in), value :: slope                     !! parameter of the activation
     real(wp), intent(out), optional :: y(n, m)               !! results, `(m, n)`
     integer(i32), intent(in), value :: threads               !! threads to use, at least 1
     integer(i32), intent(out) :: info                        !! status code
@@ -142,7 +142,7 @@ contains
     integer(i32), intent(in), value :: has_bias        !! 0: bias is not looked at
     real(wp), intent(in), optional :: bias(bias_cols)  !! added to each row of y, `(n)`
     integer(i32), intent(in), value :: activation      !! one of ACT_... of `fq_activation_kind`
-    real(wp), intent(in), value :: slope               !! of ACT_LEAKY_RELU
+    real(wp), intent(in), value :: slope               !! parameter of the activation
     real(wp), intent(out), optional :: y(n, m)         !! results, `(m, n)`
     integer(i32), intent(in), value :: threads         !! threads to use, at least 1
     integer(i32), intent(out) :: info                  !! status code, FQ_NO_MEMORY among them
@@ -188,7 +188,7 @@ contains
     integer(i32), intent(in), value :: has_bias        !! 0: bias is not looked at
     real(wp), intent(in), optional :: bias(bias_cols)  !! added to each row of y, `(n)`
     integer(i32), intent(in), value :: activation      !! one of ACT_... of `fq_activation_kind`
-    real(wp), intent(in), value :: slope               !! of ACT_LEAKY_RELU
+    real(wp), intent(in), value :: slope               !! parameter of the activation
     real(wp), intent(out), optional :: y(n, m)         !! results, `(m, n)`
     integer(i32), intent(in), value :: threads         !! threads to use, at least 1
     integer(i32), intent(out) :: info  !! status code, FQ_NO_MEMORY and FQ_NOT_FINITE among them
@@ -225,7 +225,7 @@ contains
     integer(i32), intent(in), value :: has_bias           !! 0: bias is not looked at
     real(wp), intent(in), optional :: bias(bias_cols)     !! added to each row of y, `(n)`
     integer(i32), intent(in), value :: activation         !! one of ACT_... of `fq_activation_kind`
-    real(wp), intent(in), value :: slope                  !! of ACT_LEAKY_RELU
+    real(wp), intent(in), value :: slope                  !! parameter of the activation
     real(wp), intent(out), optional :: y(n, m)            !! results, `(m, n)`
     integer(i32), intent(in), value :: threads            !! threads to use, at least 1
     integer(i32), intent(out) :: info                     !! status code

@@ -39,7 +39,7 @@ contains
     real(wp), intent(in), optional, target :: hints(hint_cols, hint_rows)  !! `(samples, hint_cols)`
     real(wp), intent(in), optional, target :: sample_weights(samples)  !! at least 0, `(samples)`
     type(trained_layer), intent(in), optional, target :: layers(count)  !! in order, `(count)`
-    real(wp), intent(in), optional, target :: slopes(count)  !! of ACT_LEAKY_RELU, `(count)`
+    real(wp), intent(in), optional, target :: slopes(count)  !! of activations, `(count)`
     real(wp), intent(in), optional, target :: hint_weights(count)  !! factors of losses, `(count)`
     type(code_rule), intent(in), optional, target :: rules(count)  !! of quantized layers, `(count)`
     type(training), intent(in), optional :: choices          !! what is minimised, and how

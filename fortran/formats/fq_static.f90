@@ -60,7 +60,7 @@ contains
   !> the m samples there are as many rows of codes as make a multiple of CODE_ROWS.
   subroutine apply_static_layer(layer, slope, memory, m, x, next, codes, is_last, y, threads)
     type(stored_layer), intent(in) :: layer                   !! the layer
-    real(wp), intent(in) :: slope                             !! of ACT_LEAKY_RELU
+    real(wp), intent(in) :: slope                             !! parameter of the activation
     integer(i8), intent(in), target, contiguous :: memory(:)  !! arrays of the layers, on a line
     integer(i64), intent(in) :: m                             !! samples
     integer(CODE_KIND), intent(in) :: x(padded_steps(layer%k), *)  !! codes of inputs, by samples

@@ -1,7 +1,7 @@
 !> Samples through a network and back: outputs, losses, and their gradient by what layers sum.
 module fq_backward_real32
-  use fq_activation_kind, only: ACT_GELU, ACT_GELU_TANH, ACT_LEAKY_RELU, ACT_NONE, ACT_RELU, &
-    ACT_SIGMOID, ACT_SILU, ACT_SOFTPLUS, ACT_TANH
+  use fq_activation_kind, only: ACT_CLIPPED_RELU, ACT_ELU, ACT_GELU, ACT_GELU_TANH, &
+    ACT_LEAKY_RELU, ACT_NONE, ACT_RELU, ACT_SIGMOID, ACT_SILU, ACT_SOFTPLUS, ACT_TANH
   use fq_activation_real32, only: activate_row
   use fq_epilogue_real32, only: epilogue
   use fq_factors, only: B_PACKED, factors
@@ -274,6 +274,10 @@ contains
       d = merge(1.0_wp, 0.0_wp, y > 0)
     case (ACT_LEAKY_RELU)
       d = merge(1.0_wp, slope, z > 0)
+    case (ACT_CLIPPED_RELU)
+      d = merge(1.0_wp, 0.0_wp, z > 0 .and. z <= slope)
+    case (ACT_ELU)
+      d = merge(1.0_wp, y + slope, z > 0)
     case (ACT_TANH)
       d = 1 - y*y
     case (ACT_SIGMOID)

@@ -19,7 +19,7 @@ module fq_training_arrays_real32
   !> What learns: layers in their order, then projections, which hints compare with the teacher.
   type, public :: trained_network
     type(trained_layer), pointer, contiguous :: layers(:) => null()
-    real(wp), pointer, contiguous :: slopes(:) => null()        !! of ACT_LEAKY_RELU, `(layers)`
+    real(wp), pointer, contiguous :: slopes(:) => null()  !! of activations, `(layers)`
     real(wp), pointer, contiguous :: hint_weights(:) => null()  !! factor of a loss, `(layers)`
     type(code_rule), pointer, contiguous :: rules(:) => null()  !! how one is quantized, `(layers)`
   end type trained_network

@@ -46,7 +46,7 @@ contains
   subroutine pass_static_samples(x, layers, slopes, memory, ends, y, scratch, threads, info)
     real(wp), intent(in), contiguous :: x(:, :)                !! inputs, `(k, m)`
     type(stored_layer), intent(in), contiguous :: layers(:)    !! the layers, in order
-    real(wp), intent(in), contiguous :: slopes(:)              !! of ACT_LEAKY_RELU, `(layers)`
+    real(wp), intent(in), contiguous :: slopes(:)              !! of activations, `(layers)`
     integer(i8), intent(in), target, contiguous :: memory(:)   !! arrays of the layers, on a line
     type(planned_ends), intent(in) :: ends                     !! what inputs and outputs pass
     real(wp), intent(inout), contiguous :: y(:, :)             !! outputs, `(n, m)`

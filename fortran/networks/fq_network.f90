@@ -33,7 +33,7 @@ contains
     integer(i64), intent(in) :: samples, k, n                  !! samples, inputs and outputs
     real(wp), intent(in) :: x(k, samples)                      !! inputs, `(k, samples)`
     type(stored_layer), intent(in), contiguous :: layers(:)    !! the layers, in order
-    real(wp), intent(in), contiguous :: slopes(:)              !! of ACT_LEAKY_RELU, `(layers)`
+    real(wp), intent(in), contiguous :: slopes(:)              !! of activations, `(layers)`
     integer(i8), intent(in), target, contiguous :: memory(:)   !! arrays of the layers, on a line
     type(planned_ends), intent(in) :: ends                     !! what inputs and outputs pass
     real(wp), intent(out) :: y(n, samples)                     !! outputs, `(n, samples)`

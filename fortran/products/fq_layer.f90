@@ -31,7 +31,7 @@ contains
   !> *Preconditions*: the arrays of the layer are in the memory as its format wants them.
   subroutine apply_layer(layer, slope, memory, m, x, y, part, threads, info)
     type(stored_layer), intent(in) :: layer                   !! not of FORMAT_STATIC
-    real(wp), intent(in) :: slope                             !! of ACT_LEAKY_RELU
+    real(wp), intent(in) :: slope                             !! parameter of the activation
     integer(i8), intent(in), target, contiguous :: memory(:)  !! arrays of the layers, on a line
     integer(i64), intent(in) :: m                             !! samples
     real(wp), intent(in) :: x(layer%k, m)                     !! inputs, `(k, m)`

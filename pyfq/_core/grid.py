@@ -70,6 +70,22 @@ class PerGroup:
     __setstate__ = restore_parts
 
 
+def granularity_text(granularity: "Granularity") -> str:
+    """Return in words what shares a parameter.
+
+    Examples
+    --------
+    >>> granularity_text(PerRow()), granularity_text(PerGroup(32))
+    ('per row', 'per group of 32')
+    """
+    match granularity:
+        case PerTensor():
+            return "per tensor"
+        case PerRow():
+            return "per row"
+    return f"per group of {granularity.size}"
+
+
 @dataclass(frozen=True)
 class PerColumn:
     """One parameter for each column, an entry of the last axis; parameters have shape ``(cols,)``.

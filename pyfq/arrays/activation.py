@@ -13,16 +13,24 @@ from .._core.threads import get_num_threads
 ACTIVATIONS = (
     "relu",
     "leaky_relu",
+    "clipped_relu",
     "tanh",
     "sigmoid",
     "gelu",
     "gelu_tanh",
     "silu",
     "softplus",
+    "elu",
     "softmax",
 )
-# The slope of "leaky_relu" if none is given, as in PyTorch and ONNX.
-SLOPE = 0.01
+# The number that goes with some: what it is called, the least, and what it is if none is given, as
+# in PyTorch and ONNX; that of "clipped_relu" makes it ReLU6.
+_LARGEST = float(np.finfo(np.float32).max)
+PARAMETERS = {
+    "leaky_relu": ("slope", -_LARGEST, 0.01),
+    "clipped_relu": ("ceiling", 0.0, 6.0),
+    "elu": ("alpha", -_LARGEST, 1.0),
+}
 
 # What a function takes for an activation.
 Activation = str | tuple[str, float] | None
@@ -35,6 +43,8 @@ def activate(x: NDArray, activation: Activation, *, out: NDArray | None = None) 
         \begin{aligned}
         \mathrm{relu}(x) &= \max(x, 0) &
         \mathrm{gelu}(x) &= x\,\Phi(x) = x\,(1 + \mathrm{erf}(x/\sqrt2))/2 \\
+        \mathrm{clipped\_relu}(x) &= \min(\max(x, 0), c) &
+        \mathrm{elu}(x) &= x \text{ if } x > 0 \text{ else } \alpha\,(e^x - 1) \\
         \mathrm{leaky\_relu}(x) &= x \text{ if } x \ge 0 \text{ else } \alpha x &
         \mathrm{gelu\_tanh}(x) &= x\,(1 + \tanh(\sqrt{2/\pi}\,(x + 0.044715\,x^3)))/2 \\
         \mathrm{sigmoid}(x) &= 1/(1 + e^{-x}) &
@@ -52,10 +62,12 @@ def activate(x: NDArray, activation: Activation, *, out: NDArray | None = None) 
     x : (..., cols) float32 or float64
         Any values. NaN gives NaN, infinities give the limits; a row of softmax that holds NaN or
         +Inf, or nothing but -Inf, becomes NaN.
-    activation : str, ("leaky_relu", slope) or None
-        ``"relu"``, ``"leaky_relu"`` (:math:`\alpha` is 0.01, or the slope given), ``"tanh"``,
-        ``"sigmoid"``, ``"gelu"``, ``"gelu_tanh"``, ``"silu"``, ``"softplus"``, or ``"softmax"``
-        over the last axis; None copies.
+    activation : str, (str, float) or None
+        ``"relu"``, ``"tanh"``, ``"sigmoid"``, ``"gelu"``, ``"gelu_tanh"``, ``"silu"``,
+        ``"softplus"``, or ``"softmax"`` over the last axis; None copies. With a number or without:
+        ``"leaky_relu"`` or ``("leaky_relu", slope)``, :math:`\alpha` of which is 0.01 without;
+        ``"clipped_relu"`` or ``("clipped_relu", ceiling)``, c is 6 without, as in ReLU6; ``"elu"``
+        or ``("elu", alpha)``, :math:`\alpha` is 1 without.
     out : array of x's shape and dtype, optional
         Where to write; must not overlap `x`.
 
@@ -75,7 +87,9 @@ def activate(x: NDArray, activation: Activation, *, out: NDArray | None = None) 
     ----------
     Hendrycks & Gimpel 2016, Gaussian error linear units, arXiv 1606.08415 (gelu, gelu_tanh, silu);
     Maas, Hannun & Ng 2013, Rectifier nonlinearities improve neural network acoustic models
-    (leaky_relu); Dugas et al. 2000, NIPS 13 (softplus).
+    (leaky_relu); Dugas et al. 2000, NIPS 13 (softplus); Clevert et al. 2016, Fast and accurate deep
+    network learning by exponential linear units, arXiv 1511.07289 (elu); Howard et al. 2017,
+    MobileNets, arXiv 1704.04861 (clipped_relu).
 
     Examples
     --------
@@ -105,11 +119,11 @@ def activate(x: NDArray, activation: Activation, *, out: NDArray | None = None) 
 
 
 def as_activation(activation: Any, name: str = "activation") -> tuple[int, float]:
-    """Return the code of an activation function and the slope of ``"leaky_relu"``.
+    """Return the code of an activation function and the number that goes with it.
 
     Parameters
     ----------
-    activation : str, ("leaky_relu", slope) or None
+    activation : str, (str, float) or None
         As `activate` takes it.
     name : str
         What an error calls it.
@@ -118,30 +132,39 @@ def as_activation(activation: Any, name: str = "activation") -> tuple[int, float
     -------
     code : int
         0 for None, else one more than the position in `ACTIVATIONS`.
-    slope : float
-        0 for any but ``"leaky_relu"``.
+    number : float
+        0 for those without.
 
     Raises
     ------
     TypeError
-        If the slope is not a number.
+        If the number is none.
     ValueError
-        If there is no such function, or the slope is not a finite float32.
+        If there is no such function, or the number is not a finite float32.
     """
     match activation:
         case None:
             return 0, 0.0
-        case ("leaky_relu", slope):
-            largest = float(np.finfo(np.float32).max)
-            slope = as_number(slope, f"slope of {name}", -largest, largest)
-            return ACTIVATIONS.index("leaky_relu") + 1, slope
+        case (str() as word, number) if word in PARAMETERS:
+            its_name, least, _ = PARAMETERS[word]
+            number = as_number(number, f"{its_name} of {name}", least, _LARGEST)
+            return ACTIVATIONS.index(word) + 1, number
         case str() if activation in ACTIVATIONS:
-            slope = SLOPE if activation == "leaky_relu" else 0.0
-            return ACTIVATIONS.index(activation) + 1, slope
+            return ACTIVATIONS.index(activation) + 1, PARAMETERS.get(activation, (0.0,))[-1]
     words = ", ".join(map(repr, ACTIVATIONS))
-    raise ValueError(
-        f"{name} must be None, one of {words}, or ('leaky_relu', slope), not {shown(activation)}"
-    )
+    pairs = ", ".join(f"('{word}', {its_name})" for word, (its_name, *_) in PARAMETERS.items())
+    raise ValueError(f"{name} must be None, one of {words}, {pairs}, not {shown(activation)}")
+
+
+def activation_text(activation: Activation) -> str | None:
+    """Return an activation function in words; None if there is none.
+
+    Examples
+    --------
+    >>> activation_text("relu"), activation_text(("leaky_relu", 0.2)), activation_text(None)
+    ('relu', 'leaky_relu 0.2', None)
+    """
+    return " ".join(map(str, activation)) if isinstance(activation, tuple) else activation
 
 
 def derivative_of(x: NDArray, y: NDArray, activation: Activation) -> NDArray:
@@ -153,7 +176,7 @@ def derivative_of(x: NDArray, y: NDArray, activation: Activation) -> NDArray:
         What the function was applied to.
     y : array of x's shape and dtype
         Its values.
-    activation : str, ("leaky_relu", slope) or None
+    activation : str, (str, float) or None
         As `activate` takes it.
 
     Returns
@@ -161,14 +184,19 @@ def derivative_of(x: NDArray, y: NDArray, activation: Activation) -> NDArray:
     array of x's shape and dtype
         The derivative; in kinks that from the left.
     """
-    word, slope = activation if isinstance(activation, tuple) else (activation, SLOPE)
+    word = activation[0] if isinstance(activation, tuple) else activation
+    _, number = as_activation(activation)
     match word:
         case None:
             return np.ones_like(x)
         case "relu":
             return (y > 0).astype(x.dtype)
         case "leaky_relu":
-            return np.where(x > 0, 1, slope).astype(x.dtype)
+            return np.where(x > 0, 1, number).astype(x.dtype)
+        case "clipped_relu":
+            return ((x > 0) & (x <= number)).astype(x.dtype)
+        case "elu":
+            return np.where(x > 0, 1, y + number).astype(x.dtype)
         case "tanh":
             return 1 - y * y
         case "sigmoid":

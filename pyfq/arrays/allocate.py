@@ -19,7 +19,8 @@ from .._core.check import (
     shown,
 )
 from .._core.grid import Granularity, PerGroup
-from .._core.table import text_table
+from .._core.table import html_table, text_table
+from .._core.text import bytes_text, count_text, object_text
 from .distortion import distortion
 from .knapsack import choose
 from .quantize import Quantized, Scheme, quantize
@@ -58,15 +59,36 @@ class Allocation:
     errors: dict[str, dict[int, float]]
     nbytes: dict[str, dict[int, int]]
 
+    def __repr__(self) -> str:
+        """Return bits, bytes and error of all tensors together."""
+        return object_text(
+            self,
+            count_text(len(self.bits), "tensor"),
+            f"{self.bits_per_weight:.4g} bits",
+            f"error {self.total_error:.4g}",
+            bytes_text(self._all_bytes(), 2),
+        )
+
     def __str__(self) -> str:
         """Return a table."""
+        return text_table(self._rows())
+
+    def _repr_html_(self) -> str:
+        """Return a table."""
+        return html_table(repr(self), self._rows())
+
+    def _all_bytes(self) -> int:
+        return sum(self.nbytes[name][bits] for name, bits in self.bits.items())
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """Return the rows of a table."""
         rows = [("tensor", "bits", "bytes", "error")]
         for name, bits in self.bits.items():
             nbytes, error = self.nbytes[name][bits], self.errors[name][bits]
             rows.append((name, str(bits), str(nbytes), f"{error:.4g}"))
-        nbytes = sum(self.nbytes[name][bits] for name, bits in self.bits.items())
-        rows.append(("all", f"{self.bits_per_weight:.4g}", str(nbytes), f"{self.total_error:.4g}"))
-        return text_table(rows)
+        total = str(self._all_bytes())
+        rows.append(("all", f"{self.bits_per_weight:.4g}", total, f"{self.total_error:.4g}"))
+        return rows
 
 
 class Trial(NamedTuple):

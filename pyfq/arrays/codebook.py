@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .. import _native
 from .._core.check import (
@@ -21,7 +21,9 @@ from .._core.check import (
     shown,
 )
 from .._core.frozen import freeze, reduce_to_parts, restore_parts, set_part
-from .._core.grid import Granularity, Grid, PerGroup, PerRow, PerTensor, grid_of
+from .._core.grid import Granularity, Grid, PerGroup, PerRow, PerTensor, granularity_text, grid_of
+from .._core.protocol import decoded_array
+from .._core.text import bytes_text, object_text, shape_text
 from .._core.threads import get_num_threads
 from .distortion import Distortion, distortion
 from .pack import unpack
@@ -122,6 +124,18 @@ class Codebook:
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
 
+    def __repr__(self) -> str:
+        """Return shape, format and bytes."""
+        return object_text(
+            self,
+            shape_text(self.shape),
+            f"{self.bits} bits",
+            f"{self.levels.shape[1]} levels",
+            granularity_text(self.granularity),
+            str(self.dtype),
+            bytes_text(self.nbytes, 2),
+        )
+
     def _refuse_overflow(self) -> None:
         """Refuse reals that are not finite; of small levels and scales none needs a look."""
         if self.scale is None or not self.size:
@@ -142,6 +156,10 @@ class Codebook:
         meant = self.scale_codes.dequantize()
         if not np.array_equal(meant, self.scale.reshape(-1)):
             raise ValueError("scale must be what scale_codes stands for, flat")
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+        """Return the array that this stands for, as `numpy.asarray` asks for it."""
+        return decoded_array(self.dequantize, dtype, copy)
 
     @property
     def codes(self) -> NDArray[np.uint8]:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .._core.check import as_choice, as_input, refuse_not_finite
 from .._core.frozen import freeze, reduce_to_parts, restore_parts
+from .._core.protocol import decoded_array
+from .._core.text import bytes_text, object_text, shape_text
 from .convert import cast_from, cast_to
 from .distortion import Distortion, distortion
 
@@ -63,6 +65,14 @@ class Half:
 
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
+
+    def __repr__(self) -> str:
+        """Return shape, format and bytes."""
+        return object_text(self, shape_text(self.shape), self.format, bytes_text(self.nbytes, 2))
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+        """Return the array that this stands for, as `numpy.asarray` asks for it."""
+        return decoded_array(self.dequantize, dtype, copy)
 
     @property
     def shape(self) -> tuple[int, ...]:

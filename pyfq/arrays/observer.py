@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from .. import _native
 from .._core.check import FLOATS, as_choice, as_count, as_input, as_number, shown
-from .._core.grid import PerColumn, PerRow, PerTensor, grid_of
+from .._core.grid import PerColumn, PerRow, PerTensor, granularity_text, grid_of
+from .._core.text import object_text
 from .._core.threads import get_num_threads
 from .quantize import code_rule
 from .ranges import Histogram, Signs, aciq_range, entropy_range, mse_range, percentile_range
@@ -145,11 +146,13 @@ class Observer:
 
     def __repr__(self) -> str:
         """Return the method, and what was seen."""
-        what = f"{self.method} {shown(self.granularity)}"
+        granularity = self.granularity
+        shared = "per column" if granularity == PerColumn() else granularity_text(granularity)
         if self._seen is None:
-            return f"<Observer {what}: nothing seen>"
+            return object_text(self, self.method, shared, "nothing seen")
         low, high = self._seen.low.min(), self._seen.high.max()
-        return f"<Observer {what}: {self.count} entries, {low:.6g} ... {high:.6g}>"
+        seen = f"{self.count} entries"
+        return object_text(self, self.method, shared, seen, f"{low:.6g} ... {high:.6g}")
 
     def update(self, x: NDArray) -> Self:
         """See the entries of an array.

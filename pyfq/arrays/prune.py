@@ -6,12 +6,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _native
 from .._core.check import FLOATS, as_count, as_input, as_number, as_output, refuse_not_finite, shown
 from .._core.frozen import freeze
 from .._core.grid import Granularity, Grid, PerRow, PerTensor, grid_of
+from .._core.text import array_text, bytes_text, object_text
 from .._core.threads import get_num_threads
 from .select import count_equal, kth_of_groups, kth_of_tensors, next_of_tensor
 
@@ -48,9 +49,19 @@ class Pruned:
         """Take views that refuse writes of what no caller gave."""
         freeze(self, "mask", "threshold")
 
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+        """Return the weights, as `numpy.asarray` asks for them."""
+        return np.asarray(self.weights, dtype, copy=copy)
+
     def __reduce__(self) -> tuple:
         """Copy and pickle the parts; weights that come back refuse writes, too."""
         return _restored, tuple(getattr(self, f.name) for f in fields(self))
+
+    def __repr__(self) -> str:
+        """Return shape, dtype, fraction of zeros and bytes."""
+        w = self.weights
+        kept = f"{100 * self.sparsity:.3g} % zeros"
+        return object_text(self, array_text(w), kept, bytes_text(w.nbytes, 2))
 
 
 def _restored(*parts: Any) -> Pruned:

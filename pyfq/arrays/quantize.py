@@ -22,7 +22,9 @@ from .._core.check import (
     shown,
 )
 from .._core.frozen import freeze, reduce_to_parts, restore_parts, set_part
-from .._core.grid import Granularity, Grid, PerRow, PerTensor, grid_of
+from .._core.grid import Granularity, Grid, PerRow, PerTensor, granularity_text, grid_of
+from .._core.protocol import decoded_array
+from .._core.text import bytes_text, object_text, shape_text
 from .._core.threads import get_num_threads
 from .calibrate import CALIBRATIONS, Calibration, calibrate, percentile_ends
 from .distortion import Distortion, distortion
@@ -107,6 +109,23 @@ class Quantized:
 
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
+
+    def __repr__(self) -> str:
+        """Return shape, format and bytes."""
+        scheme = "affine" if self.zero_point is not None else "symmetric"
+        return object_text(
+            self,
+            shape_text(self.shape),
+            f"{self.bits} bits",
+            "minmax" if self.minimum is not None else scheme,
+            granularity_text(self.granularity),
+            str(self.scale.dtype),
+            bytes_text(self.nbytes, 2),
+        )
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+        """Return the array that this stands for, as `numpy.asarray` asks for it."""
+        return decoded_array(self.dequantize, dtype, copy)
 
     @property
     def codes(self) -> NDArray:

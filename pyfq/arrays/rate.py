@@ -10,7 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from .._core.check import FLOATS, as_input, as_number, as_shape, refuse_not_finite, shown
 from .._core.frozen import freeze, reduce_to_parts, restore_parts, set_part
-from .._core.grid import PerRow, PerTensor, grid_of
+from .._core.grid import PerRow, PerTensor, granularity_text, grid_of
+from .._core.protocol import decoded_array
+from .._core.text import bytes_text, object_text, shape_text
 from .distortion import Distortion, distortion
 from .entropy import entropy_decode, entropy_encode, entropy_header
 from .pack import pack
@@ -89,6 +91,23 @@ class RateQuantized:
 
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
+
+    def __repr__(self) -> str:
+        """Return shape, format and bytes."""
+        trellis = self.trellis
+        return object_text(
+            self,
+            shape_text(self.shape),
+            f"{self.bits_per_weight:.2f} bits",
+            None if trellis is None else f"trellis of {trellis}",
+            granularity_text(self.granularity),
+            str(self.dtype),
+            bytes_text(self.nbytes, 2),
+        )
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+        """Return the array that this stands for, as `numpy.asarray` asks for it."""
+        return decoded_array(self.dequantize, dtype, copy)
 
     @property
     def codes(self) -> NDArray:

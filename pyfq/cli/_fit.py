@@ -315,13 +315,13 @@ def new_network(sizes: Sequence[int], args: argparse.Namespace, dtype: Any) -> p
 
 
 def _activation_of(word: str) -> Any:
-    name, _, slope = word.partition(":")
-    if not slope:
+    name, _, number = word.partition(":")
+    if not number:
         return None if word == "none" else word
     try:
-        return name, float(slope)
+        return name, float(number)
     except ValueError:
-        raise UsageError(f"activation: expected leaky_relu:SLOPE, not {word}") from None
+        raise UsageError(f"activation: expected {name}:NUMBER, not {word}") from None
 
 
 def prepare(

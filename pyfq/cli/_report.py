@@ -15,6 +15,7 @@ import numpy as np
 
 import pyfq
 from pyfq import plot
+from pyfq._core.text import bytes_text as bytes_text
 from pyfq._core.text import printable, small_letters
 from pyfq.cli import UsageError
 from pyfq.exchange.stored import TensorPlan
@@ -149,16 +150,6 @@ def decibel_text(sqnr: float) -> str:
 def path_text(path: str | Path) -> str:
     """Return a path as a terminal can show it."""
     return printable(str(path), _LONGEST)
-
-
-def bytes_text(nbytes: float) -> str:
-    """Return a number of bytes with three digits and a unit, powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if nbytes < 999.5 or unit == "GB":
-            break
-        nbytes /= 1000
-    digits = 0 if unit == "B" else max(0, 3 - len(str(int(nbytes))))
-    return f"{nbytes:.{digits}f} {unit}"
 
 
 def refuse_missing_directory(option: str, path: str | Path | None) -> None:

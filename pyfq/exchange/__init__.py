@@ -4,6 +4,7 @@
 |---|---|---|
 | take a fitted MLP of scikit-learn | `from_sklearn` | `sklearn.py` |
 | take a Sequential of PyTorch | `from_torch` | `torch.py`, `torch_modules.py`, `torch_tensors.py` |
+| make one | `to_torch` | `torch_writer.py` |
 | take weights and biases by name | `from_arrays` | `arrays.py`, `array_names.py` |
 | write them by name | `to_npz` | `arrays.py` |
 | take a chain of layers from an ONNX file | `from_onnx` | `onnx` |
@@ -29,6 +30,7 @@ from .onnx import from_onnx, to_onnx
 from .save import load_network, save_network
 from .sklearn import from_sklearn
 from .torch import from_torch
+from .torch_writer import to_torch
 
 __all__ = [
     "from_arrays",
@@ -39,4 +41,5 @@ __all__ = [
     "save_network",
     "to_npz",
     "to_onnx",
+    "to_torch",
 ]

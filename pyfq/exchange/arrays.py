@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .._core.check import FLOATS, as_input
 from ..arrays.activation import Activation, as_activation
 from ..io.npz import write_npz
+from ..networks.foreign import as_network
 from ..networks.memory_plan import ENDS
 from ..networks.network import Network
 from ..networks.operations import Linear, Nonlinear, Operation, network_of
@@ -33,9 +34,9 @@ def from_arrays(
         with or without a bias, ``(out_features,)``, behind each. Biases called ``"<layer>.bias"``
         may stand anywhere if all weights are called ``"<layer>.weight"``. A mapping may have means
         and scales under the names that `Network` has for them, as `to_npz` writes them.
-    activation : str, ("leaky_relu", slope) or None
+    activation : str, (str, float) or None
         Of all layers but the last.
-    output_activation : str, ("leaky_relu", slope) or None
+    output_activation : str, (str, float) or None
         Of the last.
 
     Returns
@@ -131,8 +132,7 @@ def to_npz(network: Network, path: str | os.PathLike[str]) -> None:
     ...         list(file), from_arrays(file).sizes
     (['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias'], (4, 8, 3))
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    as_network(network)
     ends = {name: getattr(network, name) for name in ENDS}
     write_npz(path, network.parameters | {k: x for k, x in ends.items() if x is not None})
 

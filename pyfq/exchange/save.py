@@ -6,6 +6,7 @@ from pathlib import Path
 from .._core.check import shown
 from .._core.text import small_letters
 from ..io import FormatError, open_checkpoint, write_safetensors
+from ..networks.foreign import as_network
 from ..networks.network import Network
 from .network_format import network_in, tensors_of
 
@@ -53,8 +54,7 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
     >>> np.array_equal(again.forward(x), network.forward(x))
     True
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    as_network(network)
     path = Path(path)
     if path.suffix != ".safetensors":
         case = small_letters(path.suffix, (".safetensors",))

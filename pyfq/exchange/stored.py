@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 
 from .._core.check import shown
 from .._core.grid import PerGroup, PerRow, grid_of
+from .._core.text import bytes_text, object_text, printable, shape_text
 from ..arrays.codebook import CODEBOOK_PARTS, SCALE_BLOCK, Codebook, codebook_of, codebook_parts
 from ..arrays.lossless import lossless_decode
 from ..arrays.quantize import Quantized
@@ -93,6 +94,16 @@ class TensorPlan:
     parts: Declaration
     reason: str = ""
     kept: bool = False
+
+    def __repr__(self) -> str:
+        """Return name, shape, format and bytes, before and after."""
+        return object_text(
+            self,
+            printable(self.name),
+            f"{shape_text(self.shape)} {self.word}",
+            self.format,
+            f"{bytes_text(self.nbytes, 2)} to {bytes_text(self.nbytes_after, 2)}",
+        )
 
     @property
     def nbytes(self) -> int:

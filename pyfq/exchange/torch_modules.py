@@ -1,13 +1,16 @@
 """What a Sequential of PyTorch computes in inference: its modules in order, and nothing else."""
 
+import math
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .._core.check import shown
-from ..networks.operations import Linear, Nonlinear, Operation
+from ..networks.operations import Affine, Linear, Nonlinear, Operation
 from .overrides import overrides
-from .torch_tensors import refuse_hook, weights_and_bias
+from .torch_tensors import refuse_hook, tensor_of, weights_and_bias
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,17 +18,22 @@ if TYPE_CHECKING:
 # Classes of torch.nn.
 _WORDS = {"ReLU": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "SiLU": "silu"}
 _KINDS = (
-    "Linear", *_WORDS, "LeakyReLU", "GELU", "Softplus", "Softmax", "Identity", "Dropout",
-    "Flatten", "Sequential",
+    "Linear", "BatchNorm1d", *_WORDS, "LeakyReLU", "PReLU", "ReLU6", "Hardtanh", "ELU", "SELU",
+    "CELU", "GELU", "Softplus", "Softmax", "Identity", "Dropout", "AlphaDropout", "Flatten",
+    "Sequential",
 )  # fmt: skip
 # What the forward methods of these classes call.
 _FUNCTIONS = {
     "Linear": "linear", "ReLU": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "SiLU": "silu",
-    "LeakyReLU": "leaky_relu", "GELU": "gelu", "Softplus": "softplus", "Softmax": "softmax",
-    "Dropout": "dropout",
+    "LeakyReLU": "leaky_relu", "PReLU": "prelu", "ReLU6": "hardtanh", "Hardtanh": "hardtanh",
+    "ELU": "elu", "SELU": "selu", "CELU": "celu", "GELU": "gelu", "Softplus": "softplus",
+    "Softmax": "softmax", "Dropout": "dropout", "AlphaDropout": "alpha_dropout",
+    "BatchNorm1d": "batch_norm",
 }  # fmt: skip
 # torch.nn.Softplus is the identity above its threshold: of 20, within 1e-10 of the function.
 _LEAST_THRESHOLD = 20
+# Of torch.nn.SELU, which is this times an ELU of that alpha.
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 # What a class of modules may define, and instances may hold, without a change of what a call does.
 _HARMLESS = {
     "__constants__", "__deepcopy__", "__getitem__", "__getstate__", "__len__", "_get_name",
@@ -52,17 +60,19 @@ _WRAPPERS = {
 }
 
 
-def operations_of(module: "nn.Module") -> list[Operation]:
+def operations_of(module: "nn.Module", dtype: np.dtype | None) -> list[Operation]:
     """Return what a module of PyTorch does in inference, one operation after the other.
 
     Parameters
     ----------
     module : torch.nn.Module
         A Sequential, or one of the modules that may be in it.
+    dtype : dtype or None
+        That weights are converted to; None takes those of float32 and float64 as they are.
 
     Returns
     -------
-    list of Linear and Nonlinear
+    list of Linear, Nonlinear and Affine
         In their order; `where` of each is the module's path and class.
 
     Raises
@@ -75,7 +85,7 @@ def operations_of(module: "nn.Module") -> list[Operation]:
     _refuse_hooks_of_all()
     operations: list[Operation] = []
     for where, leaf, kind in _leaves(module, "", ()):
-        operations += _operations_of_leaf(leaf, kind, where, not operations)
+        operations += _operations_of_leaf(leaf, kind, where, not operations, dtype)
     return operations
 
 
@@ -135,8 +145,9 @@ def _refuse_overrides(module: Any, where: str, kind: type) -> None:
             f"{kind.__name__} does: pass its weights to from_arrays, or export it with "
             "torch.onnx.export and use from_onnx"
         )
+    inherits = next(cls for cls in kind.__mro__ if "forward" in vars(cls))
     for cls, method in (
-        (kind, "forward"), (nn.Module, "_call_impl"), (nn.Module, "_wrapped_call_impl"),
+        (inherits, "forward"), (nn.Module, "_call_impl"), (nn.Module, "_wrapped_call_impl"),
     ):  # fmt: skip
         if not _is_original(getattr(kind, method), cls, method):
             raise ValueError(f"{where}: {cls.__name__}.{method} is not that of PyTorch")
@@ -202,13 +213,29 @@ def _refuse_hooks(module: Any, where: str, kind: type) -> None:
             refuse_hook(hook, f"{where}: the forward pre-hook")
 
 
-def _operations_of_leaf(leaf: Any, kind: type, where: str, is_first: bool) -> list[Operation]:
-    """Return what a module does, nothing or one operation."""
+def _operations_of_leaf(
+    leaf: Any, kind: type, where: str, is_first: bool, dtype: np.dtype | None
+) -> list[Operation]:
+    """Return what a module does."""
     match kind.__name__:
         case "Linear":
-            return [Linear(where, *weights_and_bias(leaf, where))]
+            return [Linear(where, *weights_and_bias(leaf, where, dtype))]
+        case "BatchNorm1d":
+            return _normalization(leaf, where, dtype)
         case word if word in _WORDS:
             return [Nonlinear(where, _WORDS[word])]
+        case "ReLU6" | "Hardtanh":
+            return _clip(where, leaf.min_val, leaf.max_val)
+        case "ELU":
+            return [Nonlinear(where, ("elu", leaf.alpha))]
+        case "SELU":
+            return [Nonlinear(where, ("elu", _SELU_ALPHA)), _factor(where, _SELU_SCALE)]
+        case "CELU":
+            return [
+                _factor(where, 1 / leaf.alpha), Nonlinear(where, "elu"), _factor(where, leaf.alpha)
+            ]  # fmt: skip
+        case "PReLU":
+            return [Nonlinear(where, ("leaky_relu", _slope_of(leaf, where, dtype)))]
         case "LeakyReLU":
             return [Nonlinear(where, ("leaky_relu", leaf.negative_slope))]
         case "GELU" if leaf.approximate in ("none", "tanh"):
@@ -228,6 +255,51 @@ def _operations_of_leaf(leaf: Any, kind: type, where: str, is_first: bool) -> li
             return [Nonlinear(where, "softmax")]
         case "Softmax":
             raise ValueError(f"{where}: dim must be -1 or 1, not {leaf.dim}")
-        case "Flatten" if not is_first or (leaf.start_dim, leaf.end_dim) != (1, -1):
-            raise ValueError(f"{where}: expected in front only, as Flatten(1, -1)")
-    return []  # Identity, Dropout, Flatten
+        case "Flatten" if leaf.start_dim not in (1, -1) or leaf.end_dim not in (1, -1):
+            raise ValueError(
+                f"{where}: expected Flatten(1, -1), which leaves samples apart, not "
+                f"Flatten({leaf.start_dim}, {leaf.end_dim})"
+            )
+    return []  # Identity, Dropout, and Flatten of samples of one axis
+
+
+def _factor(where: str, factor: float) -> Affine:
+    return Affine(where, "multiply", np.array(factor))
+
+
+def _clip(where: str, least: float, most: float) -> list[Operation]:
+    """Return what lies between two numbers: the first, and what is above it up to the second."""
+    if not -math.inf < least < most < math.inf:
+        raise ValueError(f"{where}: min_val and max_val must be finite, not {least} and {most}")
+    clip = Nonlinear(where, ("clipped_relu", most - least))
+    if least == 0:
+        return [clip]
+    down, up = (Affine(where, "add", np.array(shift)) for shift in (-least, least))
+    return [down, clip, up]
+
+
+def _slope_of(leaf: Any, where: str, dtype: np.dtype | None) -> float:
+    """Return the slope of PReLU, the same for all features."""
+    slopes = tensor_of(leaf, "weight", where, dtype)
+    if slopes is None or len(np.unique(slopes)) != 1:
+        number = "no" if slopes is None else slopes.size
+        raise ValueError(f"{where}: expected one slope for all features, not {number} that differ")
+    return float(slopes.flat[0])
+
+
+def _normalization(leaf: Any, where: str, dtype: np.dtype | None) -> list[Operation]:
+    """Return what BatchNorm1d does in inference: ``a * x + b`` of each feature, of float64."""
+    mean, variance = (tensor_of(leaf, f"running_{name}", where, dtype) for name in ("mean", "var"))
+    if mean is None or variance is None:
+        raise ValueError(
+            f"{where}: track_running_stats must be True: without means and variances of its own "
+            "it normalizes by those of each batch"
+        )
+    mean, variance = mean.astype(np.float64), variance.astype(np.float64)
+    weight, bias = (tensor_of(leaf, name, where, dtype) for name in ("weight", "bias"))
+    with np.errstate(all="ignore"):  # of what is refused below
+        factor = (1.0 if weight is None else weight) / np.sqrt(variance + leaf.eps)
+        shift = (0.0 if bias is None else bias) - mean * factor
+    if not (np.isfinite(factor).all() and np.isfinite(shift).all()):
+        raise ValueError(f"{where}: expected finite numbers, and positive variances")
+    return [Affine(where, "multiply", factor), Affine(where, "add", shift)]

@@ -1,7 +1,8 @@
-"""Weights and bias of torch.nn.Linear as its next call uses them."""
+"""Weights and other tensors of a module of PyTorch as its next call uses them."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -22,7 +23,9 @@ _READ = {
 _OF_PRUNING = {"PRUNING_TYPE", "apply", "compute_mask", "prune", "remove"}
 
 
-def weights_and_bias(linear: "nn.Linear", where: str) -> tuple[NDArray, NDArray | None]:
+def weights_and_bias(
+    linear: "nn.Linear", where: str, dtype: np.dtype | None
+) -> tuple[NDArray, NDArray | None]:
     """Return weights and bias, or None, of a layer as ``linear.eval()(x)`` uses them.
 
     Hooks of PyTorch compute a tensor before each call and leave in the attribute that of the call
@@ -35,6 +38,8 @@ def weights_and_bias(linear: "nn.Linear", where: str) -> tuple[NDArray, NDArray 
         With forward pre-hooks that compute its weights or bias, or none.
     where : str
         What an error calls it.
+    dtype : dtype or None
+        That they are converted to; None takes float32 and float64 as they are.
 
     Returns
     -------
@@ -46,7 +51,7 @@ def weights_and_bias(linear: "nn.Linear", where: str) -> tuple[NDArray, NDArray 
     Raises
     ------
     TypeError
-        If they are not float32 or float64.
+        If they are not float32 or float64, and no dtype is given.
     ValueError
         If a hook is not known, PyTorch can't compute a tensor, or it has no values or is no plain
         tensor.
@@ -56,7 +61,9 @@ def weights_and_bias(linear: "nn.Linear", where: str) -> tuple[NDArray, NDArray 
     try:
         with torch.no_grad():
             computed = _computed_by_hooks(linear, where)
-            weights, bias = (_tensor(linear, name, computed, where) for name in ("weight", "bias"))
+            weights, bias = (
+                tensor_of(linear, name, where, dtype, computed) for name in ("weight", "bias")
+            )
     except RuntimeError as e:
         raise ValueError(f"{where}: PyTorch can't compute its weights: {e}") from e
     if weights is None:
@@ -116,22 +123,45 @@ def _value_by(hook: Any, linear: "nn.Linear") -> "Tensor":
     return hook.apply_mask(linear)
 
 
-def _tensor(
-    linear: "nn.Linear", name: str, computed: dict[str, "Tensor"], where: str
+def tensor_of(
+    module: "nn.Module",
+    name: str,
+    where: str,
+    dtype: np.dtype | None = None,
+    computed: Mapping[str, "Tensor"] = MappingProxyType({}),
 ) -> NDArray | None:
-    """Return weights or a bias: what a hook computes, or else what the attribute gives."""
+    """Return weights or a bias: what a hook computes, or else what the attribute gives.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        What has the tensor.
+    name : str
+        Of the attribute; None in its place is None.
+    where : str
+        What an error calls the module.
+    dtype : dtype or None
+        That it is converted to; None takes float32 and float64 as they are.
+    computed : mapping of str to torch.Tensor
+        What hooks compute.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `weights_and_bias`.
+    """
     from torch.nn.utils import parametrize
 
     if name in computed:
-        return _array_of(computed[name], name, where)
-    if not parametrize.is_parametrized(linear, name):
-        if not hasattr(linear, name):
+        return _array_of(computed[name], name, where, dtype)
+    if not parametrize.is_parametrized(module, name):
+        if not hasattr(module, name):
             raise ValueError(f"{where}: has no {name}, nor None in its place")
-        tensor = getattr(linear, name)
-        return None if tensor is None else _array_of(tensor, name, where)
-    with _in_inference(linear, where):
-        first = np.array(_array_of(getattr(linear, name), name, where))
-        second = _array_of(getattr(linear, name), name, where)
+        tensor = getattr(module, name)
+        return None if tensor is None else _array_of(tensor, name, where, dtype)
+    with _in_inference(module, where):
+        first = np.array(_array_of(getattr(module, name), name, where, dtype))
+        second = _array_of(getattr(module, name), name, where, dtype)
     if not np.array_equal(first, second, equal_nan=True):
         raise ValueError(f"{where}: the parametrization of {name} gives another value each time")
     return first
@@ -157,8 +187,8 @@ def _in_inference(module: "nn.Module", where: str) -> Iterator[None]:
             each.training = mode
 
 
-def _array_of(tensor: Any, name: str, where: str) -> NDArray:
-    """Return the values of a plain tensor of float32 or float64."""
+def _array_of(tensor: Any, name: str, where: str, dtype: np.dtype | None) -> NDArray:
+    """Return the values of a plain tensor of float32 or float64, or of any floats as `dtype`."""
     import torch
 
     if torch.nn.parameter.is_lazy(tensor):
@@ -176,11 +206,13 @@ def _array_of(tensor: Any, name: str, where: str) -> NDArray:
         raise ValueError(f"{where}: {name} is quantized: pass the module before quantization")
     if tensor.layout is not torch.strided:
         raise ValueError(f"{where}: {name} is sparse: pass its to_dense() to from_arrays")
+    if dtype is not None and tensor.is_floating_point():
+        tensor = tensor.to(getattr(torch, dtype.name))
     if tensor.dtype not in (torch.float32, torch.float64):
         word = str(tensor.dtype).removeprefix("torch.")
-        raise TypeError(
-            f"{where}: weights must be float32 or float64, not {word}: pass module.float(), or "
-            "arrays to from_arrays"
-        )
+        hint = "pass from_torch(module, dtype=numpy.float32), which converts them"
+        if not tensor.is_floating_point():
+            hint = "pass arrays to from_arrays"
+        raise TypeError(f"{where}: weights must be float32 or float64, not {word}: {hint}")
     # Not `np.ascontiguousarray`, which makes one axis of none.
     return np.asarray(tensor.detach().cpu().resolve_neg().numpy(), order="C")

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .._core.check import FLOATS, as_choice, as_count, as_input, as_shape, refuse_not_finite, shown
 from .._core.frozen import fixed, freeze, reduce_to_parts, restore_parts, set_part
 from .._core.grid import PerGroup
+from .._core.protocol import decoded_array
+from .._core.text import bytes_text, object_text, shape_text
 from ..arrays.pack import pack, unpack_rows
 from ..arrays.prune import Pruned
 from ..arrays.quantize import Quantized
@@ -99,6 +101,22 @@ class Sparse:
 
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
+
+    def __repr__(self) -> str:
+        """Return shape, format and bytes."""
+        return object_text(
+            self,
+            shape_text(self.shape),
+            f"{self.n}:{self.m}" if self.format == "nm" else self.format,
+            f"{100 * self.density:.3g} % kept",
+            None if self.scale is None else "8 bits",
+            str(self.dtype),
+            bytes_text(self.nbytes, 2),
+        )
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+        """Return the array that this stands for, as `numpy.asarray` asks for it."""
+        return decoded_array(self.toarray, dtype, copy)
 
     @property
     def dtype(self) -> np.dtype:

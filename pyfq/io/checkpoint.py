@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from pyfq._core.check import shown
-from pyfq._core.text import small_letters
+from pyfq._core.text import bytes_text, count_text, object_text, printable, small_letters
 from pyfq.io import disk
 from pyfq.io.directory import find_checkpoint
 from pyfq.io.errors import FormatError
@@ -170,6 +170,11 @@ class Checkpoint(Mapping[str, np.ndarray]):
         self._opened = {file.path: file for file in files}
         self._mapped: dict[Path, SafetensorsFile] = {}
         self._resources = resources
+
+    def __repr__(self) -> str:
+        """Return path, number of tensors and bytes."""
+        path = printable(str(self.path))
+        return object_text(self, path, count_text(len(self), "tensor"), bytes_text(self.nbytes, 2))
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a tensor from the file that holds it."""

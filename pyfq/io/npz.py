@@ -20,6 +20,7 @@ from typing import IO, BinaryIO, Self
 import numpy as np
 
 from pyfq._core.check import shown
+from pyfq._core.text import bytes_text, count_text, object_text, printable
 from pyfq.io import disk
 from pyfq.io.atomic import replacing
 from pyfq.io.dtypes import NUMBERS, WORDS, nbytes_of, word_of
@@ -157,6 +158,11 @@ class NpzFile(Mapping[str, np.ndarray]):
         self._members = members
         self._archive = archive
         self._resources = resources
+
+    def __repr__(self) -> str:
+        """Return path, number of tensors and bytes."""
+        path = printable(str(self.path))
+        return object_text(self, path, count_text(len(self), "tensor"), bytes_text(self.nbytes, 2))
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Read an array; damaged data raises `FormatError`."""

@@ -13,6 +13,7 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
+from pyfq._core.text import bytes_text, count_text, object_text, printable
 from pyfq.io import disk
 from pyfq.io.dtypes import DTYPES, carrier_shape
 from pyfq.io.errors import FormatError
@@ -99,6 +100,11 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         self._identity = _identity_of(file)
         self._closed = False
         self._data: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __repr__(self) -> str:
+        """Return path, number of tensors and bytes."""
+        path = printable(str(self.path))
+        return object_text(self, path, count_text(len(self), "tensor"), bytes_text(self.nbytes, 2))
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a tensor as a read-only view of the file."""

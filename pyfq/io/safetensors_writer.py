@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from pyfq._core.check import shown
+from pyfq._core.text import object_text, printable
 from pyfq.io import atomic, disk, staging
 from pyfq.io.atomic import DiskFile
 from pyfq.io.dtypes import DTYPES, carrier_shape, word_of
@@ -246,6 +247,11 @@ class SafetensorsWriter:
             else:
                 self._stream.begin()
             self._resources = stack.pop_all()
+
+    def __repr__(self) -> str:
+        """Return the target, and how far it is."""
+        total = self.completed + len(self.remaining)
+        return object_text(self, printable(str(self.path)), f"{self.completed} of {total} tensors")
 
     @property
     def completed(self) -> int:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from .._core.check import as_choice, as_count, as_input, as_number, as_sequence, refuse_not_finite
 from .._core.frozen import freeze, reduce_to_parts, restore_parts
+from .._core.text import array_text, object_text
+from ..networks.foreign import as_network, refuse_foreign
 from ..networks.network import Network
 from ..networks.samples import as_samples, scale_inputs, scale_outputs
 from .data import as_data, as_validation, as_weights, refuse_activation, times_class_weight
@@ -44,7 +46,7 @@ class Hint:
     Examples
     --------
     >>> Hint(0, 1)
-    Hint(layer=0, target=1, weight=1.0)
+    Hint(layer 0, target 1, weight 1)
     """
 
     layer: int
@@ -57,6 +59,11 @@ class Hint:
 
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
+
+    def __repr__(self) -> str:
+        """Return the layer, the target and the weight."""
+        target = f"target {array_text(self.target)}"
+        return object_text(self, f"layer {self.layer}", target, f"weight {self.weight:g}")
 
 
 def distill(
@@ -170,8 +177,8 @@ def distill(
         optimizer, epochs, batch_size, seed, schedule, clip, keep_zeros, fake_quantize, patience,
         callback,
     )  # fmt: skip
-    if not isinstance(student, Network):
-        raise TypeError(f"student must be a Network, not {type(student).__name__}")
+    as_network(student, "student")
+    refuse_foreign(teacher)
     x = as_samples(student, x, "x")
     alpha = as_number(alpha, "alpha", 0, 1)
     if y is None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from .._core.check import as_count, as_input, as_sequence, refuse_not_finite
 from .._core.frozen import freeze, reduce_to_parts, restore_parts
-from .._core.table import text_table
+from .._core.table import html_table, text_table
+from .._core.text import count_text, object_text
 from ..arrays.activation import activate
 from ..networks.network import Network
 from ..networks.samples import as_samples
@@ -112,18 +113,38 @@ class Evaluation:
                     found[name] = np.asarray(array).tolist()
         return found
 
+    def __repr__(self) -> str:
+        """Return the figures in one line."""
+        figures = [f"{name} {value:.4g}" for name, value in self._figures()]
+        return object_text(self, count_text(self.samples, "sample"), *figures)
+
     def __str__(self) -> str:
         """Return a table."""
+        return "\n\n".join(map(text_table, self._tables()))
+
+    def _repr_html_(self) -> str:
+        """Return tables: figures, classes or outputs."""
+        captions = "evaluation", "classes" if self.confusion is not None else "outputs"
+        figures, *others = self._tables()
+        tables = [[("figure", "value"), *figures], *others]
+        return "\n".join(map(html_table, captions, tables))
+
+    def _figures(self) -> list[tuple[str, float]]:
+        """Return what applies, with its name."""
         figures = [(name.replace("_", " "), getattr(self, name)) for name in FIGURES]
         figures += [(f"top {k}", part) for k, part in (self.top_k or {}).items() if k > 1]
+        return [(name, value) for name, value in figures if value is not None]
+
+    def _tables(self) -> list[list[tuple[str, ...]]]:
+        """Return the rows of each table."""
         rows = [("samples", str(self.samples))]
-        rows += [(name, f"{value:.6g}") for name, value in figures if value is not None]
+        rows += [(name, f"{value:.6g}") for name, value in self._figures()]
         parts = [rows]
         if self.confusion is not None and len(self.confusion) <= MOST_LINES:
             parts.append(_rows_of_classes(self.confusion, self.classes))
         if self.rmse_per_output is not None and 1 < len(self.rmse_per_output) <= MOST_LINES:
             parts.append(_rows_of_outputs(self.rmse_per_output, self.r2_per_output))
-        return "\n\n".join(map(text_table, parts))
+        return parts
 
 
 def _rows_of_classes(confusion: NDArray, classes: NDArray | None) -> list[tuple[str, ...]]:

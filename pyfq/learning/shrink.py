@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from .._core.check import as_choice, as_count, as_number, shown
 from .._core.frozen import read_only, reduce_to_parts, restore_parts, set_part
-from .._core.table import text_table
+from .._core.table import html_table, text_table
+from .._core.text import object_text
 from ..arrays.activation import activate, derivative_of
 from ..networks.layer import Dense
 from ..networks.network import Network
@@ -93,10 +94,22 @@ class Shrunk:
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
 
+    def __repr__(self) -> str:
+        """Return both networks."""
+        return object_text(self, repr(self.network), f"from {self.original!r}")
+
     def __str__(self) -> str:
         """Return a table."""
+        return "\n\n".join(map(text_table, self._tables()))
+
+    def _repr_html_(self) -> str:
+        """Return tables: what there was and what is left, and the layers that were tried."""
+        return "\n".join(map(html_table, ("shrunk", "layers"), self._tables()))
+
+    def _tables(self) -> list[list[tuple[str, ...]]]:
+        """Return the rows of each table."""
         pair = self.original, self.network
-        rows = [("", "before", "after", "ratio")]
+        rows: list[tuple[str, ...]] = [("", "before", "after", "ratio")]
         rows.append(("neurons", *("-".join(map(str, network.sizes)) for network in pair), ""))
         for word, counts in (
             ("parameters", [network.size for network in pair]),
@@ -104,14 +117,13 @@ class Shrunk:
             ("bytes", [network.nbytes for network in pair]),
         ):
             rows.append((word, *map(str, counts), f"{counts[1] / counts[0]:.3f}"))
-        text = text_table(rows)
         if self.loss is None:
-            return text
-        rows = [("without layer", "loss", ""), ("-", f"{self.loss:.6g}", "")]
+            return [rows]
+        trials = [("without layer", "loss", ""), ("-", f"{self.loss:.6g}", "")]
         for trial in self.trials:
             word = "removed" if trial.removed else "refused"
-            rows.append((str(trial.layer), f"{trial.loss:.6g}", word))
-        return f"{text}\n\n{text_table(rows)}"
+            trials.append((str(trial.layer), f"{trial.loss:.6g}", word))
+        return [rows, trials]
 
 
 def prune_neurons(

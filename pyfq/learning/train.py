@@ -13,6 +13,8 @@ from .. import _native
 from .._core.check import as_count, as_flag, as_number, as_seed, shown
 from .._core.frozen import set_part
 from .._core.grid import grid_of
+from .._core.table import html_table
+from .._core.text import count_text, object_text
 from .._core.threads import get_num_threads
 from ..arrays.activation import as_activation
 from ..arrays.quantize import code_rule
@@ -24,6 +26,9 @@ from .data import as_data, as_validation, as_weights, times_class_weight
 from .fake_quantize import FakeQuantize
 from .losses import IMITATIONS, LOSSES, Loss
 from .optimizers import LARGEST, OPTIMIZERS, SGD, SMALLEST, Adam, Optimizer, Schedule
+
+# Epochs that a table shows, about.
+MOST_LINES = 30
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,33 @@ class Training:
     epochs: list[Epoch]
     best_epoch: int
     stopped: Literal["done", "patience", "callback", "interrupted"]
+
+    def __repr__(self) -> str:
+        """Return the network, the number of epochs and the losses."""
+        last = self.epochs[-1] if self.epochs else None
+        best = self.epochs[self.best_epoch - 1] if self.best_epoch else None
+        validation = None if best is None else best.validation_loss
+        return object_text(
+            self,
+            repr(self.network),
+            count_text(len(self.epochs), "epoch"),
+            None if last is None else f"loss {last.loss:.4g}",
+            None if validation is None else f"validation {validation:.4g} in {self.best_epoch}",
+            self.stopped,
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the epochs: of many, as many as a page shows, the best among them."""
+        rows = [("epoch", "loss", "validation", "learning rate", "seconds")]
+        between = max(1, len(self.epochs) // MOST_LINES)
+        for i, epoch in enumerate(self.epochs, 1):
+            if i not in (1, self.best_epoch, len(self.epochs)) and i % between:
+                continue
+            validation = "" if epoch.validation_loss is None else f"{epoch.validation_loss:.6g}"
+            number = f"{epoch.number} (best)" if i == self.best_epoch else str(epoch.number)
+            rate, seconds = f"{epoch.learning_rate:.4g}", f"{epoch.seconds:.3g}"
+            rows.append((number, f"{epoch.loss:.6g}", validation, rate, seconds))
+        return html_table(repr(self), rows)
 
 
 @dataclass(frozen=True, eq=False)

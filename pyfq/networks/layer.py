@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from .._core.check import FLOATS, as_count, as_input, refuse_not_finite
 from .._core.frozen import fixed, reduce_to_parts, restore_parts, set_part
-from ..arrays.activation import Activation, as_activation
+from .._core.text import bytes_text, object_text, shape_text
+from ..arrays.activation import Activation, activation_text, as_activation
 from ..arrays.codebook import Codebook
 from ..arrays.half import Half
+from ..arrays.prune import Pruned
 from ..arrays.quantize import Quantized
 from ..arrays.rate import RateQuantized
 from ..formats.sparse import Sparse
@@ -29,12 +31,13 @@ class Dense:
     Parameters
     ----------
     weights : (out_features, in_features) array, or another form of weights
-        float32 or float64, finite; an array is copied. The parts of other forms, Half, Quantized,
-        RateQuantized, Codebook, Sparse or LowRank, must not change; `LowRank` ones have no
-        residual. `RateQuantized` ones stay a stream, and are decoded once for a forward pass.
+        float32 or float64, finite; an array is copied, and so is that of `Pruned`. The parts of
+        other forms, Half, Quantized, RateQuantized, Codebook, Sparse or LowRank, must not change;
+        `LowRank` ones have no residual. `RateQuantized` ones stay a stream, and are decoded once
+        for a forward pass.
     bias : (out_features,) array of the weights' dtype, optional
         Finite; copied in the same way.
-    activation : str, ("leaky_relu", slope) or None
+    activation : str, (str, float) or None
         As `activate` takes it.
     x_scale : float, optional
         The fixed step of the 8-bit codes that inputs become, positive; rounded to the weights'
@@ -67,6 +70,8 @@ class Dense:
 
     def __post_init__(self) -> None:
         """Refuse what is no layer."""
+        if isinstance(self.weights, Pruned):
+            set_part(self, "weights", self.weights.weights)
         if isinstance(self.weights, LowRank):
             set_part(self, "weights", _frozen_factors(self.weights))
         elif not isinstance(self.weights, Half | Quantized | RateQuantized | Codebook | Sparse):
@@ -78,9 +83,9 @@ class Dense:
         if self.bias is not None:
             bias = as_frozen(self.bias, "bias", (self.dtype.type,), self.shape[:1])
             set_part(self, "bias", bias)
-        _, slope = as_activation(self.activation)
+        _, number = as_activation(self.activation)
         if not isinstance(self.activation, str | None):
-            set_part(self, "activation", ("leaky_relu", slope))
+            set_part(self, "activation", (self.activation[0], number))
         if self.x_scale is not None:
             scale = as_x_scale(self.x_scale, decoded(self.weights), self.bias)
             set_part(self, "x_scale", scale)
@@ -92,6 +97,19 @@ class Dense:
 
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
+
+    def __repr__(self) -> str:
+        """Return shape, format and bytes."""
+        return object_text(
+            self,
+            shape_text(self.shape),
+            form_text(self.weights),
+            None if self.bias is None else "bias",
+            activation_text(self.activation),
+            None if self.x_scale is None else "calibrated",
+            str(self.dtype),
+            bytes_text(self.nbytes, 2),
+        )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -123,6 +141,57 @@ class Dense:
             case Sparse() | LowRank() as w:
                 return w.toarray()
         return self.weights
+
+
+def cast(w: Weights, dtype: np.dtype) -> Weights:
+    """Return weights whose floats have another dtype: codes, levels and places stay.
+
+    Raises
+    ------
+    TypeError
+        If they are of 2 bytes, which go with float32 alone.
+    ValueError
+        If a number is not finite in that dtype.
+    """
+    if isinstance(w, np.ndarray):
+        with np.errstate(over="ignore"):
+            return w.astype(dtype)
+    if isinstance(w, Half) and dtype != w.dtype:
+        raise TypeError(
+            f"weights of 2 bytes go with float32, not {dtype}: "
+            "network.map_weights(np.ascontiguousarray) makes arrays of them"
+        )
+    parts = {f.name: getattr(w, f.name) for f in fields(w) if f.init}
+    floats = {name: part for name, part in parts.items() if _has_floats(part)}
+    changed = {name: cast(part, dtype) for name, part in floats.items()}
+    if isinstance(w, Codebook) and w.scale_codes is not None:
+        changed["scale"] = changed["scale_codes"].dequantize().reshape(w.scale.shape)
+    return replace(w, **changed)
+
+
+def _has_floats(part: Any) -> bool:
+    """Tell whether a part of weights is an array of floats, or has one."""
+    if isinstance(part, np.ndarray):
+        return part.dtype.kind == "f"
+    return isinstance(part, Quantized)
+
+
+def form_text(w: Weights) -> str | None:
+    """Return in which form weights are; None for an array."""
+    match w:
+        case Half():
+            return w.format
+        case Quantized():
+            return f"{w.bits} bits"
+        case Codebook():
+            return f"{w.bits} bits, {w.levels.shape[1]} levels"
+        case RateQuantized():
+            return f"{w.bits_per_weight:.2f} bits"
+        case Sparse():
+            return f"{w.n}:{w.m}" if w.format == "nm" else w.format
+        case LowRank():
+            return f"rank {w.rank}"
+    return None
 
 
 def decoded(w: Weights) -> NDArray | Half | Quantized | Codebook | Sparse | LowRank:

@@ -40,7 +40,7 @@ class Plan:
     call : callable
         The kernel, for inputs, `arguments`, outputs and the number of threads.
     arguments : tuple
-        ``(layers, 29)`` int64, the descriptions, `FIELDS`; slopes of ``"leaky_relu"``; the memory,
+        ``(layers, 29)`` int64, the descriptions, `FIELDS`; numbers of activations; the memory,
         int8, each array from a multiple of 64 bytes on; and ``(4,)`` int64, where `ENDS` are.
     """
 

@@ -25,9 +25,12 @@ from .._core.check import (
     shown,
 )
 from .._core.frozen import reduce_to_parts, restore_parts, set_part
+from .._core.table import html_table
+from .._core.text import bytes_text, object_text, shape_text
 from .._core.threads import get_num_threads
-from ..arrays.activation import Activation, as_activation
+from ..arrays.activation import Activation, activation_text, as_activation
 from ..arrays.observer import Method, Observer
+from ..arrays.prune import Pruned
 from ..arrays.quantize import Quantized
 from ..arrays.ranges import Signs
 from ..errors import NOT_FINITE, FqError
@@ -38,7 +41,7 @@ from ..formats.sparse import Sparse
 from ..formats.static import as_static_codes
 from ..products.linear import MOST_LANE_ROWS, prepare
 from ..products.lowrank import LowRank
-from .layer import Dense, Weights, as_frozen, decoded, matrices_of
+from .layer import Dense, Weights, as_frozen, cast, decoded, form_text, matrices_of
 from .memory_plan import ENDS, Plan, plan_layers
 from .static_ranges import input_codes
 
@@ -154,6 +157,41 @@ class Network:
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
 
+    def __repr__(self) -> str:
+        """Return sizes, activations, form of the weights and bytes."""
+        return object_text(
+            self,
+            "-".join(map(str, self.sizes)),
+            *dict.fromkeys(self._activation_texts()),
+            str(self.dtype),
+            *dict.fromkeys(form_text(layer.weights) for layer in self.layers),
+            self._inputs_text(),
+            bytes_text(self.nbytes, 2),
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the layers."""
+        rows = [("layer", "shape", "weights", "activation", "parameters", "bytes")]
+        for i, layer in enumerate(self.layers):
+            activation = activation_text(layer.activation) or "none"
+            sizes = str(layer.size), bytes_text(layer.nbytes)
+            weights = ", ".join(filter(None, (str(layer.dtype), form_text(layer.weights))))
+            rows.append((str(i), shape_text(layer.shape), weights, activation, *sizes))
+        rows.append(("all", "", "", "", str(self.size), bytes_text(self.nbytes)))
+        return html_table(repr(self), rows)
+
+    def _activation_texts(self) -> list[str]:
+        """Return the activations that there are, or that there is none."""
+        texts = [activation_text(layer.activation) for layer in self.layers]
+        return [text for text in texts if text is not None] or ["linear"]
+
+    def _inputs_text(self) -> str | None:
+        """Return how inputs of layers are quantized."""
+        if self.activation_bits is None:
+            return None
+        is_calibrated = self.layers[0].x_scale is not None
+        return f"{'calibrated ' if is_calibrated else ''}inputs of {self.activation_bits} bits"
+
     @classmethod
     def create(
         cls,
@@ -174,9 +212,9 @@ class Network:
         ----------
         sizes : sequence of int
             Inputs, neurons of each hidden layer, outputs; at least 2, each at least 1.
-        activation : str, ("leaky_relu", slope) or None
+        activation : str, (str, float) or None
             Of the hidden layers.
-        output_activation : str, ("leaky_relu", slope) or None
+        output_activation : str, (str, float) or None
             Of the last.
         initialization : str, optional
             ``"he_normal"``, ``"he_uniform"``, ``"glorot_normal"`` or ``"glorot_uniform"``; by
@@ -315,13 +353,14 @@ class Network:
             )
         return replace(self, layers=tuple(layers))
 
-    def map_weights(self, function: Callable[[NDArray], Weights]) -> "Network":
+    def map_weights(self, function: Callable[[NDArray], Weights | Pruned]) -> "Network":
         """Return the network with the weights of each layer put through a function.
 
         Parameters
         ----------
         function : callable
-            Takes the weights of a layer as an array, returns an array or another form of weights.
+            Takes the weights of a layer as an array, returns an array or another form of weights,
+            or what pruned them, `Pruned`.
 
         Returns
         -------
@@ -340,6 +379,46 @@ class Network:
             raise TypeError(f"function must be a callable, not {type(function).__name__}")
         layers = (replace(layer, weights=function(layer.toarray())) for layer in self.layers)
         return replace(self, layers=tuple(layers))
+
+    def astype(self, dtype: DTypeLike) -> "Network":
+        """Return the network in another dtype.
+
+        Arrays are rounded to it. Codes stay as they are, and with them what is calibrated: the
+        scales are rounded.
+
+        Parameters
+        ----------
+        dtype : dtype
+            float32 or float64.
+
+        Returns
+        -------
+        Network
+            The network; itself if it has this dtype.
+
+        Raises
+        ------
+        TypeError
+            If `dtype` is neither, or is float64 for weights of 2 bytes.
+        ValueError
+            If a number is not finite in this dtype, or a scale would be 0.
+
+        Examples
+        --------
+        >>> network = Network.create((64, 32, 10)).astype(np.float64)
+        >>> network
+        Network(64-32-10, relu, float64, 19 kB)
+        """
+        dtype = as_float_dtype(dtype)
+        if dtype == self.dtype:
+            return self
+        layers = []
+        for layer in self.layers:
+            bias = None if layer.bias is None else cast(layer.bias, dtype)
+            layers.append(replace(layer, weights=cast(layer.weights, dtype), bias=bias))
+        ends = {name: getattr(self, name) for name in ENDS if getattr(self, name) is not None}
+        ends = {name: cast(end, dtype) for name, end in ends.items()}
+        return replace(self, layers=tuple(layers), **ends)
 
     def calibrate(
         self,

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core.check import as_input, refuse_not_finite
+from .foreign import as_network
 from .network import Network
 
 
 def refuse_compressed(network: Network, purpose: str = "be trained") -> None:
     """Refuse a network whose weights are not arrays, which its purpose needs."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    as_network(network)
     if network.layers[0].x_scale is not None:
         raise TypeError(
             f"network must not be calibrated to {purpose}: quantize and calibrate it after that"
@@ -29,8 +29,7 @@ def refuse_compressed(network: Network, purpose: str = "be trained") -> None:
 
 def as_samples(network: Network, x: Any, name: str) -> NDArray:
     """Return inputs of a network, at least one sample, finite."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    as_network(network)
     x = as_input(x, name, (network.dtype.type,))
     if x.ndim != 2 or x.shape[1] != network.sizes[0] or not len(x):
         raise ValueError(

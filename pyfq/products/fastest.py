@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from .. import _native
 from .._core.check import FLOATS, as_count, as_input
+from .._core.table import html_table
+from .._core.text import array_text, object_text
 from .._core.threads import get_num_threads
 from ..arrays.half import Half
 from ..arrays.prune import Pruned
@@ -46,6 +48,17 @@ class Fastest:
     weights: NDArray | Half | Quantized | Sparse | Prepared
     reason: str
     seconds: dict[str, float]
+
+    def __repr__(self) -> str:
+        """Return the form, the weights in it, and the times."""
+        times = (f"{name} {1e6 * seconds:.3g} us" for name, seconds in self.seconds.items())
+        return object_text(self, self.form, array_text(self.weights), *times)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the times."""
+        rows = [("form", "microseconds")]
+        rows += [(name, f"{1e6 * seconds:.3g}") for name, seconds in self.seconds.items()]
+        return html_table(f"fastest: {self.form}", rows)
 
 
 def fastest(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .._core.check import FLOATS, as_count, as_input, as_output, is_none_or, shown
 from .._core.frozen import fixed
+from .._core.text import bytes_text, object_text, shape_text
 from ..arrays.activation import Activation
 from ..arrays.codebook import Codebook
 from ..arrays.half import Half
@@ -67,6 +68,17 @@ class Prepared:
     def nbytes(self) -> int:
         """Bytes held."""
         return nbytes_of(self.layout)
+
+    def __repr__(self) -> str:
+        """Return shape, layout and bytes."""
+        return object_text(
+            self,
+            shape_text(self.shape),
+            type(self.layout).__name__,
+            None if self.activation_bits is None else f"inputs of {self.activation_bits} bits",
+            str(self.dtype),
+            bytes_text(self.nbytes, 2),
+        )
 
     def __copy__(self) -> "Prepared":
         """Return these weights, which nothing changes."""
@@ -176,7 +188,7 @@ def linear(
         entropy-coded ones are unpacked in each call if they are not.
     bias : (out_features,) array of x's dtype, optional
         Added to each row.
-    activation : str, ("leaky_relu", slope) or None
+    activation : str, (str, float) or None
         Applied to the sums, as `activate` does, with the same bits.
     activation_bits : int or None
         8 quantizes x, for weights of at most 8 bits; None does not. Prepared weights know.

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .._core.check import (
     FLOATS,
@@ -19,6 +19,8 @@ from .._core.check import (
     refuse_not_finite,
 )
 from .._core.frozen import freeze, reduce_to_parts, restore_parts, set_part
+from .._core.protocol import decoded_array
+from .._core.text import bytes_text, object_text, shape_text
 from ..arrays.quantize import Quantized
 from .matmul import matmul
 
@@ -117,6 +119,23 @@ class LowRank:
 
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
+
+    def __repr__(self) -> str:
+        """Return shape, format and bytes."""
+        factors = {part.bits for part in (self.u, self.v) if isinstance(part, Quantized)}
+        return object_text(
+            self,
+            shape_text(self.shape),
+            f"rank {self.rank}",
+            f"{'/'.join(map(str, sorted(factors)))} bits" if factors else None,
+            None if self.residual is None else f"residual of {self.residual.bits} bits",
+            str(self.dtype),
+            bytes_text(self.nbytes, 2),
+        )
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+        """Return the array that this stands for, as `numpy.asarray` asks for it."""
+        return decoded_array(self.toarray, dtype, copy)
 
     @property
     def shape(self) -> tuple[int, int]:

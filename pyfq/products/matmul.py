@@ -50,7 +50,7 @@ def matmul(
         Whether a matrix is given as its transpose. Nothing is copied: the kernel reads it so.
     bias : (n,) array of a's dtype, optional
         Added to each row of the product.
-    activation : str, ("leaky_relu", slope) or None
+    activation : str, (str, float) or None
         Applied to the sums while they are in cache, as `activate` does, with the same bits.
     accumulation : "float64" or None
         What products of float32 are summed in; None: float32. Those of float64 always are.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfq._core.check import shown
+from pyfq._core.text import object_text
 from pyfq.arrays.distortion import distortion
 from pyfq.exchange.floats import narrow, rounded, widen
 from pyfq.exchange.methods.coded import Coded
@@ -51,6 +52,11 @@ class Compressed:
     sqnr: float = math.nan
     cosine: float = math.nan
     max_abs: float = math.nan
+
+    def __repr__(self) -> str:
+        """Return the plan, and what it left of the tensor."""
+        error = None if math.isnan(self.sqnr) else f"{self.sqnr:.4g} dB"
+        return object_text(self, repr(self.plan), error)
 
 
 def compress(

@@ -10,6 +10,7 @@ from pyfq.exchange.methods.coded import Coded
 from pyfq.exchange.rule import Rule
 from pyfq.exchange.stored import TensorPlan, declare
 from pyfq.io.dtypes import word_of
+from pyfq.networks.foreign import as_network
 from pyfq.networks.network import Network
 from pyfq.recipes.choose import choose_bits, refuse_budget
 from pyfq.recipes.declare import naming, open_rules, why_no_gain
@@ -59,8 +60,7 @@ def compress_network(network: Network, recipe: Recipe) -> Network:
     >>> [type(layer.weights).__name__ for layer in small.layers]
     ['LowRank', 'Quantized']
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    as_network(network)
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe must be a Recipe, not {type(recipe).__name__}")
     weights = {f"layers.{i}.weight": layer.weights for i, layer in enumerate(network.layers)}

@@ -13,12 +13,13 @@ from pyfq.arrays.activation import ACTIVATIONS, as_activation, derivative_of
 from pyfq.reference.learning.train import derivative
 
 # All but softmax, and but what multiplies or chooses.
-SMOOTH = ("tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "softplus")
+SMOOTH = ("tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "softplus", "elu")
 
 activations = st.one_of(
     st.none(),
     st.sampled_from(ACTIVATIONS),
-    st.tuples(st.just("leaky_relu"), st.floats(-2, 2, width=32)),
+    st.tuples(st.sampled_from(["leaky_relu", "elu"]), st.floats(-2, 2, width=32)),
+    st.tuples(st.just("clipped_relu"), st.floats(0, 9, width=32)),
 )
 
 
@@ -106,6 +107,7 @@ def test_activate_float32_is_within_2_ulp(activation):
         "gelu_tanh": lambda x: x * special.expit(np.sqrt(8 / np.pi) * (x + 0.044715 * x**3)),
         "silu": lambda x: x * special.expit(x),
         "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+        "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
     }[activation]
     x = spread(np.float32, 250_000)
     with np.errstate(under="ignore", over="ignore"):
@@ -133,6 +135,7 @@ def test_activate_float64_is_within_2_ulp(activation):
             "gelu_tanh": lambda x: x * logistic(mp.sqrt(8 / mp.pi) * (x + cubic * x**3)),
             "silu": lambda x: x * logistic(x),
             "softplus": lambda x: max(x, 0) + mp.log1p(mp.exp(-abs(x))),
+            "elu": lambda x: x if x > 0 else mp.expm1(x),
         }[activation]
         x = spread(np.float64, 1000)
         for argument, value in zip(x.tolist(), pyfq.activate(x, activation).tolist(), strict=True):
@@ -174,6 +177,8 @@ def test_activate_has_limits(dtype):
         "leaky_relu": [-inf, dtype(0.01) * x[1], x[2], inf, nan],
         "tanh": [-1, -1, 1, 1, nan],
         "sigmoid": [0, 0, 1, 1, nan],
+        "elu": [-1, -1, x[2], inf, nan],
+        "clipped_relu": [0, 0, 6, 6, nan],
     }
     for activation in ("gelu", "gelu_tanh", "silu", "softplus"):
         limits[activation] = [0, 0, x[2], inf, nan]
@@ -205,6 +210,10 @@ def test_activate_softmax_has_limits(dtype):
         ("gelu", [-3, -2, 2], [-0.00404969, -0.04550026, 1.9544997]),
         ("gelu_tanh", [-1, 0, 1], [-0.15880796, 0, 0.841192]),
         ("silu", [-1, 0, 1], [-0.26894143, 0, 0.7310586]),
+        ("elu", [-1, 0, 1], [-0.63212056, 0, 1]),
+        (("elu", 2.0), [-1, 0, 1], [-1.2642411, 0, 1]),
+        ("clipped_relu", [-1, 2, 7], [0, 2, 6]),
+        (("clipped_relu", 1.0), [-1, 0.5, 7], [0, 0.5, 1]),
     ],
 )
 def test_activate_published_values(activation, x, want):
@@ -212,7 +221,9 @@ def test_activate_published_values(activation, x, want):
     np.testing.assert_allclose(got, np.array(want), rtol=2e-6)
 
 
-@pytest.mark.parametrize("activation", ["relu", ("leaky_relu", 0.2), *SMOOTH, "softmax"])
+@pytest.mark.parametrize(
+    "activation", ["relu", ("leaky_relu", 0.2), *SMOOTH, ("elu", 0.4), "clipped_relu", "softmax"]
+)
 def test_activate_is_that_of_torch(activation):
     torch = pytest.importorskip("torch", reason="needs the oracles extra")
     f = torch.nn.functional
@@ -225,6 +236,9 @@ def test_activate_is_that_of_torch(activation):
         "gelu_tanh": lambda t: f.gelu(t, approximate="tanh"),
         "silu": f.silu,
         "softplus": f.softplus,
+        "elu": f.elu,
+        ("elu", 0.4): lambda t: f.elu(t, 0.4),
+        "clipped_relu": f.relu6,
         "softmax": lambda t: f.softmax(t, dim=-1),
     }.get(activation, lambda t: f.leaky_relu(t, 0.2))
     want = true(torch.from_numpy(x)).numpy()
@@ -237,7 +251,9 @@ def test_as_activation_returns_code_and_slope():
     assert as_activation("relu") == (1, 0.0)
     assert as_activation("leaky_relu") == (2, 0.01)
     assert as_activation(("leaky_relu", 0.25)) == (2, 0.25)
-    assert as_activation("softmax") == (9, 0.0)
+    assert as_activation("clipped_relu") == (3, 6.0)
+    assert as_activation("elu") == (10, 1.0)
+    assert as_activation("softmax") == (11, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +269,10 @@ def test_activate_refuses_slopes():
         pyfq.activate(np.ones(3), ("leaky_relu", "0.1"))
     with pytest.raises(ValueError, match=r"slope of activation must be -3.40282e\+38 .* not nan"):
         pyfq.activate(np.ones(3), ("leaky_relu", float("nan")))
+    with pytest.raises(TypeError, match="alpha of activation must be a number, not NoneType"):
+        pyfq.activate(np.ones(3), ("elu", None))
+    with pytest.raises(ValueError, match=r"ceiling of activation must be 0 \.\.\. .*, not -1\.0"):
+        pyfq.activate(np.ones(3), ("clipped_relu", -1.0))
 
 
 def test_activate_refuses_arrays():
@@ -267,7 +287,11 @@ def test_activate_refuses_arrays():
         pyfq.activate(x, "relu", out=np.ones((4, 3)))
 
 
-@pytest.mark.parametrize("activation", [None, *ACTIVATIONS[:-1], ("leaky_relu", 0.3)], ids=str)
+@pytest.mark.parametrize(
+    "activation",
+    [None, *ACTIVATIONS[:-1], ("leaky_relu", 0.3), ("elu", 0.3), ("clipped_relu", 2.0)],
+    ids=str,
+)
 def test_derivatives_are_those_of_differences_and_of_the_reference(activation):
     x = np.concatenate([np.random.default_rng(0).uniform(-6, 6, 200), [1e-300, -1e-300]])
     got = derivative_of(x, pyfq.activate(x, activation), activation)

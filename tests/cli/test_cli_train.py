@@ -276,7 +276,7 @@ def test_a_loss_that_diverges_is_one_line(tmp_path, data, capsys):
         ([*LAYERS, "--validation-split", "1"], "--validation-split must be at least 0"),
         ([*LAYERS, "--validation-split", "0", "--patience", "3"], "--patience needs samples"),
         ([*LAYERS, "--activation", "swish"], "activation must be None, one of"),
-        ([*LAYERS, "--activation", "leaky_relu:x"], "expected leaky_relu:SLOPE"),
+        ([*LAYERS, "--activation", "leaky_relu:x"], "expected leaky_relu:NUMBER"),
         ([*LAYERS, "--activation", "softmax"], "softmax"),
         ([*LAYERS, "--threads", "0"], "--threads"),
         ([*LAYERS, "--json", "no/such/report.json"], "--json: no/such is not a directory"),

@@ -501,7 +501,10 @@ def test_other_classes_are_refused_by_name(leaf, match):
 def test_dtypes_are_refused_by_name():
     for dtype in (torch.float16, torch.bfloat16, torch.complex64):
         word = str(dtype).removeprefix("torch.")
-        match = rf"module 0 \(Linear\): weights must be float32 or float64, not {word}: pass module"
+        hint = (
+            r"from_torch\(module, dtype=numpy\.float32\)" if dtype.is_floating_point else "arrays"
+        )
+        match = rf"module 0 \(Linear\): weights must be float32 or float64, not {word}: pass {hint}"
         with pytest.raises(TypeError, match=match):
             pyfq.from_torch(chain().to(dtype))
     for norm in (nn.utils.weight_norm, parametrizations.weight_norm):
@@ -516,6 +519,22 @@ def test_dtypes_are_refused_by_name():
         pyfq.from_torch(nn.Sequential(nn.Linear(6, 3), slope))
     with pytest.raises(TypeError, match="not OrderedDict: from_arrays takes the arrays"):
         pyfq.from_torch(chain().state_dict())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtypes_are_converted_when_asked(dtype):
+    for half in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        module = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.PReLU(), nn.Linear(5, 3))
+        module = observed(module, 6).to(half)
+        network = pyfq.from_torch(module, dtype=dtype)
+        assert network.dtype == dtype
+        x = torch.randn(20, 6, dtype=torch.float64)
+        with torch.no_grad():
+            want = module.double().eval()(x).numpy()
+        got = network.forward(x.numpy().astype(dtype))
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
+    with pytest.raises(TypeError, match="dtype must be float32 or float64, not float16"):
+        pyfq.from_torch(chain(), dtype=np.float16)
 
 
 @pytest.mark.parametrize(
@@ -553,7 +572,9 @@ def test_classes_that_were_changed_are_refused(cls, method, monkeypatch):
 USES = {
     "linear": nn.Linear(6, 6), "relu": nn.ReLU(), "silu": nn.SiLU(), "gelu": nn.GELU(),
     "leaky_relu": nn.LeakyReLU(), "softplus": nn.Softplus(), "softmax": nn.Softmax(-1),
-    "dropout": nn.Dropout(), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid(),
+    "dropout": nn.Dropout(), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid(), "elu": nn.ELU(),
+    "selu": nn.SELU(), "celu": nn.CELU(), "hardtanh": nn.ReLU6(), "prelu": nn.PReLU(),
+    "alpha_dropout": nn.AlphaDropout(), "batch_norm": nn.BatchNorm1d(6),
 }  # fmt: skip
 
 
@@ -591,6 +612,103 @@ def test_names_of_modules_are_those_of_pytorch():
         pyfq.from_torch(module)
 
 
+# ---------------------------------------------------------------------- normalization, activations
+
+
+def observed(module, features, momentum_steps=5):
+    """Return a module whose normalizations have seen batches, and have factors of their own."""
+    module.train()
+    for _ in range(momentum_steps):
+        module(3 * torch.randn(64, features) + 2)
+    for each in module.modules():
+        if isinstance(each, nn.BatchNorm1d) and each.affine:
+            nn.init.uniform_(each.weight, -2, 2)
+            nn.init.uniform_(each.bias, -1, 1)
+    return module
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d, lambda n: nn.BatchNorm1d(n, 0.1, None, False)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda norm: [nn.Linear(6, 5), norm(5), nn.ReLU(), nn.Linear(5, 3)],
+        lambda norm: [nn.Linear(6, 5, bias=False), norm(5), nn.Tanh(), nn.Linear(5, 3)],
+        lambda norm: [nn.Linear(6, 5), nn.ReLU(), norm(5), nn.Linear(5, 3), nn.Softmax(-1)],
+        lambda norm: [nn.Linear(6, 5), nn.GELU(), norm(5), norm(5), nn.Linear(5, 3)],
+        lambda norm: [norm(6), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)],
+        lambda norm: [nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3), norm(3)],
+        lambda norm: [norm(6), nn.Linear(6, 5), nn.ELU(), norm(5)],
+        lambda norm: [nn.Linear(6, 5), nn.Flatten(), norm(5), nn.Hardtanh(), nn.Linear(5, 3)],
+    ],
+)  # fmt: skip
+def test_batch_norm_is_folded(make, norm):
+    torch.manual_seed(1)
+    check_same(observed(nn.Sequential(*make(norm)), 6))
+
+
+def test_batch_norm_before_the_first_layer_is_means_and_scales():
+    module = observed(nn.Sequential(nn.BatchNorm1d(6, affine=False), nn.Linear(6, 3)), 6)
+    network = pyfq.from_torch(module)
+    np.testing.assert_allclose(network.input_mean, module[0].running_mean, rtol=1e-5)
+    np.testing.assert_array_equal(network.layers[0].weights, module[1].weight.detach())
+
+
+def test_batch_norm_without_running_means_is_refused():
+    for norm in (nn.BatchNorm1d(5, track_running_stats=False), nn.BatchNorm1d(5)):
+        norm.running_mean = None
+        module = nn.Sequential(nn.Linear(6, 5), norm)
+        with pytest.raises(
+            ValueError, match=r"1 \(BatchNorm1d\): track_running_stats must be True"
+        ):
+            pyfq.from_torch(module)
+    norm = nn.BatchNorm1d(5)
+    norm.running_var.fill_(-1)
+    with pytest.raises(ValueError, match=r"1 \(BatchNorm1d\): expected finite numbers, and pos"):
+        pyfq.from_torch(nn.Sequential(nn.Linear(6, 5), norm))
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.ELU(), nn.ELU(0.3), nn.SELU(), nn.CELU(), nn.CELU(0.4), nn.ReLU6(), nn.Hardtanh(),
+        nn.Hardtanh(-0.3, 0.2), nn.Hardtanh(0.1, 2.5), nn.PReLU(), nn.PReLU(init=-0.5), nn.PReLU(5),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("last", [True, False])
+def test_activations_are_the_same(activation, last):
+    torch.manual_seed(2)
+    behind = [] if last else [nn.Linear(5, 3)]
+    check_same(nn.Sequential(nn.Linear(6, 5), activation, *behind))
+    check_same(nn.Sequential(nn.Linear(6, 5), nn.AlphaDropout(), activation, *behind).double())
+
+
+@pytest.mark.parametrize(
+    ("leaf", "match"),
+    [
+        (lambda: nn.Hardtanh(-np.inf, 1), r"min_val and max_val must be finite, not -inf and 1"),
+        (
+            lambda: nn.Flatten(0, 1),
+            r"1 \(Flatten\): expected Flatten\(1, -1\), which leaves samples",
+        ),
+        (lambda: nn.LayerNorm(5), r"module 1 \(LayerNorm\): expected one of Linear"),
+        (lambda: nn.Mish(), r"module 1 \(Mish\): expected one of Linear"),
+    ],
+)
+def test_what_is_not_exact_is_refused_by_name(leaf, match):
+    with pytest.raises(ValueError, match=match):
+        pyfq.from_torch(nn.Sequential(nn.Linear(6, 5), leaf()))
+
+
+def test_slopes_that_differ_are_refused():
+    slopes = nn.PReLU(5)
+    slopes.weight.data[2] = 0.5
+    with pytest.raises(
+        ValueError, match=r"1 \(PReLU\): expected one slope for all features, not 5"
+    ):
+        pyfq.from_torch(nn.Sequential(nn.Linear(6, 5), slopes))
+
+
 # ---------------------------------------------------------------------------------- at random
 
 DECORATIONS = {
@@ -609,7 +727,10 @@ DECORATIONS = {
     "forward": lambda m: setattr(m, "forward", lambda x: -x),
     "remove": lambda m: prune.remove(m, "weight"),
 }
-LEAVES = [nn.ReLU, nn.Tanh, nn.Dropout, nn.Identity, nn.SiLU, nn.GELU]
+LEAVES = [
+    nn.ReLU, nn.Tanh, nn.Dropout, nn.Identity, nn.SiLU, nn.GELU, nn.ELU, nn.ReLU6, nn.Hardtanh,
+    nn.PReLU, lambda: nn.BatchNorm1d(6),
+]  # fmt: skip
 BLOCK = st.tuples(
     st.lists(st.sampled_from(sorted(DECORATIONS)), max_size=3),
     st.sampled_from(LEAVES),

@@ -255,6 +255,9 @@ FUNCTIONS = [
     ("relu", "y = Clip(v, zero)"),
     ("relu", "g = Greater(v, zero)\ny = Where(g, v, zero)"),
     (("leaky_relu", 0.25), "y = PRelu(v, quarter)"),
+    (("elu", 0.25), "y = Elu(v) alpha=0.25"),
+    (("elu", 1.0), "y = Elu(v)"),
+    (("clipped_relu", 6.0), "y = Clip(v, zero, six)"),
     (("leaky_relu", 0.25), "s = Mul(v, quarter)\ny = Max(s, v)"),
     (("leaky_relu", 0.25), "g = Greater(v, zero)\ns = Mul(v, quarter)\ny = Where(g, v, s)"),
 ]
@@ -273,6 +276,28 @@ def test_nodes_that_compute_an_activation_are_that(activation, text):
     text = text.replace("y = ", "f = ")
     model = model_of(f"v = Gemm(x, V, B)\n{text}\ny = Gemm(f, W) transB=1", **NUMBERS)
     assert assert_equals_onnxruntime(model).layers[0].activation == activation
+
+
+@pytest.mark.parametrize(
+    ("activation", "text"),
+    [
+        (("clipped_relu", 2.0), "y = Clip(v, minus, one)"),
+        (("clipped_relu", 1.0), "y = HardSigmoid(v)"),
+        (("clipped_relu", 1.0), "y = HardSigmoid(v) alpha=0.16666667 beta=0.5"),
+        (("elu", 1.6732632), "y = Selu(v)"),
+        (("elu", 1.0), "y = Celu(v) alpha=0.5"),
+    ],
+    ids=str,
+)
+def test_nodes_that_scale_and_shift_an_activation_become_part_of_layers(activation, text):
+    minus = np.float32(-1)
+    model = model_of(f"v = Gemm(x, V, B)\n{text}", minus=minus, **NUMBERS)
+    (layer,) = assert_equals_onnxruntime(model).layers
+    assert layer.activation[0] == activation[0]
+    assert layer.activation[1] == pytest.approx(activation[1], rel=1e-6)
+    text = text.replace("y = ", "f = ")
+    model = model_of(f"v = Gemm(x, V, B)\n{text}\ny = Gemm(f, W) transB=1", minus=minus, **NUMBERS)
+    assert_equals_onnxruntime(model)
 
 
 IS_ABOVE = ("Greater(v, {})", "GreaterOrEqual(v, {})", "Less({}, v)", "LessOrEqual({}, v)")
@@ -368,11 +393,9 @@ def test_factors_that_overflow_in_another_order_are_refused(text, factor):
     [
         ("k = Mul(v, alpha)\ns = Sigmoid(k)\ny = Mul(v, s)", r"\(Mul\): 'v' becomes QuickGELU"),
         ("k = Mul(v, two)\ns = Sigmoid(k)\ny = Mul(v, s)", r"becomes x \* sigmoid\(2 x\)"),
-        ("y = Clip(v, zero, six)", r"node 'the y' \(Clip\): 'v' becomes ReLU6"),
         ("s = Softplus(v)\nt = Tanh(s)\ny = Mul(t, v)", "becomes Mish"),
         ("s = HardSigmoid(v) alpha=0.16666667 beta=0.5\ny = Mul(s, v)", "becomes HardSwish"),
-        ("y = HardSigmoid(v)", r"\(HardSigmoid\) can't be imported: expected a chain of Gemm"),
-        ("y = Elu(v)", r"node 'the y' \(Elu\) can't be imported: expected a chain of Gemm"),
+        ("y = Mish(v)", r"node 'the y' \(Mish\) can't be imported: expected a chain of Gemm"),
         ("y = LogSoftmax(v)", r"\(LogSoftmax\) can't be imported: export the model without it"),
         ("y = PRelu(v, B)", r"\(PRelu\) can't be imported: expected one slope"),
         ("d = Mul(v, h)\ne = Erf(d)\na = Add(e, one)\ny = Mul(v, a)",
@@ -675,7 +698,7 @@ def test_odd_graphs_are_refused(edit, match):
 
 def test_names_are_cut_and_escaped():
     for field, name in (("name", "a\nb" * 10**6), ("op_type", "Re\nlu" * 10**6)):
-        model = model_of("m = MatMul(x, V)\nn = Relu(m)\ny = Elu(n)")
+        model = model_of("m = MatMul(x, V)\nn = Relu(m)\ny = Mish(n)")
         setattr(model.graph.node[2], field, name)
         with pytest.raises(ValueError, match="can't be imported") as error:
             pyfq.from_onnx(model)

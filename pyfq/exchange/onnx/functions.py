@@ -31,7 +31,11 @@ _MOST_POWER, _MOST_ATOMS = 4, 200
 # A group of nodes that compute one activation has fewer.
 MOST_NODES = 24
 
-_SIMPLE = ("relu", "tanh", "sigmoid", "softplus", "leaky_relu")
+# As ONNX and PyTorch have them, in float32 and in more digits.
+SELU_ALPHA, SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
+# A floor that shifts by more takes the digits of what lies above it.
+_MOST_END = 1e4
+_SIMPLE = ("relu", "tanh", "sigmoid", "softplus", "leaky_relu", "elu", "clip")
 _UNARY = {
     "Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Softplus": "softplus", "Erf": "erf",
     "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Abs": "abs", "HardSwish": "hard_swish",
@@ -39,7 +43,7 @@ _UNARY = {
 ELEMENTWISE = (
     *_UNARY, "Add", "Sum", "Sub", "Mul", "Div", "Neg", "Reciprocal", "Pow", "Identity", "Gelu",
     "Swish", "LeakyRelu", "PRelu", "Clip", "Max", "Greater", "GreaterOrEqual", "Less",
-    "LessOrEqual", "Not", "Where", "HardSigmoid",
+    "LessOrEqual", "Not", "Where", "HardSigmoid", "Elu", "Selu", "Celu",
 )  # fmt: skip
 
 
@@ -125,14 +129,11 @@ _SIXTH_OF_X = product(constant(1 / 6), X)
 _FOREIGN = (
     (_swish(X, 1.702), "QuickGELU, x * sigmoid(1.702 x)"),
     (call("hard_swish", X), "HardSwish"),
-    (product(X, call("hard_sigmoid", X, 1 / 6, 0.5)), "HardSwish"),
     (product(X, call("clip", total(constant(0.5), X, 1 / 6), 0.0, 1.0)), "HardSwish"),
     (product(_SIXTH_OF_X, call("clip", total(X, constant(3.0)), 0.0, 6.0)), "HardSwish"),
     (product(X, call("tanh", call("softplus", X))), "Mish, x * tanh(softplus(x))"),
     (product(X, call("reciprocal", total(constant(1.0), call("abs", X)))), "Softsign"),
     (product(call("relu", X), call("relu", X)), "the square of ReLU"),
-    (call("clip", X, 0.0, 6.0), "ReLU6"),
-    (call("clip", X, -1.0, 1.0), "Hardtanh"),
 )  # fmt: skip
 
 
@@ -194,9 +195,18 @@ def _of_one(operator: str, p: Polynomial, attributes: Mapping[str, Any]) -> Poly
         case "Swish":
             return _swish(p, attributes.get("alpha", 1.0))
         case "HardSigmoid":
-            return call(
-                "hard_sigmoid", p, attributes.get("alpha", 0.2), attributes.get("beta", 0.5)
-            )
+            inner = product(constant(attributes.get("alpha", 0.2)), p)
+            inner = total(inner, constant(attributes.get("beta", 0.5)))
+            return call("clip", inner, 0.0, 1.0)
+        case "Elu":
+            return call("elu", p, attributes.get("alpha", 1.0))
+        case "Selu":
+            elu = call("elu", p, attributes.get("alpha", SELU_ALPHA))
+            return product(constant(attributes.get("gamma", SELU_GAMMA)), elu)
+        case "Celu":
+            alpha = attributes.get("alpha", 1.0)
+            inner = product(constant(1 / alpha), p) if alpha else {}
+            return product(constant(alpha), call("elu", inner, 1.0)) if inner else None
     return call(_UNARY[operator], p) if operator in _UNARY else None
 
 
@@ -369,8 +379,21 @@ def recognised(p: Polynomial) -> Scaled | None:
     inner = affine(dict(terms))
     if inner is None:
         return None
+    if name == "clip":
+        return _clip(parameters, inner, outer_scale, outer_shift)
     activation = (name, *parameters) if parameters else name
     return Scaled(activation, *inner, outer_scale, outer_shift)
+
+
+def _clip(
+    ends: tuple[float, ...], inner: tuple[float, float], scale: float, shift: float
+) -> Scaled | None:
+    """Return what lies between two constants, as the first of them and what is above it."""
+    least, most = ends
+    if not least < most or least < -_MOST_END:
+        return None
+    activation = "clipped_relu", most - least
+    return Scaled(activation, inner[0], inner[1] - least, scale, shift + scale * least)
 
 
 def affine(p: Polynomial) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..._native import _build
 from ...arrays.activation import as_activation
 from ...io.atomic import replacing
+from ...networks.foreign import as_network
 from ...networks.layer import Dense, decoded
 from ...networks.network import Network
 from .file import import_onnx
@@ -42,9 +43,9 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     network : Network
-        What to write. onnxruntime has no float64 kernels for ``"leaky_relu"``, ``"gelu"`` and
-        ``"softplus"``. The slope of ``"leaky_relu"`` becomes float32. A calibrated one must be
-        float32, as ONNX's QuantizeLinear.
+        What to write. onnxruntime has no float64 kernels for ``"leaky_relu"``, ``"elu"``,
+        ``"gelu"`` and ``"softplus"``. Slope and alpha of the first two become float32. A calibrated
+        one must be float32, as ONNX's QuantizeLinear.
     path : str or os.PathLike
         The target, under exactly this name; replaced when all is written.
 
@@ -73,8 +74,7 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
         (y,) = session.run(None, {"x": x})
     """
     onnx = import_onnx("to_onnx")
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    as_network(network)
     nbytes = sum(layer.shape[0] * (layer.shape[1] + 1) for layer in network.layers)
     nbytes *= network.dtype.itemsize
     if nbytes > _MOST_BYTES:
@@ -124,6 +124,11 @@ def _model_of(onnx: ModuleType, network: Network) -> "ModelProto":
                 pass
             case "silu":
                 value = then(value, "Mul", then(value, "Sigmoid"))
+            case "clipped_relu" | ("clipped_relu", _):
+                ends = (0, as_activation(layer.activation)[1])
+                names = [f"layers.{i}.{end}" for end in ("floor", "ceiling")]
+                constants |= zip(names, np.array(ends, network.dtype), strict=True)
+                value = then(value, "Clip", *names)
             case activation:
                 operator, attributes = _operator_of(activation)
                 value = then(value, operator, **attributes)
@@ -170,6 +175,8 @@ def _operator_of(activation: Any) -> tuple[str, dict[str, Any]]:
             return "Gelu", {"approximate": "none" if activation == "gelu" else "tanh"}
         case "softmax":
             return "Softmax", {"axis": -1}
+        case "elu" | ("elu", _):
+            return "Elu", {"alpha": as_activation(activation)[1]}
         case "leaky_relu" | ("leaky_relu", _):
             return "LeakyRelu", {"alpha": as_activation(activation)[1]}
     return _OPERATORS[activation], {}

@@ -56,22 +56,39 @@ FLOAT64 = SimpleNamespace(
 
 def activate(x, activation):
     """Return the values of an activation function."""
-    word, slope = activation if isinstance(activation, tuple) else (activation, 0.01)
+    word, number = with_number(activation)
     k = FLOAT32 if x.dtype == np.float32 else FLOAT64
     with np.errstate(all="ignore"):
         match word:
             case None:
                 y = x.copy()
             case "leaky_relu":
-                y = x * np.where(x < 0, x.dtype.type(slope), x.dtype.type(1))
+                y = x * np.where(x < 0, x.dtype.type(number), x.dtype.type(1))
+            case "clipped_relu":
+                y = np.where(x < 0, 0, np.where(x > number, x.dtype.type(number), x))
+            case "elu":
+                y = elu(x, x.dtype.type(number), k)
             case _:
                 y = FUNCTIONS[word](x, k)
     return np.asarray(y, x.dtype)
 
 
+def with_number(activation):
+    """Return the name of an activation function and the number that goes with it."""
+    if isinstance(activation, tuple):
+        return activation
+    return activation, {"leaky_relu": 0.01, "clipped_relu": 6.0, "elu": 1.0}.get(activation)
+
+
 def relu(x, _):
     """Return max(x, 0)."""
     return np.where(x < 0, 0, x)
+
+
+def elu(x, alpha, k):
+    """Return x, or alpha (exp(x) - 1) where x is not above 0."""
+    power, excess = split_exp(np.clip(x, -k.ones.exp, 0), 0, 0, k)
+    return np.where(x > 0, x, alpha * (power * excess + (power - 1)))
 
 
 def tanh(x, k):

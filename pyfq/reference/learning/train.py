@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..arrays.activation import activate
+from ..arrays.activation import activate, with_number
 from ..arrays.quantize import fake_quantize
 
 
@@ -56,12 +56,16 @@ def train_epoch(layers, batches, loss, optimizer, state, rates, *, hints=(), cli
 
 def derivative(z, y, activation):
     """Return the derivative of an activation function at z, where its value is y."""
-    kind, slope = activation if isinstance(activation, tuple) else (activation, 0.01)
+    kind, number = with_number(activation)
     match kind:
         case "relu":
             return (y > 0).astype(z.dtype)
         case "leaky_relu":
-            return np.where(z > 0, 1, slope).astype(z.dtype)
+            return np.where(z > 0, 1, number).astype(z.dtype)
+        case "clipped_relu":
+            return ((z > 0) & (z <= number)).astype(z.dtype)
+        case "elu":
+            return np.where(z > 0, 1, y + number).astype(z.dtype)
         case "tanh":
             return 1 - y * y
         case "sigmoid":
