@@ -6,14 +6,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import as_input, refuse_not_finite
+from .._core.array_like import as_floats
+from .._core.check import refuse_not_finite
 from .network import Network
+
+
+def refuse_other(network: Any, name: str = "network") -> None:
+    """Refuse what is no network; of a model of another library, name the function that makes one.
+
+    Examples
+    --------
+    >>> refuse_other(3)
+    Traceback (most recent call last):
+        ...
+    TypeError: network must be a Network, not int
+    """
+    if isinstance(network, Network):
+        return
+    libraries = {kind.__module__.partition(".")[0] for kind in type(network).__mro__}
+    importers = [f"from_{library}" for library in ("sklearn", "torch") if library in libraries]
+    hint = f": pyfq.{importers[0]}({name}) makes one" if importers else ""
+    raise TypeError(f"{name} must be a Network, not {type(network).__name__}{hint}")
 
 
 def refuse_compressed(network: Network, purpose: str = "be trained") -> None:
     """Refuse a network whose weights are not arrays, which its purpose needs."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a Network, not {type(network).__name__}")
+    refuse_other(network)
     if network.layers[0].x_scale is not None:
         raise TypeError(
             f"network must not be calibrated to {purpose}: quantize and calibrate it after that"
@@ -29,9 +47,8 @@ def refuse_compressed(network: Network, purpose: str = "be trained") -> None:
 
 def as_samples(network: Network, x: Any, name: str) -> NDArray:
     """Return inputs of a network, at least one sample, finite."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network must be a Network, not {type(network).__name__}")
-    x = as_input(x, name, (network.dtype.type,))
+    refuse_other(network)
+    x = as_floats(x, name, network.dtype)
     if x.ndim != 2 or x.shape[1] != network.sizes[0] or not len(x):
         raise ValueError(
             f"{name} must have shape (samples, {network.sizes[0]}), at least one, not {x.shape}"
