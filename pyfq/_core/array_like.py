@@ -103,8 +103,8 @@ def as_floats(x: Any, name: str, dtype: np.dtype) -> NDArray:
     array([[1., 2.],
            [3., 4.]], dtype=float32)
     """
-    if type(x) is np.ndarray and x.dtype is dtype:  # what almost always comes
-        flags = x.flags
+    if type(x) is np.ndarray and (x.dtype is dtype or x.dtype == dtype):
+        flags = x.flags  # what almost always comes
         if flags.c_contiguous and flags.aligned:
             return x
     array = as_array(x, name)

@@ -147,7 +147,7 @@ def as_weights(network: Network, samples: int, sample_weight: Any) -> NDArray:
         return np.ones(samples, network.dtype)
     weights = _as_vector(sample_weight, "sample_weight", network, samples)
     if weights.min() < 0 or not weights.any():
-        raise ValueError("sample_weight must be at least 0, and not all 0")
+        raise ValueError("sample_weight must be at least 0, and not all zero")
     return weights
 
 

@@ -223,7 +223,8 @@ def _resolved(
         refuse_inputs(teacher, student)
         last = as_count(target, f"{name}.target", 0, max(len(teacher.layers) - 2, 0))
         layers = Network(teacher.layers[: last + 1], activation_bits=teacher.activation_bits)
-        target = in_chunks(layers.forward, scale_inputs(teacher, x))
+        its_x = as_floats(x, "x", teacher.dtype)
+        target = in_chunks(layers.forward, scale_inputs(teacher, its_x))
     target = as_floats(target, f"{name}.target", student.dtype)
     if target.ndim != 2 or len(target) != len(x) or not target.shape[1]:
         raise ValueError(f"{name}.target must have shape ({len(x)}, neurons), not {target.shape}")

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._core.array_like import as_array, is_array_like
+from .._core.array_like import as_array, as_floats, is_array_like
 from .._core.check import shown
 from ..networks.network import Network
 from ..networks.samples import logits_of, scale_inputs
@@ -61,6 +61,7 @@ def outputs_of(teacher: Teacher, student: Network, x: NDArray) -> NDArray:
                 f"teacher must have the classes of the student in their order, "
                 f"{shown(student.classes.tolist())}, not {shown(teacher.classes.tolist())}"
             )
+        x = as_floats(x, "x", teacher.dtype)
         scaled = in_chunks(logits_of(teacher).forward, scale_inputs(teacher, x))
         outputs = scaled
         if teacher.output_mean is not None:
@@ -145,8 +146,8 @@ def in_chunks(function: Callable[[NDArray], NDArray], x: NDArray) -> NDArray:
 
 def refuse_inputs(teacher: Network, student: Network) -> None:
     """Refuse a teacher that cannot take the inputs of the student."""
-    if teacher.dtype != student.dtype or teacher.sizes[0] != student.sizes[0]:
+    if teacher.sizes[0] != student.sizes[0]:
         raise ValueError(
-            f"teacher must take {student.sizes[0]} inputs of {student.dtype} as the student does, "
-            f"not {teacher.sizes[0]} of {teacher.dtype}"
+            f"teacher must take {student.sizes[0]} inputs as the student does, not "
+            f"{teacher.sizes[0]}"
         )

@@ -134,7 +134,8 @@ class Network:
             raise ValueError("activation_bits must be 8 for layers with x_scale, not None")
         for name, n in zip(ENDS, (self.sizes[0],) * 2 + (self.sizes[-1],) * 2, strict=True):
             self._freeze_end(name, n)
-        ends = self.dtype, self.sizes[0], self.sizes[-1]
+        dtype = np.dtype(self.dtype.type)  # the one object that most arrays have
+        ends = dtype, self.sizes[0], self.sizes[-1]
         set_part(self, "_ends", ends)
         if self.classes is not None:
             set_part(self, "classes", _as_classes(self.classes, self.sizes[-1]))
