@@ -1,4 +1,4 @@
-"""Students are estimators as scikit-learn wants them; what they compute is that of train, distill."""
+"""Students are estimators as scikit-learn wants them, and learn, compress and keep what they say."""
 
 import pickle
 import subprocess
