@@ -67,6 +67,8 @@ if TYPE_CHECKING:
         to_onnx,
         to_torch,
     )
+    from .learning.estimators import StudentClassifier as StudentClassifier
+    from .learning.estimators import StudentRegressor as StudentRegressor
 
 __version__: str = _build.VERSION
 
@@ -167,19 +169,22 @@ _EXCHANGE = (
     "from_arrays", "from_onnx", "from_sklearn", "from_torch", "load_network", "save_network",
     "to_npz", "to_onnx", "to_torch",
 )  # fmt: skip
+# They need scikit-learn: not in `__all__`, so that `from pyfq import *` does without it.
+_ESTIMATORS = ("StudentClassifier", "StudentRegressor")
 
 
 def __getattr__(name: str) -> Any:
-    """Return a part of pyfq, or a function of `pyfq.exchange`, imported on its first use."""
+    """Return a part of pyfq, a function of `pyfq.exchange` or an estimator, imported when used."""
     if name in _PARTS:
         return importlib.import_module(f".{name}", __name__)
-    if name not in _EXCHANGE:
+    home = ".exchange" if name in _EXCHANGE else ".learning.estimators"
+    if name not in _EXCHANGE + _ESTIMATORS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    function = getattr(importlib.import_module(".exchange", __name__), name)
-    globals()[name] = function
-    return function
+    found = getattr(importlib.import_module(home, __name__), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
     """Return the public names, those as well that are imported on their first use."""
-    return sorted({*__all__, *_PARTS, "__version__"})
+    return sorted({*__all__, *_PARTS, *_ESTIMATORS, "__version__"})

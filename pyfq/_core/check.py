@@ -90,10 +90,14 @@ def as_input(
         if laid and dtype.type in dtypes and dtype.isnative:  # what almost always comes
             return x
     if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray | np.matrix):
-        raise TypeError(f"{name} must be a NumPy array, not {type(x).__name__}")
+        raise TypeError(
+            f"{name} must be a NumPy array, not {type(x).__name__}{_conversion(x, name, dtypes)}"
+        )
     if x.dtype not in [np.dtype(t) for t in dtypes]:
         wanted = " or ".join(np.dtype(t).name for t in dtypes)
-        raise TypeError(f"{name} must be {wanted}, not {shown_dtype(x.dtype)}")
+        raise TypeError(
+            f"{name} must be {wanted}, not {shown_dtype(x.dtype)}{_conversion(x, name, dtypes)}"
+        )
     if shape is not None and x.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, not {x.shape}")
     if not (x.flags.c_contiguous and x.flags.aligned):
@@ -101,6 +105,16 @@ def as_input(
             f"{name} must be C-contiguous and aligned: pass np.ascontiguousarray({name})"
         )
     return x if type(x) is np.ndarray else x.view(np.ndarray)
+
+
+def _conversion(x: Any, name: str, dtypes: Sequence[Any]) -> str:
+    """Return the call that makes an input of real numbers that people have; nothing of others."""
+    wanted = np.dtype(dtypes[0])
+    kind = x.dtype.kind if isinstance(x, np.ndarray) else "f"
+    has_numbers = isinstance(x, list | tuple | np.ndarray) or hasattr(x, "__array__")
+    if wanted.kind != "f" or kind not in "biuf" or not has_numbers:
+        return ""
+    return f": pass np.ascontiguousarray({name}, np.{wanted.name})"
 
 
 def as_output(x: Any, name: str, dtype: Any, shape: tuple[int, ...], *inputs: NDArray) -> NDArray:

@@ -1,16 +1,28 @@
-"""Networks from scikit-learn: what `predict` of a fitted multi-layer perceptron computes."""
+"""Networks from scikit-learn: what `predict` of a fitted model computes."""
 
-import inspect
-from types import FunctionType
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .._core.check import FLOATS, as_float_dtype, shown
+from .._core.check import as_float_dtype, shown
 from ..networks.network import Network
 from ..networks.operations import Linear, Nonlinear, Operation, network_of
-from .overrides import overrides
+from .sklearn_fitted import (
+    Named,
+    cast,
+    check_fitted,
+    class_labels,
+    dtype_of,
+    is_numbers,
+    is_of_sklearn,
+    refuse_features,
+    refuse_overrides,
+)
+from .sklearn_linear import is_linear, layer_of
+from .sklearn_steps import Steps, flat, scaling_of, steps_of
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -18,27 +30,42 @@ if TYPE_CHECKING:
 # What scikit-learn calls them.
 _HIDDEN = {"identity": None, "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 _OUTPUT = _HIDDEN | {"softmax": "softmax"}
-# What a subclass may define, or scikit-learn defines in every subclass, that predict does not use.
-_HARMLESS = {
-    "__sklearn_tags__", "_backprop", "_fit", "_parameter_constraints",
-    "_sklearn_auto_wrap_output_keys", "fit", "fit_transform", "partial_fit", "score",
-    "set_fit_request", "set_inverse_transform_request", "set_partial_fit_request",
-    "set_predict_request", "set_score_request", "set_transform_request",
-}  # fmt: skip
-# What computes predictions.
-_METHODS = (
-    "_forward_pass_fast", "_predict", "inverse_transform", "predict", "predict_proba", "transform",
-)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A model, what is done before it, and what scales its outputs back."""
+
+    steps: Sequence[Named]
+    model: Named
+    of_output: Named | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """Layers that predict what a model does, as operations in the dtype of the network."""
+
+    operations: list[Operation]
+    dtype: np.dtype
+    classes: NDArray | None
 
 
 def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Network:
-    r"""Return the network of a fitted multi-layer perceptron of scikit-learn.
+    r"""Return the network of a fitted model of scikit-learn: a perceptron, or a linear model.
 
     Parameters
     ----------
-    estimator : MLPClassifier, MLPRegressor, Pipeline or TransformedTargetRegressor
-        Fitted. A pipeline is a StandardScaler and one of the others, a transformed target is that
-        of a regressor and a StandardScaler; they become means and scales of the network.
+    estimator : fitted estimator
+        MLPClassifier or MLPRegressor; a linear model, such as LogisticRegression, Ridge, Lasso,
+        SGDClassifier or LinearSVC; a GammaRegressor, PoissonRegressor or TweedieRegressor, if its
+        link is the identity; a `StudentClassifier` or `StudentRegressor`. Or what holds one of
+        these: a Pipeline, a TransformedTargetRegressor, a search such as GridSearchCV, whose best
+        estimator is taken, or a FrozenEstimator.
+
+        Before it in a pipeline may be StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, PCA
+        and ColumnTransformer of such, behind a regressor one of these scalers. Scalers become means
+        and scales of the network; the others become part of the first layer, or a layer before it
+        if that multiplies less.
     dtype : float32 or float64, optional
         Of the network; by default that of the estimator's weights.
 
@@ -50,7 +77,9 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
 
         Of a regressor, `forward` gives what its ``predict`` does, with an axis of outputs. Of a
         classifier, `predict` gives its classes and `forward` its ``predict_proba``: two classes
-        have two outputs, :math:`\mathrm{softmax}(0, z)`, where scikit-learn has one logistic.
+        have two outputs, :math:`\mathrm{softmax}(0, z)`, where scikit-learn has one logistic. Where
+        that is no softmax of decision values, as of LinearSVC, RidgeClassifier, or several logistic
+        functions, `forward` gives the decision values, of two classes 0 and z.
 
     Raises
     ------
@@ -59,27 +88,89 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
         or `dtype` is neither.
     ValueError
         If it is not fitted, classifies into several labels at once or into one class, ends in
-        another activation, or holds a number that is not finite. If a subclass or the instance has
-        an own ``predict`` or another method that it uses, or fitted attributes do not belong
-        together.
+        another activation, such as the exponential of a PoissonRegressor, clips, or holds a number
+        that is not finite. If a subclass or the instance has an own ``predict`` or another method
+        that it uses, or fitted attributes do not belong together.
     ImportError
         If scikit-learn is not installed.
 
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from sklearn.neural_network import MLPClassifier
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> x, y = load_iris(return_X_y=True)
-    >>> mlp = MLPClassifier((16,), solver="lbfgs", max_iter=5000, random_state=0).fit(x, y)
-    >>> network = from_sklearn(mlp)
+    >>> model = make_pipeline(StandardScaler(), PCA(2), LogisticRegression()).fit(x, y)
+    >>> network = from_sklearn(model)
     >>> network.sizes
-    (4, 16, 3)
-    >>> np.array_equal(network.predict(x), mlp.predict(x))
+    (4, 3)
+    >>> np.array_equal(network.predict(x), model.predict(x))
     True
     """
-    (mlp, where), of_input, of_output = _parts_of(estimator, "estimator")
+    parts = _parts_of(Named(estimator, "estimator"))
+    student = getattr(parts.model.estimator, "network_", None)
+    if isinstance(student, Network):
+        return _with_steps(student, parts, dtype)
+    model = _model_of(parts.model, dtype)
+    first = model.operations[0]
+    steps = steps_of(parts.steps, first.weights.shape[1])
+    operations = [*_joined(steps, first, model.dtype), *model.operations[1:]]
+    network = network_of(operations)
+    ends = {} if steps.mean is None else {"input_mean": steps.mean, "input_scale": steps.scale}
+    if parts.of_output is not None:
+        of_output = scaling_of(parts.of_output, network.sizes[-1])
+        if of_output is None:
+            wrong = type(parts.of_output.estimator).__name__
+            raise TypeError(f"{parts.of_output.where} must be a scaler, not {wrong}")
+        ends |= {"output_mean": of_output[0], "output_scale": of_output[1]}
+    ends = {name: cast(end, model.dtype, name) for name, end in ends.items()}
+    return Network(network.layers, classes=model.classes, **ends)
+
+
+def _with_steps(student: Network, parts: _Parts, dtype: DTypeLike) -> Network:
+    """Return the network of a student, with the scalers before it in its means and scales."""
+    where = parts.model.where
+    if dtype is not None and as_float_dtype(dtype) != student.dtype:
+        raise TypeError(
+            f"dtype must be {student.dtype}, as {where}.network_ is, not {as_float_dtype(dtype)}"
+        )
+    if parts.of_output is not None:
+        raise TypeError(f"{where} scales its outputs itself: {where}.network_ is its network")
+    steps = steps_of(parts.steps, student.sizes[0])
+    if steps.matrix is not None:
+        raise TypeError(
+            f"{where} (a student) may follow scalers alone: PCA and columns can't become part of "
+            "weights that are trained and compressed"
+        )
+    if steps.mean is None:
+        return student
+    both = steps.then_scale(student.input_mean, student.input_scale)
+    mean, scale = (
+        cast(end, student.dtype, where) for end in (both.mean, both.scale)
+    )  # fmt: skip
+    return replace(student, input_mean=mean, input_scale=scale)
+
+
+def _model_of(named: Named, dtype: DTypeLike) -> _Model:
+    """Return the layers of an MLP or a linear model."""
+    if not is_linear(named.estimator):
+        return _perceptron(named, dtype)
+    layer = layer_of(named, any_dtype=dtype is not None)
+    dtype = as_float_dtype(layer.dtype if dtype is None else dtype)
+    where = f"{named.where}.coef_, intercept_"
+    weights, bias = (cast(x, dtype, where) for x in (layer.weights, layer.bias))
+    operations: list[Operation] = [Linear(where, weights, bias)]
+    operations += [] if layer.activation is None else [Nonlinear(where, layer.activation)]
+    return _Model(operations, dtype, layer.classes)
+
+
+def _perceptron(named: Named, dtype: DTypeLike) -> _Model:
+    """Return the layers of an MLP."""
+    mlp, where = named
     weights, biases = _layers_of(mlp, where)
-    given = _dtype_of([*weights, *biases], where) if dtype is None else dtype
+    given = dtype_of([*weights, *biases], where, "coefs_") if dtype is None else dtype
     dtype = as_float_dtype(given)
     classes = _classes_of(mlp, where, len(biases[-1])) if _is_classifier(mlp) else None
     output_activation = mlp.out_activation_
@@ -90,101 +181,88 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
     operations: list[Operation] = []
     for i, (w, bias) in enumerate(zip(weights, biases, strict=True)):
         layer = f"{where}.coefs_[{i}], intercepts_[{i}]"
-        operations.append(Linear(layer, _cast(w, dtype, layer), _cast(bias, dtype, layer)))
+        operations.append(Linear(layer, cast(w, dtype, layer), cast(bias, dtype, layer)))
         word = _OUTPUT[output_activation] if i == len(weights) - 1 else _HIDDEN[mlp.activation]
         operations += [] if word is None else [Nonlinear(layer, word)]
-    network = network_of(operations)
-    ends = _ends_of("input", of_input, network.sizes[0], dtype)
-    ends |= _ends_of("output", of_output, network.sizes[-1], dtype)
-    return Network(network.layers, classes=classes, **ends)
+    return _Model(operations, dtype, classes)
 
 
-# An estimator and what an error calls it.
-_Named = tuple[Any, str]
+def _joined(steps: Steps, first: Linear, dtype: np.dtype) -> list[Linear]:
+    """Return the first layer with a matrix before it, as one layer if that multiplies no more.
+
+    A matrix that picks columns, whose rows have one entry, always becomes part of the layer.
+    """
+    if steps.matrix is None:
+        return [first]
+    where = "what comes before " + first.where
+    as_one, as_two = len(first.weights) * steps.matrix.shape[1], steps.matrix.size
+    as_two += first.weights.size
+    if as_one > as_two and np.count_nonzero(steps.matrix, axis=1).max() > 1:
+        before = Linear(where, cast(steps.matrix, dtype, where), cast(steps.offset, dtype, where))
+        return [before, first]
+    weights = first.weights.astype(np.float64)
+    bias = weights @ steps.offset + first.bias
+    return [Linear(where, cast(weights @ steps.matrix, dtype, where), cast(bias, dtype, where))]
 
 
-def _parts_of(estimator: Any, where: str) -> tuple[_Named, _Named | None, _Named | None]:
-    """Return a fitted MLP, and what scales its inputs and its outputs, with their places."""
+def _parts_of(named: Named) -> _Parts:
+    """Return a fitted model, and what comes before and behind it."""
     try:
         from sklearn.compose import TransformedTargetRegressor
+        from sklearn.model_selection._search import BaseSearchCV
         from sklearn.neural_network import MLPClassifier, MLPRegressor
         from sklearn.pipeline import Pipeline
-        from sklearn.utils.validation import check_is_fitted
     except ModuleNotFoundError as e:
-        raise ImportError(
-            "from_sklearn needs scikit-learn: pip install 'pyfq-fortran[sklearn]'"
-        ) from e
+        raise ImportError("from_sklearn needs scikit-learn: pip install scikit-learn") from e
+    estimator, where = named
     match estimator:
         case MLPClassifier() | MLPRegressor():
             kind = MLPClassifier if isinstance(estimator, MLPClassifier) else MLPRegressor
-            _refuse_overrides(estimator, where, kind)
-            check_is_fitted(estimator)
-            return (estimator, where), None, None
+            check_fitted(named, kind)
+            return _Parts([], named)
         case TransformedTargetRegressor():
-            _refuse_overrides(estimator, where, TransformedTargetRegressor)
-            check_is_fitted(estimator)
-            its_name = f"{where}.regressor_"
-            mlp, of_input, of_output = _parts_of(estimator.regressor_, its_name)
-            if of_output is not None or not isinstance(mlp[0], MLPRegressor):
-                wrong = type(mlp[0] if of_output is None else estimator.regressor_).__name__
-                raise TypeError(f"{its_name} must be an MLPRegressor or end in one, not {wrong}")
-            return mlp, of_input, _scaler(estimator.transformer_, f"{where}.transformer_")
+            check_fitted(named, TransformedTargetRegressor)
+            parts = _parts_of(Named(estimator.regressor_, f"{where}.regressor_"))
+            return _of_target(parts, Named(estimator.transformer_, f"{where}.transformer_"), where)
         case Pipeline():
-            _refuse_overrides(estimator, where, Pipeline)
+            refuse_overrides(estimator, where, Pipeline)
             return _parts_of_pipeline(estimator, where)
+        case BaseSearchCV():
+            refuse_overrides(estimator, where, _search_kind(estimator))
+            if not hasattr(estimator, "best_estimator_"):
+                raise ValueError(f"{where} must have best_estimator_: fit it with refit=True")
+            return _parts_of(Named(estimator.best_estimator_, f"{where}.best_estimator_"))
+    if type(estimator).__name__ == "FrozenEstimator":  # since scikit-learn 1.6
+        return _parts_of(Named(estimator.estimator, f"{where}.estimator"))
+    if is_linear(estimator) or isinstance(getattr(estimator, "network_", None), Network):
+        return _Parts([], named)
     raise TypeError(
-        f"{where} must be an MLPClassifier, MLPRegressor, Pipeline or TransformedTargetRegressor, "
-        f"not {type(estimator).__name__}"
+        f"{where} must be an MLPClassifier, MLPRegressor, linear model or student, or a Pipeline, "
+        f"TransformedTargetRegressor or search of one, not {type(estimator).__name__}"
     )
 
 
-def _parts_of_pipeline(pipeline: Any, where: str) -> tuple[_Named, _Named | None, _Named | None]:
-    steps = [(f"{where}[{shown(name)}]", step) for name, step in pipeline.steps]
-    if not steps:
-        raise TypeError(f"{where} must end in an MLP, but has no step")
-    scaler = None
-    for name, step in steps[:-1]:
-        if step is None or (isinstance(step, str) and step == "passthrough"):
-            continue
-        its_scaler = _scaler(step, name)
-        if scaler is not None:
-            raise TypeError(f"{name}: there must be one StandardScaler, not two")
-        scaler = its_scaler
-    mlp, of_input, of_output = _parts_of(steps[-1][1], steps[-1][0])
-    if scaler is not None and of_input is not None:
-        raise TypeError(f"{steps[-1][0]}: there must be one StandardScaler, not two")
-    return mlp, scaler if of_input is None else of_input, of_output
+def _search_kind(search: Any) -> type:
+    """Return the class of scikit-learn that a search is of."""
+    return next(k for k in type(search).__mro__ if k.__module__.startswith("sklearn."))
 
 
-def _scaler(step: Any, where: str) -> _Named:
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.utils.validation import check_is_fitted
-
-    if not isinstance(step, StandardScaler):
-        raise TypeError(f"{where} must be a StandardScaler, not {type(step).__name__}")
-    _refuse_overrides(step, where, StandardScaler)
-    check_is_fitted(step)
-    return step, where
-
-
-def _refuse_overrides(estimator: Any, where: str, kind: type) -> None:
-    names = overrides(estimator, kind, _HARMLESS)
-    if names:
-        raise ValueError(
-            f"{where} ({type(estimator).__name__}) has {', '.join(names)} of its own, so it may "
-            f"predict something else than {kind.__name__} does: distill from a function that calls "
-            "it"
-        )
-    for name in _METHODS:
-        if not _is_of_sklearn(inspect.getattr_static(kind, name, None)):
-            raise ValueError(f"{where}: {kind.__name__}.{name} is not that of scikit-learn")
+def _of_target(parts: _Parts, transformer: Named, where: str) -> _Parts:
+    """Return a regressor whose outputs are scaled back."""
+    is_classifier = hasattr(parts.model.estimator, "classes_")
+    if parts.of_output is not None or is_classifier:
+        inner = "TransformedTargetRegressor" if parts.of_output else None
+        wrong = inner or type(parts.model.estimator).__name__
+        raise TypeError(f"{where}.regressor_ must be a regressor or end in one, not {wrong}")
+    return replace(parts, of_output=transformer)
 
 
-def _is_of_sklearn(method: Any) -> bool:
-    """Tell whether a function is defined by scikit-learn, as far as that can be seen."""
-    if not isinstance(method, FunctionType):
-        return True
-    return method.__globals__.get("__name__", "").startswith("sklearn.")
+def _parts_of_pipeline(pipeline: Any, where: str) -> _Parts:
+    named = [Named(step, f"{where}[{shown(name)}]") for name, step in pipeline.steps]
+    if not named:
+        raise TypeError(f"{where} must end in a model, but has no step")
+    parts = _parts_of(named[-1])
+    return replace(parts, steps=[*flat(named[:-1]), *parts.steps])
 
 
 def _layers_of(mlp: Any, where: str) -> tuple[list[NDArray], list[NDArray]]:
@@ -192,17 +270,8 @@ def _layers_of(mlp: Any, where: str) -> tuple[list[NDArray], list[NDArray]]:
     _refuse_missing(mlp, where)
     _refuse_functions(mlp, where)
     weights = _arrays_of(mlp, "coefs_", 2, where)
-    _refuse_features(mlp, where, "coefs_[0]", len(weights[0]))
+    refuse_features(mlp, where, "coefs_[0]", len(weights[0]))
     return [w.T for w in weights], _arrays_of(mlp, "intercepts_", 1, where)
-
-
-def _refuse_features(fitted: Any, where: str, name: str, features: int) -> None:
-    """Refuse what checks its inputs for another number of features than its arrays have."""
-    checked = getattr(fitted, "n_features_in_", features)
-    if checked != features:
-        raise ValueError(
-            f"{where}.n_features_in_ must be {features}, as {name} has, not {shown(checked)}"
-        )
 
 
 def _refuse_missing(mlp: Any, where: str) -> None:
@@ -225,7 +294,7 @@ def _refuse_functions(mlp: Any, where: str) -> None:
             raise ValueError(
                 f"{where}.{name} must be one of {', '.join(known)}, not {shown(given)}"
             )
-        if not _is_of_sklearn(ACTIVATIONS[given]):
+        if not is_of_sklearn(ACTIVATIONS[given]):
             raise ValueError(f"{where}.{name}: the function {given} is not that of scikit-learn")
 
 
@@ -238,27 +307,12 @@ def _arrays_of(mlp: Any, name: str, axes: int, where: str) -> list[NDArray]:
             f"{len(arrays)}"
         )
     for i, x in enumerate(arrays):
-        if not _is_numbers(x):
+        if not is_numbers(x):
             what = x.dtype if type(x) is np.ndarray else type(x).__name__
             raise TypeError(f"{where}.{name}[{i}] must be an array of floats, not {what}")
         if x.ndim != axes:
             raise ValueError(f"{where}.{name}[{i}] must have {axes} axes, not shape {x.shape}")
     return arrays
-
-
-def _dtype_of(arrays: list[NDArray], where: str) -> np.dtype:
-    dtype = np.result_type(*arrays)
-    if dtype.type not in FLOATS:
-        raise TypeError(
-            f"{where}.coefs_ must be float32 or float64, not {dtype}: pass dtype=np.float32"
-        )
-    return dtype.newbyteorder("=")
-
-
-def _is_numbers(x: Any) -> bool:
-    """Tell whether an attribute is an array of numbers; one that is mapped from a file is."""
-    plain = isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray | np.matrix)
-    return plain and x.dtype.kind in "fiu"
 
 
 def _is_classifier(mlp: Any) -> bool:
@@ -274,16 +328,13 @@ def _classes_of(mlp: Any, where: str, outputs: int) -> NDArray:
     binarizer = mlp._label_binarizer  # which predict asks; classes_ is for the reader
     if type(binarizer) is not LabelBinarizer:
         raise ValueError(f"{where}._label_binarizer must not be a {type(binarizer).__name__}")
-    _refuse_overrides(binarizer, f"{where}._label_binarizer", LabelBinarizer)
+    refuse_overrides(binarizer, f"{where}._label_binarizer", LabelBinarizer)
     if binarizer.y_type_.startswith("multilabel"):
         raise ValueError(
             f"{where} ({type(mlp).__name__}) must give each sample one label, not several"
         )
     classes = np.asarray(binarizer.classes_)
-    if len(classes) < 2:
-        raise ValueError(
-            f"{where} ({type(mlp).__name__}) must know at least two classes, not {len(classes)}"
-        )
+    labels = class_labels(classes, f"{where} ({type(mlp).__name__})")
     if not np.array_equal(classes, np.asarray(mlp.classes_)):
         raise ValueError(
             f"{where}.classes_ must be the labels that predict gives, {shown(classes.tolist())}"
@@ -296,32 +347,4 @@ def _classes_of(mlp: Any, where: str, outputs: int) -> NDArray:
         )
     if (binarizer.neg_label, binarizer.pos_label) != (0, 1):
         raise ValueError(f"{where}: labels must be encoded as 0 and 1")
-    strings = classes.dtype == object and all(isinstance(label, str) for label in classes)
-    return classes.astype(str) if strings else classes
-
-
-def _ends_of(side: str, named: _Named | None, features: int, dtype: np.dtype) -> dict[str, NDArray]:
-    """Return mean and scale of one end of the network."""
-    if named is None:
-        return {}
-    scaler, where = named
-    ends = {}
-    for what, is_used, neutral in (
-        ("mean", scaler.with_mean, np.zeros), ("scale", scaler.with_std, np.ones),
-    ):  # fmt: skip
-        x = getattr(scaler, f"{what}_", None) if is_used else neutral(features)
-        if not _is_numbers(x) or x.shape != (features,):
-            given = x.shape if isinstance(x, np.ndarray) else x
-            raise ValueError(f"{where}.{what}_ must be an array of {features} numbers, not {given}")
-        _refuse_features(scaler, where, f"{what}_", features)
-        ends[f"{side}_{what}"] = _cast(x, dtype, f"{where}.{what}_")
-    return ends
-
-
-def _cast(x: NDArray, dtype: np.dtype, where: str) -> NDArray:
-    """Return a contiguous array of `dtype`, whose numbers are finite if those of `x` are."""
-    with np.errstate(over="ignore"):
-        y = np.ascontiguousarray(x, dtype)
-    if not np.isfinite(y).all():
-        raise ValueError(f"{where} must be finite in {dtype}")
-    return y
+    return labels

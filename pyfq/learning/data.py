@@ -6,19 +6,39 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import as_choice, as_input, refuse_not_finite, shown
+from .._core.array_like import as_array, as_columns, as_floats
+from .._core.check import as_choice, refuse_not_finite, shown
 from ..networks.network import Network
 from ..networks.samples import as_samples, logits_of, scale_inputs, scale_outputs
 from .losses import Loss, loss_of
 
 
-def as_labels(y: Any, outputs: int, classes: NDArray | None, name: str = "y") -> NDArray[np.int64]:
+def as_answers(network: Network, y: Any, name: str = "y") -> NDArray:
+    """Return labels or values of samples as an array; a column of labels as one axis."""
+    y = as_array(y, name)
+    is_column = y.ndim == 2 and y.shape[1] == 1
+    return y[:, 0] if is_column and _has_classes(network) else y
+
+
+def are_labels(network: Network, y: NDArray) -> bool:
+    """Tell whether answers are labels: one a sample, where outputs are those of classes."""
+    return y.ndim == 1 and _has_classes(network)
+
+
+def _has_classes(network: Network) -> bool:
+    """Tell whether each output can be that of a class: one alone is a value."""
+    return network.classes is not None or network.sizes[-1] > 1
+
+
+def as_labels(
+    y: NDArray, outputs: int, classes: NDArray | None, name: str = "y"
+) -> NDArray[np.int64]:
     """Return the positions of labels among `classes`, or labels that are positions.
 
     Parameters
     ----------
     y : (samples,) array
-        Labels.
+        Labels: numbers, floats if they are whole, or text.
     outputs : int
         Classes that there are.
     classes : (outputs,) array or None
@@ -36,19 +56,23 @@ def as_labels(y: Any, outputs: int, classes: NDArray | None, name: str = "y") ->
     TypeError, ValueError
         If y is not such an array, or holds what is no label.
     """
-    if not isinstance(y, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, not {type(y).__name__}")
     if y.ndim != 1:
         raise ValueError(f"{name} must have shape (samples,), not {y.shape}")
     if classes is None:
-        if not np.issubdtype(y.dtype, np.integer):
+        if y.dtype.kind not in "biuf":
             raise TypeError(f"{name} must be labels 0 ... {outputs - 1}, integers, not {y.dtype}")
-        bad = np.flatnonzero((y < 0) | (y >= outputs))
+        bad = np.flatnonzero(~((y >= 0) & (y < outputs) & (y == np.floor(y))))
         if bad.size:
             raise ValueError(
                 f"{name} must be labels 0 ... {outputs - 1}, but {name}[{bad[0]}] is {y[bad[0]]}"
             )
         return y.astype(np.int64)
+    if (y.dtype.kind == "U") != (classes.dtype.kind == "U"):
+        kinds = ("numbers", "text")
+        raise TypeError(
+            f"{name} must be labels that are {kinds[classes.dtype.kind == 'U']}, as the classes of "
+            f"the network are, not {y.dtype}"
+        )
     order = np.argsort(classes)
     at = order[np.minimum(np.searchsorted(classes, y, sorter=order), outputs - 1)]
     bad = np.flatnonzero(np.asarray(classes)[at] != y)
@@ -64,25 +88,46 @@ def as_data(
     network: Network, samples: int, y: Any, loss: str | None, name: str = "y"
 ) -> tuple[str, NDArray[np.int64] | None, NDArray | None]:
     """Return the loss, and labels, or targets as the layers' outputs must be."""
-    if not isinstance(y, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, not {type(y).__name__}")
+    y = as_answers(network, y, name)
     if loss is None:
-        labels = y.ndim == 1 and (y.dtype.kind != "f" or network.classes is not None)
-        loss = "cross_entropy" if labels else "mse"
+        loss = "cross_entropy" if are_labels(network, y) else "mse"
     as_choice(loss, "loss", get_args(Loss))
     refuse_activation(network, loss)
     if y.ndim == 0 or len(y) != samples:
         raise ValueError(f"{name} must have {samples} samples, as x has, not shape {y.shape}")
     n = network.sizes[-1]
     if loss == "cross_entropy" and y.ndim == 1:
+        if not _has_classes(network):
+            raise ValueError(
+                "loss must be 'mse' or 'huber' for the values of one output: labels 0 and 1 of "
+                "'cross_entropy' need a network of two outputs"
+            )
         return loss, as_labels(y, n, network.classes, name), None
-    targets = as_input(y, name, (network.dtype.type,), (samples, n))
-    refuse_not_finite({name: targets})
+    targets = as_values(network, samples, y, name)
     if loss == "cross_entropy":
         if targets.min() < 0:
             raise ValueError(f"{name} must be probabilities, at least 0")
         return loss, None, targets
     return loss, None, scale_outputs(network, targets)
+
+
+def as_values(network: Network, samples: int, y: Any, name: str = "y") -> NDArray:
+    """Return values of each output of each sample, finite, of the network's dtype."""
+    n = network.sizes[-1]
+    values = as_columns(y, name, network.dtype, n)
+    if values.shape != (samples, n):
+        raise ValueError(f"{name} must have shape {(samples, n)}, not {values.shape}")
+    refuse_not_finite({name: values})
+    return values
+
+
+def _as_vector(x: Any, name: str, network: Network, n: int) -> NDArray:
+    """Return n finite numbers of the network's dtype."""
+    vector = as_floats(x, name, network.dtype)
+    if vector.shape != (n,):
+        raise ValueError(f"{name} must have shape {(n,)}, not {vector.shape}")
+    refuse_not_finite({name: vector})
+    return vector
 
 
 def refuse_activation(network: Network, loss: str) -> None:
@@ -100,10 +145,9 @@ def as_weights(network: Network, samples: int, sample_weight: Any) -> NDArray:
     """Return the weight of each sample."""
     if sample_weight is None:
         return np.ones(samples, network.dtype)
-    weights = as_input(sample_weight, "sample_weight", (network.dtype.type,), (samples,))
-    refuse_not_finite({"sample_weight": weights})
+    weights = _as_vector(sample_weight, "sample_weight", network, samples)
     if weights.min() < 0 or not weights.any():
-        raise ValueError("sample_weight must be at least 0, and not all 0")
+        raise ValueError("sample_weight must be at least 0, and not all zero")
     return weights
 
 
@@ -115,8 +159,7 @@ def times_class_weight(
         return weights
     if labels is None:
         raise ValueError("class_weight needs y to be labels")
-    of_class = as_input(class_weight, "class_weight", (network.dtype.type,), network.sizes[-1:])
-    refuse_not_finite({"class_weight": of_class})
+    of_class = _as_vector(class_weight, "class_weight", network, network.sizes[-1])
     if of_class.min() < 0:
         raise ValueError("class_weight must be at least 0")
     with np.errstate(over="ignore"):

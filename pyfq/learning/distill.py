@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from .._core.check import as_choice, as_count, as_input, as_number, as_sequence, refuse_not_finite
+from .._core.array_like import as_floats, is_array_like
+from .._core.check import as_choice, as_count, as_number, as_sequence, refuse_not_finite
 from .._core.frozen import freeze, reduce_to_parts, restore_parts
 from .._core.text import array_text, object_text
 from ..networks.foreign import as_network, refuse_foreign
@@ -33,7 +33,7 @@ class Hint:
     ----------
     layer : int
         The student's hidden layer, from 0.
-    target : int or (samples, neurons) array
+    target : int or (samples, neurons) array_like
         The teacher's hidden layer, from 0, where the teacher is a `Network`; or its outputs, of
         which the hint keeps a view that refuses writes.
     weight : float
@@ -69,8 +69,8 @@ class Hint:
 def distill(
     teacher: Teacher,
     student: Network,
-    x: NDArray,
-    y: NDArray | None = None,
+    x: ArrayLike,
+    y: ArrayLike | None = None,
     *,
     temperature: float = 4.0,
     alpha: float = 0.9,
@@ -84,11 +84,11 @@ def distill(
     seed: int = 0,
     schedule: Schedule = Schedule(),
     clip: float | None = None,
-    sample_weight: NDArray | None = None,
-    class_weight: NDArray | None = None,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
     keep_zeros: bool = False,
     fake_quantize: FakeQuantize | None = None,
-    validation: tuple[NDArray, NDArray] | None = None,
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
     patience: int | None = None,
     callback: Callable[[Epoch], bool | None] | None = None,
 ) -> Training:
@@ -107,15 +107,17 @@ def distill(
 
     Parameters
     ----------
-    teacher : Network, callable or (samples, outputs) array
+    teacher : Network, callable, fitted estimator or (samples, outputs) array_like
         A network, whose last softmax is left out; a function that takes x, some thousand rows at a
         time, and returns outputs; or outputs for each row of x, kept from before. Outputs are
-        logits for ``"kl"``, or logarithms of probabilities, and of the student's dtype.
+        logits for ``"kl"``, or logarithms of probabilities. Of an estimator of scikit-learn, or
+        another with these methods, it is the logarithm of ``predict_proba`` for the student's
+        classes, each probability at least 1.2e-7, or else ``predict``.
     student : Network
         What to start from; its weights are arrays.
-    x : (samples, inputs) array of the student's dtype
-        Inputs, finite, in the units of `forward`.
-    y : array, optional
+    x : (samples, inputs) array_like
+        Inputs, finite, in the units of `forward`; converted once, as `forward` does.
+    y : array_like, optional
         What `train` takes. Without it only the teacher counts, whatever `alpha` is.
     temperature : float
         T of ``"kl"``, 0.001 ... 1e6; try 2 for small students, up to 20 for large ones.
@@ -123,7 +125,7 @@ def distill(
         :math:`\alpha`, 0 ... 1: 0 learns from the data alone, 1 from the teacher alone.
     loss : str, optional
         ``"kl"``, ``"mse"`` or ``"cosine"``; by default the first if y are labels, or student or
-        teacher have classes or end in a softmax, else the second.
+        teacher have classes, probabilities or a softmax at the end, else the second.
         Regression compares scaled outputs.
     hints : sequence of Hint
         Hidden layers of the student that learn to be like hidden layers of the teacher.
@@ -142,10 +144,10 @@ def distill(
     Raises
     ------
     TypeError
-        If an argument has the wrong type or dtype.
+        If an argument has the wrong type, or holds what are no numbers.
     ValueError
-        If shapes do not fit each other, an array is not C-contiguous or not finite, a label is
-        unknown, or a number is out of range.
+        If shapes do not fit each other, an array is not finite, a label or a class is unknown, or a
+        number is out of range.
     FloatingPointError
         If a loss is not finite; the message says in which epoch and step.
     KeyboardInterrupt
@@ -189,7 +191,8 @@ def distill(
         data, labels, targets = as_data(student, len(x), y, data_loss)
     if loss is None:
         both = [net for net in (student, teacher) if isinstance(net, Network)]
-        classifies = data == "cross_entropy" or any(
+        classifies = data == "cross_entropy" or hasattr(teacher, "predict_proba")
+        classifies |= any(
             net.classes is not None or net.layers[-1].activation == "softmax" for net in both
         )
         loss = "kl" if classifies else "mse"
@@ -222,14 +225,15 @@ def _resolved(
         raise ValueError(f"{name}: the student has no hidden layer")
     layer = as_count(hint.layer, f"{name}.layer", 0, hidden - 1)
     target = hint.target
-    if not isinstance(target, np.ndarray):
+    if not is_array_like(target):
         if not isinstance(teacher, Network):
             raise TypeError(f"{name}.target must be an array: the teacher is not a Network")
         refuse_inputs(teacher, student)
         last = as_count(target, f"{name}.target", 0, max(len(teacher.layers) - 2, 0))
         layers = Network(teacher.layers[: last + 1], activation_bits=teacher.activation_bits)
-        target = in_chunks(layers.forward, scale_inputs(teacher, x))
-    target = as_input(target, f"{name}.target", (student.dtype.type,))
+        its_x = as_floats(x, "x", teacher.dtype)
+        target = in_chunks(layers.forward, scale_inputs(teacher, its_x))
+    target = as_floats(target, f"{name}.target", student.dtype)
     if target.ndim != 2 or len(target) != len(x) or not target.shape[1]:
         raise ValueError(f"{name}.target must have shape ({len(x)}, neurons), not {target.shape}")
     refuse_not_finite({f"{name}.target": target})

@@ -6,16 +6,17 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from .._core.check import as_count, as_input, as_sequence, refuse_not_finite
+from .._core.array_like import is_array_like
+from .._core.check import as_count, as_sequence
 from .._core.frozen import freeze, reduce_to_parts, restore_parts
 from .._core.table import html_table, text_table
 from .._core.text import count_text, object_text
 from ..arrays.activation import activate
 from ..networks.network import Network
 from ..networks.samples import as_samples
-from .data import as_labels, refuse_activation
+from .data import are_labels, as_answers, as_labels, as_values, refuse_activation
 from .losses import loss_of
 from .teacher import Teacher, outputs_of
 
@@ -167,8 +168,8 @@ def _share(part: int, of: int) -> str:
 
 def evaluate(
     network: Network,
-    x: NDArray,
-    y: NDArray,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     teacher: Teacher | None = None,
     top_k: Sequence[int] = (1, 5),
@@ -190,12 +191,12 @@ def evaluate(
     ----------
     network : Network
         Weights of any form.
-    x : (samples, inputs) array of the network's dtype
-        Inputs, finite, at least one sample.
-    y : (samples,) or (samples, outputs) array
-        Labels, those of `network.classes` if it has them, else integers from 0; or outputs of the
-        network's dtype, finite, in the units of `forward`.
-    teacher : Network, callable or (samples, outputs) array, optional
+    x : (samples, inputs) array_like
+        Inputs, finite, at least one sample; converted once, as `forward` does.
+    y : (samples,) or (samples, outputs) array_like
+        Labels, those of `network.classes` if it has them, else whole numbers from 0; or outputs,
+        finite, in the units of `forward`, of one output as one axis, too.
+    teacher : Network, callable, estimator or (samples, outputs) array_like, optional
         What the network is also compared with; as `distill` takes it.
     top_k : sequence of int
         k of ``Evaluation.top_k``, each at least 1; those of at least `outputs` are left out.
@@ -211,11 +212,11 @@ def evaluate(
     Raises
     ------
     TypeError
-        If an argument has the wrong type or dtype.
+        If an argument has the wrong type, or holds what are no numbers.
     ValueError
-        If shapes do not fit each other, an array is not C-contiguous or not finite, a label is
-        unknown, a number is out of range, the classes of the teacher are others, or the last
-        activation is not one that `train` takes for such a y.
+        If shapes do not fit each other, an array is not finite, a label is unknown,
+        a number is out of range, the classes of the teacher are others, or the last activation is
+        not one that `train` takes for such a y.
     FloatingPointError
         If an output, the loss or a sum of squared errors is not finite.
 
@@ -247,16 +248,15 @@ def evaluate(
     (1.0, 1.0, 0.75)
     """
     x = as_samples(network, x, "x")
-    if not isinstance(y, np.ndarray):
-        raise TypeError(f"y must be a NumPy array, not {type(y).__name__}")
+    y = as_answers(network, y)
     if y.ndim and len(y) != len(x):
         raise ValueError(f"y must have {len(x)} samples, as x has, not {len(y)}")
     batch_size = as_count(batch_size, "batch_size", 1)
     top_k = as_sequence(top_k, "top_k", "int")
     top_k = [as_count(k, f"top_k[{i}]", 1) for i, k in enumerate(top_k)]
-    _refuse_teacher(teacher, network, x)
+    teacher = _as_teacher(teacher, network, x)
     with np.errstate(over="ignore", invalid="ignore"):
-        if network.classes is not None or (y.ndim == 1 and y.dtype.kind != "f"):
+        if network.classes is not None or are_labels(network, y):
             return _refuse_overflow(_classify(network, x, y, teacher, top_k, batch_size))
         return _refuse_overflow(_regress(network, x, y, teacher, batch_size))
 
@@ -270,15 +270,15 @@ def _refuse_overflow(found: Evaluation) -> Evaluation:
     return found
 
 
-def _refuse_teacher(teacher: Any, network: Network, x: NDArray) -> None:
-    """Refuse what is wrong with a teacher as a whole; `outputs_of` sees only a part of it."""
-    if isinstance(teacher, np.ndarray):
-        shape = (len(x), network.sizes[-1])
-        as_input(teacher, "teacher", (network.dtype.type,), shape)
-    elif isinstance(teacher, Network):
+def _as_teacher(teacher: Any, network: Network, x: NDArray) -> Any:
+    """Return a teacher, outputs as an array; refuse what `outputs_of` sees only a part of."""
+    if is_array_like(teacher) and not callable(teacher):
+        return as_values(network, len(x), teacher, "teacher")
+    if isinstance(teacher, Network):
         pair = teacher.classes, network.classes
         if not any(classes is None for classes in pair) and not np.array_equal(*pair):
             raise ValueError("teacher must have the classes of network, in the same order")
+    return teacher
 
 
 def _batches(
@@ -358,8 +358,7 @@ def _regress(
 ) -> Evaluation:
     refuse_activation(network, "mse")
     n, samples = network.sizes[-1], len(x)
-    y = as_input(y, "y", (network.dtype.type,), (samples, n))
-    refuse_not_finite({"y": y})
+    y = as_values(network, samples, y)
     mean = y.mean(axis=0, dtype=np.float64)
     squares, around_mean, scaled = np.zeros(n), np.zeros(n), np.zeros(n)
     absolute, largest, apart = 0.0, 0.0, 0.0

@@ -1,16 +1,30 @@
-"""A teacher's outputs, whatever it is: a network, a function, or outputs kept from before."""
+"""A teacher's outputs, whatever it is: a network, function, estimator, or outputs from before."""
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from .._core.check import as_input, refuse_not_finite, shown
+from .._core.array_like import as_array, as_floats, is_array_like
+from .._core.check import shown
 from ..networks.network import Network
 from ..networks.samples import logits_of, scale_inputs
+from .data import as_values
 
-# What gives a teacher's outputs: a network, a function of inputs, or the outputs themselves.
-Teacher = Network | Callable[[NDArray], NDArray] | NDArray
+
+class Estimator(Protocol):
+    """A fitted model in the manner of scikit-learn."""
+
+    def predict(self, X: Any) -> Any:
+        """Return classes or values."""
+
+
+# What gives a teacher's outputs: a network, a function of inputs, an estimator, or the outputs.
+Teacher = Network | Callable[[NDArray], ArrayLike] | Estimator | ArrayLike
+
+# Of a class that a teacher rules out; its logarithm is finite.
+LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
 
 # Samples that go through a teacher at a time.
 CHUNK = 4096
@@ -21,7 +35,7 @@ def outputs_of(teacher: Teacher, student: Network, x: NDArray) -> NDArray:
 
     Parameters
     ----------
-    teacher : Network, callable or array
+    teacher : Network, callable, estimator or array_like
         See `distill`.
     student : Network
         Whose outputs and dtype they must have.
@@ -47,35 +61,93 @@ def outputs_of(teacher: Teacher, student: Network, x: NDArray) -> NDArray:
                 f"teacher must have the classes of the student in their order, "
                 f"{shown(student.classes.tolist())}, not {shown(teacher.classes.tolist())}"
             )
+        x = as_floats(x, "x", teacher.dtype)
         scaled = in_chunks(logits_of(teacher).forward, scale_inputs(teacher, x))
         outputs = scaled
         if teacher.output_mean is not None:
             outputs = scaled * teacher.output_scale + teacher.output_mean
-    elif isinstance(teacher, np.ndarray):
-        outputs = teacher
     elif callable(teacher):
         outputs = in_chunks(teacher, x)
+    elif hasattr(teacher, "predict"):
+        outputs = in_chunks(function_of(teacher, student.classes, n), x)
+    elif is_array_like(teacher):
+        outputs = teacher
     else:
         raise TypeError(
-            f"teacher must be a Network, a callable or an array, not {type(teacher).__name__}"
+            "teacher must be a Network, a callable, an estimator or an array, not "
+            f"{type(teacher).__name__}"
         )
-    outputs = as_input(outputs, "outputs of teacher", (student.dtype.type,), (len(x), n))
-    refuse_not_finite({"outputs of teacher": outputs})
-    return outputs
+    return as_values(student, len(x), outputs, "outputs of teacher")
+
+
+def function_of(estimator: Estimator, classes: NDArray | None, n: int) -> Callable[[Any], NDArray]:
+    """Return what gives the outputs that a student learns from an estimator.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        With ``predict_proba`` and ``classes_``, or of values, with ``predict``.
+    classes : (n,) array or None
+        Those of the student; None for as many as the estimator has, in its order.
+    n : int
+        Outputs of the student.
+
+    Returns
+    -------
+    callable
+        Of inputs: logarithms of the probabilities of these classes, or values.
+
+    Raises
+    ------
+    TypeError
+        If it is a classifier without probabilities.
+    ValueError
+        If it does not know the classes.
+    """
+    name = type(estimator).__name__
+    known = getattr(estimator, "classes_", None)
+    if not hasattr(estimator, "predict_proba"):
+        if known is not None:
+            raise TypeError(
+                f"teacher ({name}) must have predict_proba to be learned from: "
+                "sklearn.calibration.CalibratedClassifierCV gives it one"
+            )
+        return estimator.predict
+    columns = np.arange(n)
+    if known is None or isinstance(known, list) or (classes is None and len(known) != n):
+        raise ValueError(f"teacher ({name}) must tell each sample one of {n} classes")
+    if classes is not None:
+        at = {label: i for i, label in enumerate(np.asarray(known).tolist())}
+        wanted = np.asarray(classes).tolist()
+        missing = [label for label in wanted if label not in at]
+        if missing:
+            raise ValueError(
+                f"teacher ({name}) must know the class {shown(missing[0])} of the student, its "
+                f"classes are {shown(list(at))}"
+            )
+        columns = np.array([at[label] for label in wanted])
+
+    def logarithms(x: Any) -> NDArray:
+        p = as_array(estimator.predict_proba(x), "outputs of teacher")[:, columns]
+        return np.log(np.maximum(p, LEAST_PROBABILITY))
+
+    return logarithms
 
 
 def in_chunks(function: Callable[[NDArray], NDArray], x: NDArray) -> NDArray:
     """Return what a teacher's function gives for all rows of x, called with `CHUNK` at a time."""
-    parts = [function(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]
-    if not all(isinstance(part, np.ndarray) for part in parts):
-        raise TypeError(f"teacher must return a NumPy array, not {type(parts[0]).__name__}")
-    return np.ascontiguousarray(np.concatenate(parts))
+    parts = [
+        as_array(function(x[i : i + CHUNK]), "outputs of teacher") for i in range(0, len(x), CHUNK)
+    ]
+    if not all(part.ndim for part in parts):
+        raise ValueError("outputs of teacher must be a row a sample, not one number")
+    return np.concatenate(parts)
 
 
 def refuse_inputs(teacher: Network, student: Network) -> None:
     """Refuse a teacher that cannot take the inputs of the student."""
-    if teacher.dtype != student.dtype or teacher.sizes[0] != student.sizes[0]:
+    if teacher.sizes[0] != student.sizes[0]:
         raise ValueError(
-            f"teacher must take {student.sizes[0]} inputs of {student.dtype} as the student does, "
-            f"not {teacher.sizes[0]} of {teacher.dtype}"
+            f"teacher must take {student.sizes[0]} inputs as the student does, not "
+            f"{teacher.sizes[0]}"
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .. import _native
 from .._core.check import as_count, as_flag, as_number, as_seed, shown
@@ -300,8 +300,8 @@ class Parameters:
 
 def train(
     network: Network,
-    x: NDArray,
-    y: NDArray,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     loss: Loss | None = None,
     delta: float = 1.0,
@@ -311,11 +311,11 @@ def train(
     seed: int = 0,
     schedule: Schedule = Schedule(),
     clip: float | None = None,
-    sample_weight: NDArray | None = None,
-    class_weight: NDArray | None = None,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
     keep_zeros: bool = False,
     fake_quantize: FakeQuantize | None = None,
-    validation: tuple[NDArray, NDArray] | None = None,
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
     patience: int | None = None,
     callback: Callable[[Epoch], bool | None] | None = None,
 ) -> Training:
@@ -330,12 +330,13 @@ def train(
     network : Network
         What to start from; its weights are arrays. A softmax of the last layer is part of the
         cross-entropy.
-    x : (samples, inputs) array of the network's dtype
-        Inputs, finite, in the units of `forward`.
-    y : (samples,) or (samples, outputs) array
-        For cross-entropy labels, those of `network.classes` if it has them, else integers from 0;
-        or probabilities of the network's dtype. For the other losses outputs of the network's
-        dtype, in the units of `forward`.
+    x : (samples, inputs) array_like
+        Inputs, finite, in the units of `forward`. Lists, data frames, tensors of other libraries,
+        other orders and dtypes are converted once; so are the other arrays.
+    y : (samples,) or (samples, outputs) array_like
+        For cross-entropy labels, those of `network.classes` if it has them, else whole numbers from
+        0; or probabilities. For the other losses outputs, in the units of `forward`. Of a network
+        of one output, without classes, they are values, one a sample, labels 0 and 1 as well.
     loss : str, optional
         ``"cross_entropy"``, ``"mse"`` or ``"huber"``, see `loss_of`; by default the first for
         labels, else the second. Errors are those of scaled outputs.
@@ -351,9 +352,9 @@ def train(
         How the learning rate goes on.
     clip : float, optional
         Largest Euclidean norm of the gradient of a step, which is scaled down to it.
-    sample_weight : (samples,) array of the network's dtype, optional
+    sample_weight : (samples,) array_like, optional
         :math:`w_i`, finite, at least 0, not all 0.
-    class_weight : (outputs,) array of the network's dtype, optional
+    class_weight : (outputs,) array_like, optional
         By which the weight of each sample of a class is multiplied.
     keep_zeros : bool
         Whether weights that are 0 stay 0: those of a pruned network.
@@ -379,10 +380,10 @@ def train(
         After an interrupt (Ctrl-C), when the epoch that runs is over. Its attribute `training` is
         the `Training` of the epochs before.
     TypeError
-        If an argument has the wrong type or dtype.
+        If an argument has the wrong type, or holds what are no numbers.
     ValueError
-        If shapes do not fit each other, an array is not C-contiguous or not finite, a label is
-        unknown, or a number is out of range.
+        If shapes do not fit each other, an array is not finite, a label is unknown, or a number is
+        out of range.
     FloatingPointError
         If a loss is not finite; the message says in which epoch and step.
 

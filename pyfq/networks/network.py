@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _native
+from .._core.array_like import as_floats
 from .._core.check import (
     as_choice,
     as_count,
     as_float_dtype,
-    as_input,
     as_output,
     as_seed,
     as_sequence,
@@ -137,7 +137,8 @@ class Network:
             raise ValueError("activation_bits must be 8 for layers with x_scale, not None")
         for name, n in zip(ENDS, (self.sizes[0],) * 2 + (self.sizes[-1],) * 2, strict=True):
             self._freeze_end(name, n)
-        ends = (self.dtype.type,), self.dtype, self.sizes[0], self.sizes[-1]
+        dtype = np.dtype(self.dtype.type)  # the one object that most arrays have
+        ends = dtype, self.sizes[0], self.sizes[-1]
         set_part(self, "_ends", ends)
         if self.classes is not None:
             set_part(self, "classes", _as_classes(self.classes, self.sizes[-1]))
@@ -422,7 +423,7 @@ class Network:
 
     def calibrate(
         self,
-        x: NDArray | Iterable[NDArray],
+        x: ArrayLike | Iterable[ArrayLike],
         *,
         scheme: Signs = "affine",
         method: Method = "minmax",
@@ -449,9 +450,10 @@ class Network:
 
         Parameters
         ----------
-        x : (samples, inputs) array of the network's dtype, or iterable of them
-            Inputs like those to come, finite. What is iterated over once, batch by batch, need not
-            fit in memory; ``"ema"`` takes a step a batch.
+        x : (samples, inputs) array_like, or iterable of them
+            Inputs like those to come, finite, converted as `forward` does. Lists are batches. What
+            is iterated over once, batch by batch, need not fit in memory; ``"ema"`` takes a step a
+            batch.
         scheme : "affine" or "symmetric"
             Codes 0 ... 255 with a zero point, or -128 ... 127 without. Both are equally fast; what
             relu gives has no negative half, which affine codes do not waste.
@@ -502,7 +504,7 @@ class Network:
         )
         return replace(self, layers=tuple(layers), activation_bits=8)
 
-    def forward(self, x: NDArray, *, out: NDArray | None = None) -> NDArray:
+    def forward(self, x: ArrayLike, *, out: NDArray | None = None) -> NDArray:
         """Return the outputs for some inputs.
 
         The outputs of a sample are the same bits for any number of threads; and for any number of
@@ -510,8 +512,9 @@ class Network:
 
         Parameters
         ----------
-        x : (..., inputs) array of the network's dtype
-            Samples; one axis is one sample.
+        x : (..., inputs) array_like
+            Samples; one axis is one sample. An array of the network's dtype in C order is taken as
+            it is; another, lists, a data frame, or a tensor of another library is converted first.
         out : (..., outputs) array of the network's dtype, optional
             Where to write; must not overlap `x`.
 
@@ -523,15 +526,15 @@ class Network:
         Raises
         ------
         TypeError
-            If an argument has the wrong type or dtype.
+            If `x` are no numbers, or `out` has another dtype.
         ValueError
-            If an array has the wrong shape or is not C-contiguous; if inputs are quantized and not
-            finite.
+            If an array has the wrong shape; if a number is beyond the largest of the dtype, or
+            inputs are quantized and not finite; if `out` is not C-contiguous.
         FqError
             If inputs of a later layer are quantized and not finite.
         """
-        dtypes, dtype, k, n = self._ends
-        x = as_input(x, "x", dtypes)
+        dtype, k, n = self._ends
+        x = as_floats(x, "x", dtype)
         shape = x.shape
         if not shape or shape[-1] != k:
             raise ValueError(f"x must have shape (..., {k}), not {shape}")
@@ -555,13 +558,13 @@ class Network:
         if info:
             raise FqError("forward_network", info)
 
-    def predict(self, x: NDArray) -> NDArray:
+    def predict(self, x: ArrayLike) -> NDArray:
         """Return the most likely class of each sample, or the outputs of a network without classes.
 
         Parameters
         ----------
-        x : (..., inputs) array of the network's dtype
-            Samples.
+        x : (..., inputs) array_like
+            Samples, as `forward` takes them.
 
         Returns
         -------

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import as_input, refuse_not_finite
+from .._core.array_like import as_floats
+from .._core.check import refuse_not_finite
 from .foreign import as_network
 from .network import Network
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.check import as_choice, as_input, refuse_not_finite
+from .._core.array_like import as_floats, is_array_like
+from .._core.check import as_choice, refuse_not_finite
 from ..arrays.observer import Observer
 from ..arrays.ranges import Signs
 from ..formats.static import as_x_scale
@@ -29,7 +30,7 @@ def input_codes(
         The layers, in order.
     ends : (input_mean, input_scale)
         Those of the network; None if it has none.
-    x : (samples, inputs) array, or iterable of them
+    x : (samples, inputs) array_like, or iterable of them
         Inputs in the units of `forward`.
     scheme : "affine" or "symmetric"
         Whether codes have a zero point.
@@ -74,11 +75,11 @@ def _batches_of(x: Any, first: Dense) -> Iterator[NDArray]:
     Raises
     ------
     TypeError
-        If `x` is neither, or holds an array of another dtype.
+        If `x` is neither, or holds what are no numbers.
     ValueError
         If an array does not have shape (samples, inputs), or is not finite.
     """
-    if isinstance(x, np.ndarray):
+    if is_array_like(x) and not isinstance(x, list | tuple):
         named = [("x", x)]
     elif isinstance(x, Iterable):
         named = ((f"x[{i}]", batch) for i, batch in enumerate(x))
@@ -86,7 +87,7 @@ def _batches_of(x: Any, first: Dense) -> Iterator[NDArray]:
         raise TypeError(f"x must be an array or an iterable of arrays, not {type(x).__name__}")
     inputs = first.shape[1]
     for name, batch in named:
-        batch = as_input(batch, name, (first.dtype.type,))
+        batch = as_floats(batch, name, first.dtype)
         if batch.ndim != 2 or batch.shape[1] != inputs:
             raise ValueError(f"{name} must have shape (samples, {inputs}), not {batch.shape}")
         refuse_not_finite({name: batch})

@@ -353,12 +353,12 @@ def with_labels(estimator, **attributes):
         (
             lambda: edited(of_target(), regressor_=classifier(BINARY)),
             TypeError,
-            r"regressor_ must be an MLPRegressor or end in one, not MLPClassifier",
+            r"regressor_ must be a regressor or end in one, not MLPClassifier",
         ),
         (
             lambda: edited(of_target(), regressor_=of_target()),
             TypeError,
-            "regressor_ must be an MLPRegressor .* not TransformedTargetRegressor",
+            "regressor_ must be a regressor .* not TransformedTargetRegressor",
         ),
     ],
 )

@@ -180,10 +180,11 @@ def test_regression_learns_from_teacher_and_data_in_their_units():
 @pytest.mark.parametrize(
     ("error", "match", "change"),
     [
-        (TypeError, "teacher must be a Network, a callable or an array", {"teacher": "resnet"}),
-        (TypeError, "teacher must return a NumPy array, not list", {"teacher": lambda x: [1]}),
+        (TypeError, "teacher must be a Network, a callable, an est", {"teacher": "resnet"}),
+        (ValueError, r"outputs of teacher must have shape \(30, 4\)", {"teacher": lambda x: [1]}),
+        (ValueError, "outputs of teacher must be a row a sample", {"teacher": lambda x: 1.0}),
         (ValueError, r"outputs of teacher must have shape \(30, 4\)", {"teacher": np.ones((3, 4))}),
-        (TypeError, "outputs of teacher must be float64", {"teacher": np.ones((30, 4), "f4")}),
+        (TypeError, "outputs of teacher must be numbers", {"teacher": np.ones((30, 4), "M8[s]")}),
         (ValueError, r"outputs of teacher\[0, 0\] is inf", {"teacher": np.full((30, 4), np.inf)}),
         (ValueError, "teacher must take 5 inputs", {"teacher": Network([Dense(np.ones((4, 2)))])}),
         (ValueError, "loss must be one of", {"loss": "l1"}),

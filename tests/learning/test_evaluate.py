@@ -174,8 +174,8 @@ def test_evaluate_r2_of_constant_outputs():
 
 
 def test_evaluate_of_one_class():
-    network = Network([Dense(np.ones((1, 2)))])
-    e = pyfq.evaluate(network, np.ones((3, 2)), np.zeros(3, np.int64))
+    network = Network([Dense(np.ones((1, 2)))], classes=np.array([7]))
+    e = pyfq.evaluate(network, np.ones((3, 2)), np.full(3, 7))
     assert (e.accuracy, e.top_k, e.loss, e.confusion.tolist()) == (1, {}, 0, [[3]])
 
 
@@ -232,25 +232,26 @@ def test_evaluate_refuses_outputs_that_are_not_finite():
     ("changes", "error", "message"),
     [
         ({"network": 3}, TypeError, "network must be a Network, not int"),
-        ({"x": np.ones((4, 5), np.float32)}, TypeError, "x must be float64, not float32"),
+        ({"x": np.ones((4, 5), complex)}, TypeError, "x must be numbers, not complex128"),
         ({"x": np.ones((4, 3))}, ValueError, r"x must have shape \(samples, 5\), at least one"),
         ({"x": np.ones((0, 5))}, ValueError, "at least one"),
         ({"x": np.full((4, 5), np.nan)}, ValueError, "x must be finite"),
-        ({"y": [0, 1, 2, 3]}, TypeError, "y must be a NumPy array, not list"),
+        ({"y": None}, TypeError, "y must be an array or a list of numbers, not NoneType"),
         ({"y": np.arange(3)}, ValueError, "y must have 4 samples, as x has, not 3"),
         ({"y": np.array([0, 1, 2, 7])}, ValueError, r"labels 0 ... 6, but y\[3\] is 7"),
-        ({"y": np.array(0)}, TypeError, "y must be float64, not int64"),
-        ({"y": np.ones(4)}, ValueError, r"y must have shape \(4, 7\), not \(4,\)"),
-        ({"y": np.ones((4, 7), np.float32)}, TypeError, "y must be float64, not float32"),
+        ({"y": np.array(0)}, ValueError, r"y must have shape \(4, 7\), not \(\)"),
+        ({"y": np.ones((4, 6))}, ValueError, r"y must have shape \(4, 7\), not \(4, 6\)"),
+        ({"y": np.full(4, 0.5)}, ValueError, r"labels 0 ... 6, but y\[0\] is 0.5"),
+        ({"y": np.full((4, 7), "a")}, TypeError, "y must be numbers, not <U1 such as 'a'"),
         ({"y": np.full((4, 7), np.inf)}, ValueError, "y must be finite"),
         ({"top_k": (1, 0)}, ValueError, r"top_k\[1\] must be at least 1, not 0"),
         ({"top_k": (1.5,)}, TypeError, r"top_k\[0\] must be an integer"),
         ({"top_k": b"\x01"}, TypeError, "top_k must be a sequence of int, not bytes"),
         ({"top_k": "1"}, TypeError, "top_k must be a sequence of int, not str"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
-        ({"teacher": 3}, TypeError, "teacher must be a Network, a callable or an array, not int"),
+        ({"teacher": 3}, TypeError, "teacher must be a Network, a callable, .* array, not int"),
         ({"teacher": np.ones((3, 7))}, ValueError, r"teacher must have shape \(4, 7\)"),
-        ({"teacher": np.ones((4, 7), np.float32)}, TypeError, "teacher must be float64"),
+        ({"teacher": np.ones((4, 7), bytes)}, TypeError, "teacher must be numbers"),
         ({"teacher": lambda x: x}, ValueError, r"outputs of teacher must have shape \(4, 7\)"),
         (
             {"teacher": lambda x: x[:, :1] * np.nan + np.ones(7)},

@@ -360,7 +360,7 @@ def test_prune_neurons_by_deviation_is_better_than_by_chance():
         ({"y": np.arange(6) % 4}, ValueError, "criterion 'taylor' needs y, and no other does"),
         ({"loss": "mse"}, ValueError, "loss needs y"),
         ({"x": np.ones((6, 4))}, ValueError, r"x must have shape \(samples, 5\)"),
-        ({"x": np.ones((6, 5), np.float32)}, TypeError, "x must be float64"),
+        ({"x": np.ones((6, 5), complex)}, TypeError, "x must be numbers"),
         ({"x": np.full((6, 5), np.nan)}, ValueError, "x must be finite"),
         ({"criterion": "taylor", "y": np.arange(6)}, ValueError, "network's classes, but y.4."),
         ({"criterion": "taylor", "y": np.arange(5)}, ValueError, "y must have 6 samples"),
@@ -479,7 +479,7 @@ def test_prune_layers_refuses_a_loss_that_is_not_finite():
         ({"loss": "l1"}, ValueError, "loss must be one of"),
         ({"delta": 0}, ValueError, "delta must be"),
         ({"y": np.arange(5)}, ValueError, "y must have 6 samples"),
-        ({"y": [1, 2]}, TypeError, "y must be a NumPy array"),
+        ({"y": [1, 2]}, ValueError, "y must have 6 samples"),
         ({"x": np.ones((6, 4))}, ValueError, r"x must have shape \(samples, 5\)"),
     ],
 )

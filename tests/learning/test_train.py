@@ -396,7 +396,7 @@ X, Y = np.ones((5, 7)), np.zeros(5, np.int64)
             r"layers\[0\].weights must be an array to be trained, not Quantized",
             {"network": network().map_weights(lambda w: pyfq.quantize(w, 8))},
         ),
-        (TypeError, "x must be float64", {"x": X.astype("f4")}),
+        (TypeError, "x must be numbers, not complex64", {"x": X.astype("c8")}),
         (ValueError, r"x must have shape \(samples, 7\)", {"x": X[:, :3].copy()}),
         (ValueError, "at least one", {"x": X[:0]}),
         (ValueError, r"x\[0, 0\] is nan", {"x": X * np.nan}),

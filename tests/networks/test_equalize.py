@@ -299,8 +299,8 @@ X = random(5, 4).astype(np.float32)
         ),
         (
             TypeError,
-            "x must be float32, not float64",
-            lambda: pyfq.correct_bias(NETWORK, NETWORK, X.astype("f8")),
+            "x must be numbers, not complex64",
+            lambda: pyfq.correct_bias(NETWORK, NETWORK, X.astype("c8")),
         ),
     ],
 )

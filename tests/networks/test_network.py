@@ -367,7 +367,7 @@ W = np.ones((2, 3), np.float32)
             r"layers.0.weight must have shape \(2, 3\)",
             lambda: Network([Dense(W)]).with_parameters({"layers.0.weight": W[:1].copy()}),
         ),
-        (TypeError, "x must be float32", lambda: Network([Dense(W)]).forward(np.ones((1, 3)))),
+        (TypeError, "x must be numbers", lambda: Network([Dense(W)]).forward(["a", "b", "c"])),
         (
             ValueError,
             r"x must have shape \(..., 3\)",

@@ -288,8 +288,8 @@ HUGE = Dense(pyfq.quantize(np.full((1, 1), 1e30, np.float32)))
         ),
         (
             TypeError,
-            r"x\[1\] must be float32, not float64",
-            lambda: Network([FIXED], activation_bits=8).calibrate([X, X.astype("f8")]),
+            r"x\[1\] must be numbers, not complex64",
+            lambda: Network([FIXED], activation_bits=8).calibrate([X, X.astype("c8")]),
         ),
         (
             ValueError,
