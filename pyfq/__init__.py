@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         from_onnx,
         from_sklearn,
         from_torch,
+        load_checkpoint,
         load_network,
         save_network,
         to_npz,
@@ -120,6 +121,7 @@ __all__ = [
     "get_num_threads",
     "isa",
     "linear",
+    "load_checkpoint",
     "load_network",
     "lossless_decode",
     "lossless_encode",
@@ -159,8 +161,8 @@ __all__ = [
 # Programs without files and other libraries do not wait for what only these need.
 _PARTS = ("io", "plot", "recipes")
 _EXCHANGE = (
-    "from_arrays", "from_onnx", "from_sklearn", "from_torch", "load_network", "save_network",
-    "to_npz", "to_onnx",
+    "from_arrays", "from_onnx", "from_sklearn", "from_torch", "load_checkpoint", "load_network",
+    "save_network", "to_npz", "to_onnx",
 )  # fmt: skip
 
 
