@@ -135,7 +135,7 @@ def test_nothing_is_read_before_it_is_asked_for_and_nothing_after_it_is_closed(t
     with pyfq.load_checkpoint(small) as checkpoint:
         assert checkpoint["experts"].bits == 8
         for read in (checkpoint.__getitem__, checkpoint.dense):
-            with pytest.raises(FormatError, match="tensor 'a.weight': .*finite"):
+            with pytest.raises(FormatError, match=r"tensor 'a.weight': .*finite"):
                 read("a.weight")
             with pytest.raises(KeyError):
                 read("nothing")
