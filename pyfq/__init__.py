@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         from_onnx,
         from_sklearn,
         from_torch,
+        load_checkpoint,
         load_network,
         save_network,
         to_npz,
@@ -126,6 +127,7 @@ __all__ = [
     "get_num_threads",
     "isa",
     "linear",
+    "load_checkpoint",
     "load_network",
     "lossless_decode",
     "lossless_encode",
@@ -166,8 +168,8 @@ __all__ = [
 # Programs without files and other libraries do not wait for what only these need.
 _PARTS = ("io", "plot", "recipes")
 _EXCHANGE = (
-    "from_arrays", "from_onnx", "from_sklearn", "from_torch", "load_network", "save_network",
-    "to_npz", "to_onnx", "to_torch",
+    "from_arrays", "from_onnx", "from_sklearn", "from_torch", "load_checkpoint", "load_network",
+    "save_network", "to_npz", "to_onnx", "to_torch",
 )  # fmt: skip
 # They need scikit-learn: not in `__all__`, so that `from pyfq import *` does without it.
 _ESTIMATORS = ("StudentClassifier", "StudentRegressor")

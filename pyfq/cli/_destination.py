@@ -47,6 +47,9 @@ _FOREIGN = (
 #: Where PEFT says what an adapter is; there is no ``config.json`` beside it.
 ADAPTER = "adapter_config.json"
 
+#: Where it stands how to open a directory; README.md is the model's own card.
+README = "README-pyfq.md"
+
 #: Files that hold no tensors, by their names relative to the destination: bytes, or a file to copy.
 Contents = dict[Path, bytes | Path]
 
@@ -170,7 +173,10 @@ class Destination:
     @property
     def places_beside(self) -> list[Path]:
         """Where files without tensors may be written, but for the index."""
-        return [] if self.is_file else [*self.beside, self.target / CONFIG]
+        if self.is_file:
+            return []
+        explained = [] if self.config is None else [self.target / README]
+        return [*self.beside, self.target / CONFIG, *explained]
 
     @property
     def names(self) -> set[Path]:
@@ -227,7 +233,8 @@ def plan_destination(source: Source, path: Path, inputs: Iterable[Path] = ()) ->
             config = None  # pyfq made it up to say what it did
     found = Beside()
     if config or (root / ADAPTER).is_file() or source.path.is_dir():
-        found = find_beside(root, {*source.files, source.file})
+        made = {root / name for name in source.made}
+        found = find_beside(root, {*source.files, source.file, *made})
     beside = {target / name: root / name for name in found.files}
     entries = _entries_of(source.file) if index else ({}, {})
     return Destination(path, target, files, index, beside, config, found, entries, tuple(inputs))

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from pyfq._core.check import shown
 from pyfq.cli._model_config import CONFIG
 from pyfq.errors import located
-from pyfq.exchange.manifest import KEY, read_made, read_manifest
-from pyfq.exchange.stored import TensorPlan, copied
+from pyfq.exchange.contents import read_contents
+from pyfq.exchange.stored import TensorPlan
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.dtypes import nbytes_of
 from pyfq.io.links import followed
-
-_GONE = "it is missing"
 
 # Bytes that may be read from maps before they are renewed, however small all tensors are.
 _MAPPED = 8_000_000
@@ -57,18 +55,13 @@ class Source(Mapping[str, NDArray]):
         self._checkpoint = checkpoint = open_checkpoint(path)
         self.file = checkpoint.path
         self.files = checkpoint.files
-        self.file_of: Mapping[str, Path] = checkpoint.file_of
-        self.words: Mapping[str, str] = checkpoint.dtypes
-        self.shapes: Mapping[str, tuple[int, ...]] = checkpoint.shapes
-        self.metadata: dict[Path, dict[str, str]] = {}
-        self.made: set[str] = set()
-        compressed: dict[str, TensorPlan] = {}
-        for file in self.files:
-            for name, tensor in self._read_metadata(file).items():
-                if name in compressed:
-                    raise FormatError(file, f"tensor {shown(name)} is in another file, too")
-                compressed[name] = tensor
-        self.tensors = self._gather(compressed)
+        contents = read_contents(checkpoint)
+        self.file_of = contents.file_of
+        self.words = contents.words
+        self.shapes = contents.shapes
+        self.metadata = contents.metadata
+        self.made = contents.made
+        self.tensors = contents.tensors
         self.nbytes = sum(file.stat().st_size for file in self.files)
         sizes = (nbytes_of(word, self.shapes[name]) for name, word in self.words.items())
         self._most_mapped = max(_MAPPED, max(sizes, default=0))
@@ -145,57 +138,6 @@ class Source(Mapping[str, NDArray]):
         for file in {self.file_of[part]: None for tensor in tensors for part in tensor.parts}:
             metadata |= self.metadata[file]
         return metadata
-
-    def _read_metadata(self, file: Path) -> dict[str, TensorPlan]:
-        """Take in the metadata of a file and return what pyfq did to its tensors."""
-        metadata = dict(self._checkpoint.metadata_of[file])
-        text = metadata.pop(KEY, None)
-        if self.file.suffix == ".npz" and self.words.get(KEY) == "U8":
-            text = self._checkpoint[KEY].tobytes().decode("utf-8", "replace")
-            self.words, self.shapes, self.file_of = (
-                {name: value for name, value in about.items() if name != KEY}
-                for about in (self.words, self.shapes, self.file_of)
-            )
-        self.metadata[file] = metadata
-        try:
-            compressed = {} if text is None else read_manifest(text)
-        except ValueError as e:
-            raise FormatError(file, str(e)) from e
-        self.made |= set() if text is None else set(read_made(text))
-        for tensor in compressed.values():
-            for part, (word, shape) in tensor.parts.items():
-                here = self.file_of.get(part) == file
-                if not here or (self.words[part], self.shapes[part]) != (word, shape):
-                    raise FormatError(
-                        file,
-                        f"tensor {shown(part)} of {shown(tensor.name)}: "
-                        f"expected {word} {list(shape)}, "
-                        + (f"got {self.words[part]} {list(self.shapes[part])}" if here else _GONE),
-                    )
-        return compressed
-
-    def _gather(self, compressed: Mapping[str, TensorPlan]) -> dict[str, TensorPlan]:
-        owner: dict[str, str] = {}
-        for tensor in compressed.values():
-            for part in tensor.parts:
-                if owner.setdefault(part, tensor.name) != tensor.name:
-                    raise FormatError(
-                        self.file_of[part],
-                        f"entry {KEY!r}: {shown(part)} is a part both of {shown(owner[part])} "
-                        f"and of {shown(tensor.name)}",
-                    )
-        tensors: dict[str, TensorPlan] = {}
-        for part, word in self.words.items():
-            if part in owner:
-                tensors[owner[part]] = compressed[owner[part]]
-                continue
-            if part in compressed:
-                raise FormatError(
-                    self.file_of[part],
-                    f"tensor {shown(part)} stands there both as it was and compressed",
-                )
-            tensors[part] = copied(part, word, self.shapes[part])
-        return tensors
 
 
 def digests(files: Iterable[Path]) -> list[dict[str, object]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pyfq import FqError, __version__
 from pyfq.cli._destination import (
+    README,
     Contents,
     Destination,
     Parts,
@@ -30,13 +31,14 @@ from pyfq.cli._destination import (
 )
 from pyfq.cli._journal import Journal, resumed
 from pyfq.cli._model_config import CONFIG
+from pyfq.cli._opening import readme
 from pyfq.cli._report import path_text
 from pyfq.cli._signals import interrupting
 from pyfq.cli._source import Source, as_array
 from pyfq.cli._streams import one_line
 from pyfq.exchange.compressed_tensors import Declaration, file_order, quantization_config
 from pyfq.exchange.manifest import KEY, write_manifest
-from pyfq.exchange.stored import DENSE, TensorPlan
+from pyfq.exchange.stored import CAST, COPY, DENSE, TensorPlan
 from pyfq.io import FormatError, NpzFile, SafetensorsFile, disk, open_npz, open_safetensors
 from pyfq.io.atomic import DiskFile, buffered
 from pyfq.io.npz import write_archive
@@ -152,14 +154,16 @@ def _files_of(
 ) -> tuple[dict[Path, dict[str, Declaration]], dict[Path, dict[str, str]], Contents]:
     """Return what the tensors of each file become, its metadata, and the files without tensors."""
     compressed = any(tensor.rule is not None for tensor in tensors.values())
+    packed = [tensor for tensor in tensors.values() if tensor.format not in (COPY, CAST, DENSE)]
     quantized = {
-        name: (tensor.shape, tensor.rule.quantize)
-        for name, tensor in tensors.items()
-        if tensor.format != DENSE and tensor.rule is not None
+        tensor.name: (tensor.shape, tensor.rule.quantize)
+        for tensor in packed
         if tensor.rule.quantize and tensor.rule.lowrank is None
     }
-    quantization = quantization_config(quantized)
+    quantization = quantization_config(quantized, is_all=len(quantized) == len(packed))
     made = [CONFIG] if makes_config(destination, quantization) else []
+    explains = destination.config is not None and bool(packed)
+    made += [README] if explains else []
     files, metadata = {}, {}
     for file, names in destination.files.items():
         files[file] = {name: tensors[name].parts for name in names}
@@ -167,7 +171,10 @@ def _files_of(
         if compressed:
             plans = [tensors[name] for name in names]
             metadata[file][KEY] = write_manifest(plans, __version__, made)
-    return files, metadata, contents_of(destination, files, quantization)
+    contents = contents_of(destination, files, quantization)
+    if explains:
+        contents[Path(README)] = readme(tensors.values())
+    return files, metadata, contents
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from pyfq.cli._destination import (
 from pyfq.cli._foreign import refuse_foreign
 from pyfq.cli._header_bytes import without_headers
 from pyfq.cli._journal import Journal
+from pyfq.cli._opening import for_loaders, opening_line
 from pyfq.cli._parser import file_of, path_of
 from pyfq.cli._report import (
     FIGURES,
@@ -215,6 +216,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_taken(reports, [args.source, *source.read, *inputs], args.output)
     refuse_taken({"-o": args.output}, inputs)
     _refuse_compressed(source)
+    recipe = for_loaders(recipe, args, source)
     # What needs no data is planned before any is read: a refusal should not wait for it.
     undecided = open_rules(source.words, source.shapes, recipe)
     certain = {name: word for name, word in source.words.items() if name not in undecided}
@@ -273,7 +275,8 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         draw(args, rows)
     totals = totals_text(source, destination, work.packed, document)
-    _tell(args, document, f"{rows_text(rows)}\n\n{totals}{removed_line(written.removed)}")
+    last = f"{removed_line(written.removed)}{opening_line(destination, tensors.values())}"
+    _tell(args, document, f"{rows_text(rows)}\n\n{totals}{last}")
     return 0
 
 

@@ -19,13 +19,15 @@ What the tensors of a compressed checkpoint mean:
 | what is done to a tensor | `rule.py`, `methods` |
 | what its rows are | `rows.py` |
 | the parts that it becomes in a file | `stored.py`, `compressed_tensors.py`, `floats.py` |
-| what a file says of that | `manifest.py` |
+| what a file says of that | `manifest.py`, `contents.py` |
+| the tensors of a file as what they are: `load_checkpoint` | `compressed_checkpoint.py` |
 
 An importer takes what an object of the other library computes. What it can't be sure of it refuses
 by name: `overrides.py` finds what subclasses and instances do in another way than their library.
 """
 
 from .arrays import from_arrays, to_npz
+from .compressed_checkpoint import load_checkpoint
 from .onnx import from_onnx, to_onnx
 from .save import load_network, save_network
 from .sklearn import from_sklearn
@@ -37,6 +39,7 @@ __all__ = [
     "from_onnx",
     "from_sklearn",
     "from_torch",
+    "load_checkpoint",
     "load_network",
     "save_network",
     "to_npz",

@@ -49,10 +49,14 @@ Declaration = dict[str, tuple[str, tuple[int, ...]]]
 INT, PACK, OWN = "int-quantized", "pack-quantized", "pyfq-packed"
 
 
+def is_loadable_matrix(name: str, shape: Sequence[int]) -> bool:
+    """Return whether compressed-tensors has formats for codes of a tensor."""
+    return len(shape) == 2 and name.endswith(".weight")
+
+
 def format_of(name: str, shape: Sequence[int], quantize: Quantize) -> str:
     """Return the format in which a quantized tensor is written."""
-    matrix = len(shape) == 2 and name.endswith(".weight")
-    if not matrix or quantize.bits > 8 or quantize.scheme == "minmax":
+    if not is_loadable_matrix(name, shape) or quantize.bits > 8 or quantize.scheme == "minmax":
         return OWN
     if isinstance(quantize.granularity, PerGroup) and _short_group(shape, quantize.granularity):
         return OWN
@@ -193,28 +197,41 @@ def file_order(tensors: Sequence[Declaration]) -> Declaration:
     return {name: part for _, parts in units for name, part in parts.items()}
 
 
+def opens_in_transformers(tensors: Mapping[str, tuple[tuple[int, ...], Quantize]]) -> bool:
+    """Return whether transformers makes floats of these quantized tensors when it loads them.
+
+    It decompresses all by one scheme, the first, and takes weights that it does not find for ones
+    that are to be trained.
+    """
+    schemes = _schemes_of(tensors)
+    return len(schemes) <= 1 and sum(map(len, schemes.values())) == len(tensors)
+
+
 def quantization_config(
-    tensors: Mapping[str, tuple[tuple[int, ...], Quantize]],
+    tensors: Mapping[str, tuple[tuple[int, ...], Quantize]], *, is_all: bool = True
 ) -> dict[str, Any] | None:
     """Return the ``quantization_config`` of ``config.json`` for the named tensors.
 
-    None if compressed-tensors can express none of them.
+    None if compressed-tensors can express none of them. ``"dequantize": true`` stands there where
+    transformers can obey it: it makes floats of codes when it loads them, so that embeddings may be
+    quantized, and callers may go round a model's ``__call__``, which would else do it.
+
+    Parameters
+    ----------
+    tensors : mapping of str to (tuple of int, Quantize)
+        Shape of each quantized tensor, and how it was quantized.
+    is_all : bool
+        Whether no other tensor is in a form that is pyfq's own.
     """
-    groups: dict[tuple[Any, ...], list[str]] = {}
-    for name, (shape, quantize) in tensors.items():
-        kind = format_of(name, shape, quantize)
-        if kind != OWN:
-            granularity = quantize.granularity
-            if isinstance(granularity, PerGroup) and granularity.size >= shape[1]:
-                granularity = PerRow()
-            key = (kind, quantize.bits, quantize.scheme == "symmetric", granularity)
-            groups.setdefault(key, []).append(name.removesuffix(".weight"))
-    if not groups:
+    schemes = _schemes_of(tensors)
+    if not schemes:
         return None
-    formats = {kind for kind, *_ in groups}
+    formats = {kind for kind, *_ in schemes}
+    dequantize = is_all and opens_in_transformers(tensors)
     return {
         "quant_method": "compressed-tensors",
         "quantization_status": "compressed",
+        **({"dequantize": True} if dequantize else {}),
         "format": formats.pop() if len(formats) == 1 else "mixed-precision",
         "config_groups": {
             f"group_{i}": {
@@ -230,10 +247,26 @@ def quantization_config(
                 "input_activations": None,
                 "output_activations": None,
             }
-            for i, ((kind, bits, symmetric, granularity), modules) in enumerate(groups.items())
+            for i, ((kind, bits, symmetric, granularity), modules) in enumerate(schemes.items())
         },
         "ignore": [],
     }
+
+
+def _schemes_of(
+    tensors: Mapping[str, tuple[tuple[int, ...], Quantize]],
+) -> dict[tuple[Any, ...], list[str]]:
+    """Return the modules of each scheme: format, bits, whether symmetric, granularity."""
+    schemes: dict[tuple[Any, ...], list[str]] = {}
+    for name, (shape, quantize) in tensors.items():
+        kind = format_of(name, shape, quantize)
+        if kind != OWN:
+            granularity = quantize.granularity
+            if isinstance(granularity, PerGroup) and granularity.size > shape[1]:
+                granularity = PerRow()
+            key = (kind, quantize.bits, quantize.scheme == "symmetric", granularity)
+            schemes.setdefault(key, []).append(name.removesuffix(".weight"))
+    return schemes
 
 
 def _short_group(shape: Sequence[int], granularity: PerGroup) -> int:

@@ -31,7 +31,7 @@ def refuse_compressed(network: Network, purpose: str = "be trained") -> None:
 def as_samples(network: Network, x: Any, name: str) -> NDArray:
     """Return inputs of a network, at least one sample, finite."""
     as_network(network)
-    x = as_input(x, name, (network.dtype.type,))
+    x = as_floats(x, name, network.dtype)
     if x.ndim != 2 or x.shape[1] != network.sizes[0] or not len(x):
         raise ValueError(
             f"{name} must have shape (samples, {network.sizes[0]}), at least one, not {x.shape}"

@@ -1,4 +1,4 @@
-"""Students are estimators as scikit-learn wants them, and learn, compress and keep what they say."""
+"""Students are estimators as scikit-learn wants them: they learn, compress and keep their word."""
 
 import pickle
 import subprocess

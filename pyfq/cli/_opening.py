@@ -1,0 +1,98 @@
+"""How what ``compress`` writes is opened: codes that loaders know, the last line, the README."""
+
+import argparse
+from collections.abc import Iterable
+
+from pyfq.cli._destination import Destination
+from pyfq.cli._model_config import CONFIG, read_config, values_of
+from pyfq.cli._report import path_text
+from pyfq.cli._source import Source
+from pyfq.exchange.compressed_tensors import opens_in_transformers
+from pyfq.exchange.stored import CAST, COPY, DENSE, TensorPlan
+from pyfq.recipes import Recipe
+from pyfq.recipes.loadable import loadable
+
+# What transformers must find in a config to know which class of model it is of.
+_SIGNS = {"model_type", "architectures"}
+
+_README = """\
+# Compressed by pyfq
+
+The weights beside this file were compressed by `pyfq compress`. `pyfq inspect .` shows what became
+of each tensor.
+
+{opening}
+## Tensors in Python
+
+    import pyfq
+
+    with pyfq.load_checkpoint(".") as checkpoint:
+        for name in checkpoint:
+            print(name, checkpoint[name])     # codes and scales, factors, or an array
+            w = checkpoint.dense(name)        # its floats
+
+## Floats again
+
+`pyfq decompress . -o DIRECTORY` writes the model with floats under the names and dtypes that it
+had. Any framework opens that.
+"""
+
+_TRANSFORMERS = """\
+## With transformers
+
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(".")
+
+No option is needed, only a package: `pip install compressed-tensors`. `SentenceTransformer(".")`
+opens a sentence encoder in the same way. Weights become floats when they are loaded.
+"""
+
+_OWN = """\
+## With other libraries
+
+The weights are in a form of pyfq's own, which other libraries do not know: they would leave weights
+out. Make floats of them first, as below.
+"""
+
+
+def for_loaders(recipe: Recipe, args: argparse.Namespace, source: Source) -> Recipe:
+    """Return the recipe of options such that loaders open the result, if they are to open it.
+
+    So it is where neither a recipe nor a method was asked for, and the model's directory is one of
+    transformers.
+    """
+    if args.recipe is not None or args.method is not None or not _is_of_transformers(source):
+        return recipe
+    groups = args.group_size is None and not (args.per_row or args.per_tensor)
+    return loadable(
+        recipe, source.words, source.shapes, groups=groups, scales=args.rounding is None
+    )
+
+
+def _is_of_transformers(source: Source) -> bool:
+    config = source.file.parent / CONFIG
+    return config.exists() and not _SIGNS.isdisjoint(values_of(read_config(config)))
+
+
+def _opens(tensors: Iterable[TensorPlan]) -> bool:
+    packed = [tensor for tensor in tensors if tensor.format not in (COPY, CAST, DENSE)]
+    return all(tensor.rule.quantize and tensor.rule.lowrank is None for tensor in packed) and (
+        opens_in_transformers({t.name: (t.shape, t.rule.quantize) for t in packed})
+    )
+
+
+def opening_line(destination: Destination, tensors: Iterable[TensorPlan]) -> str:
+    """Return the line of a report that says how to open what other libraries cannot; else ""."""
+    if _opens(tensors):
+        return ""
+    path = path_text(destination.path)
+    return (
+        f"\nin pyfq's format: pyfq.load_checkpoint reads it, pyfq decompress {path} -o DST makes "
+        "floats of it, --dense writes them at once"
+    )
+
+
+def readme(tensors: Iterable[TensorPlan]) -> bytes:
+    """Return the text that says how to open a directory."""
+    return _README.format(opening=_TRANSFORMERS if _opens(tensors) else _OWN).encode()
