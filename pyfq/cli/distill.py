@@ -23,7 +23,8 @@ from pyfq.cli._data import (
 )
 from pyfq.cli._fit import Task
 from pyfq.cli._parser import path_of
-from pyfq.cli._report import bytes_text, pairs_text, table_text
+from pyfq.cli._report import bytes_text, pairs_text
+from pyfq.cli._table import table_text, terminal_width
 from pyfq.learning.train import Options
 
 EPILOG = f"""\
@@ -308,4 +309,5 @@ def _table_text(rows: Sequence[dict[str, Any]], task: Task) -> str:
         for row in rows
     ]
     headers = ["network", *figures.values(), "parameters", "multiply-adds", "bytes"]
-    return table_text(lines, headers)
+    spare = ("multiply-adds", "parameters")
+    return table_text(lines, headers, spare=spare, width=terminal_width())

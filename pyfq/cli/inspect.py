@@ -20,13 +20,14 @@ from pyfq.cli._report import (
     write_json,
 )
 from pyfq.cli._source import Source
+from pyfq.cli._table import fitted_lines, terminal_width
 from pyfq.io.errors import FormatError
 from pyfq.recipes import Coded, TensorPlan
 
 # Characters of a name in the table; --json has all of it.
 _WIDEST = 100
-# Columns of text; those of numbers follow.
-_TEXTS = 4
+# Columns that a narrow terminal does without.
+_SPARE = ("below 6.02 dB/bit", "dtype", "SQNR dB", "shape")
 
 EPILOG = """\
 A tensor that pyfq compressed is one line, whatever it became in the file; --parts shows that too.
@@ -122,15 +123,12 @@ def _print_table(tensors: Iterable[TensorPlan], *, with_parts: bool) -> None:
     if any(_coded_of(tensor) is not None for tensor in tensors):
         headers += ["SQNR dB", "below 6.02 dB/bit"]
     count = len(headers)
-    widths = [len(header) + 2 for header in headers]  # as in the tables of other commands
-    for cells in _lines(tensors, with_parts):
-        widths = [max(width, len(cell)) for width, cell in zip(widths, cells[:count], strict=True)]
-    sides = ["<"] * _TEXTS + [">"] * (count - _TEXTS)
-    line = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
-    print(line.format(*headers))
-    print("  ".join("-" * width for width in widths))
-    for cells in _lines(tensors, with_parts):
-        print(line.format(*cells[:count]))
+
+    def rows() -> Iterator[Sequence[str]]:
+        return (cells[:count] for cells in _lines(tensors, with_parts))
+
+    for line in fitted_lines(headers, rows, spare=_SPARE, width=terminal_width()):
+        print(line)
 
 
 def _lines(tensors: Iterable[TensorPlan], with_parts: bool) -> Iterator[tuple[str, ...]]:
