@@ -9,6 +9,7 @@ from typing import Any
 import pyfq
 from pyfq import plot
 from pyfq._core.text import printable
+from pyfq.cli._compress_options import auto_line
 from pyfq.cli._destination import Destination
 from pyfq.cli._report import (
     bytes_text,
@@ -20,9 +21,17 @@ from pyfq.cli._report import (
     write_figure,
 )
 from pyfq.cli._source import Source
-from pyfq.exchange.stored import COPY, DENSE
+from pyfq.exchange.compressed_tensors import INT, PACK
+from pyfq.exchange.stored import CAST, COPY, DENSE
 from pyfq.recipes import Recipe, Rule, TensorPlan
 from pyfq.recipes.declare import clash_of
+
+# Formats that other tools open, and what to do with the others.
+_OF_OTHERS = (COPY, DENSE, CAST, INT, PACK)
+_OWN_FORMAT = (
+    "pyfq's own format: --dense or pyfq decompress gives floats for any tool, "
+    "pyfq.load_checkpoint reads it in Python"
+)
 
 
 def document_of(
@@ -42,6 +51,7 @@ def document_of(
         "command": "compress",
         "environment": environment(),
         "settings": {"recipe": recipe.settings(), "dense": args.dense},
+        "auto": auto_line(args) or None,
         "source": str(source.path),
         "output": str(args.output),
         "files": [str(file) for file in destination.files],
@@ -83,7 +93,7 @@ def draw(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
 def dry_text(source: Source, document: Mapping[str, Any]) -> str:
     """Return what a run would do, after the table of tensors."""
     after = sum(row["bytes_after"] for row in document["tensors"])
-    lines = [*_copied_lines(document), *_budget_lines(document)]
+    lines = [*_auto_lines(document), *_copied_lines(document), *_budget_lines(document)]
     about = ""
     if document["estimated"]:
         about = "about "
@@ -93,6 +103,10 @@ def dry_text(source: Source, document: Mapping[str, Any]) -> str:
         "nothing was written"
     )
     return "\n".join(lines)
+
+
+def _auto_lines(document: Mapping[str, Any]) -> list[str]:
+    return [document["auto"]] if document["auto"] else []
 
 
 def _copied_lines(document: Mapping[str, Any]) -> list[str]:
@@ -135,6 +149,7 @@ def totals_text(
     lines = [
         f"{path_text(source.path)}: {bytes_text(before)}",
         f"{path_text(destination.path)}: {bytes_text(after)}, {gain}; {bits}",
+        *_auto_lines(document),
         *_copied_lines(document),
         *_budget_lines(document),
         _worst_line(worst),
@@ -147,6 +162,8 @@ def totals_text(
         lines.append(f"--dense keeps floats; without it: {bytes_text(nbytes)}")
     if any(tensor.format == DENSE and tensor.rule.prune is not None for tensor in packed):
         lines.append("what is only pruned stays dense: a zero takes as many bytes as a weight")
+    if any(row["format"] not in _OF_OTHERS for row in document["tensors"]):
+        lines.append(_OWN_FORMAT)
     return "\n".join(lines)
 
 

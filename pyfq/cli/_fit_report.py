@@ -160,7 +160,7 @@ def tell(
         write_figure(figure, args.plot, args.command)
     if args.json is not None:
         write_json(document, args.json)
-    if args.json != "-":
+    if args.json != "-" and not args.quiet:
         print(text)
     if any(training.stopped == "interrupted" for training in trainings.values()):
         raise KeyboardInterrupt(f"; {args.output} has what was learned before")

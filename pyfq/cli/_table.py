@@ -5,6 +5,7 @@ Where stdout is no terminal a table has all columns in full: a program or a page
 
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -59,6 +60,14 @@ def shortened(text: str, most: int) -> str:
     head = _cut(text, (most - len(dots)) // 2)
     tail = _cut(text[::-1], most - len(dots) - width_of(head))[::-1]
     return f"{head}{dots}{tail}"
+
+
+def wrapped(text: str, width: int | None) -> str:
+    """Return lines of prose that a terminal does not break within a word; a path may be longer."""
+    if width is None:
+        return text
+    how = {"subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(textwrap.fill(line, width, **how) for line in text.split("\n"))
 
 
 def _cut(text: str, most: int) -> str:

@@ -246,7 +246,7 @@ def _distill(
     teacher: pyfq.Network | NDArray,
     task: Task,
 ) -> pyfq.Training:
-    with _fit.progress(options.epochs, "distilling") as callback:
+    with _fit.progress(args, "distilling") as callback:
         return _fit.or_interrupted(
             lambda: pyfq.distill(
                 teacher if hints else task.part.outputs,
