@@ -176,7 +176,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--json", metavar="FILE", help="write the report as JSON; - for stdout")
     group.add_argument(
-        "--plot", metavar="FILE", type=file_of, help=f"draw the losses: {', '.join(FIGURES)}"
+        "--plot",
+        metavar="FILE",
+        type=file_of,
+        help=f"draw losses and accuracies by epoch: {', '.join(FIGURES)}",
     )
     group.add_argument("--force", action="store_true", help="replace what is at OUT")
     add_telling_arguments(group, "a line an epoch")

@@ -152,11 +152,13 @@ def tell(
     trainings: Mapping[str, pyfq.Training],
     document: Mapping[str, Any],
     text: str,
+    *,
+    teacher: float | None = None,
 ) -> None:
-    """Draw the losses, write the report, and print it."""
+    """Draw losses and accuracies, write the report, and print it; `teacher` is its accuracy."""
     if args.plot is not None:
         begun = {name: training for name, training in trainings.items() if training.epochs}
-        figure = plot.training_curves(begun, title=title_of(args.output.stem))
+        figure = plot.training_curves(begun, title=title_of(args.output.stem), teacher=teacher)
         write_figure(figure, args.plot, args.command)
     if args.json is not None:
         write_json(document, args.json)

@@ -23,7 +23,7 @@ _TICK = 0.2
 _SPEED = 2e7
 
 _FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-_OF_EPOCHS = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}"
+_OF_EPOCHS = "{desc} {n_fmt}/{total_fmt} epochs |{bar}| {elapsed}<{remaining}{postfix}"
 
 
 class Progress:

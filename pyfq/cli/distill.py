@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
         *_fit_report.closing_lines(training, args.output),
     ]
     text = f"{pairs_text(lines)}\n\n{_table_text(rows, task)}\n{_fit_report.measured_text(task)}"
-    _fit_report.tell(args, trainings, document, text)
+    _fit_report.tell(args, trainings, document, text, teacher=rows[0].get("accuracy"))
     return 0
 
 

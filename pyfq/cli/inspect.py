@@ -1,4 +1,4 @@
-"""``pyfq inspect``: what a checkpoint holds, without reading its tensors."""
+"""``pyfq inspect``: what a checkpoint holds, without reading more of its tensors than is drawn."""
 
 import argparse
 import math
@@ -8,13 +8,16 @@ from contextlib import suppress
 from typing import Any
 
 from pyfq._core.text import printable
-from pyfq.cli import SubParsers
+from pyfq.cli import SubParsers, UsageError
 from pyfq.cli._foreign import foreign_of
-from pyfq.cli._parser import path_of
+from pyfq.cli._levels import draw_levels, tensor_for_plot
+from pyfq.cli._parser import file_of, path_of
 from pyfq.cli._report import (
+    FIGURES,
     bytes_text,
     decibel_text,
     planned_row,
+    refuse_figure,
     refuse_missing_directory,
     refuse_taken,
     write_json,
@@ -38,6 +41,7 @@ weights. Other weights may be above it.
 examples:
   pyfq inspect model.safetensors
   pyfq inspect small --json - | jq .totals
+  pyfq inspect small --plot levels.png --tensor '*query.weight'
 """
 
 
@@ -58,13 +62,26 @@ def add_parser(subparsers: SubParsers) -> None:
     )
     add("--parts", action="store_true", help="show what each compressed tensor became in the file")
     add("--json", metavar="FILE", help="write JSON; - for stdout")
+    add(
+        "--plot",
+        metavar="FILE",
+        type=file_of,
+        help="draw a histogram of a tensor, and where its levels lie: " + ", ".join(FIGURES),
+    )
+    add("--tensor", metavar="GLOB", help="the largest of such a name for --plot, else of all")
 
 
 def run(args: argparse.Namespace) -> int:
     """Inspect."""
     refuse_missing_directory("--json", args.json)
+    refuse_figure(args.plot)
+    if args.tensor is not None and args.plot is None:
+        raise UsageError("--tensor names what --plot draws")
     source = Source(args.source)
-    refuse_taken({"--json": args.json}, [args.source, *source.read])
+    reports = {"--json": args.json, "--plot": args.plot}
+    refuse_taken(reports, [args.source, *source.read])
+    if args.plot is not None:
+        draw_levels(args, source, tensor_for_plot(source.tensors, args.tensor))
     done = any(tensor.rule is not None for tensor in source.tensors.values())
     foreign = None
     if not done:

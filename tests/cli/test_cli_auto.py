@@ -39,7 +39,7 @@ def method_of(report):
         (["--bits", "4", "--group-size", "32"], "als", "int4 symmetric per 32 als"),
         (["--bits", "3", "--scheme", "minmax"], "als", "int3 minmax per 64 als"),
         (["--bits", "4", "--rounding", "floor"], "rtn", "int4 symmetric per 128"),
-        (["--bits", "2.5"], "rate", "rate per tensor, trellis 8"),
+        (["--bits", "2.5"], "rate", "rate 2.5 bits per tensor, trellis 8"),
         (["--target-bits", "3.5"], "rate", "rate per tensor, trellis 8"),
         (["--target-bits", "5", "--choices", "4,5"], "als", "int4 symmetric per 128 als"),
         (["--rank", "3"], "lowrank", "low rank 3"),

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pyfq import plot
 from pyfq.cli import main
 from pyfq.cli._progress import Progress
 from pyfq.cli._table import width_of
@@ -62,12 +63,12 @@ def test_a_terminal_of_80_columns_shows_no_broken_line(source, tmp_path):
     code, text = on_a_terminal(80, "compress", source, "-o", tmp_path / "out", "--target-bits", "3")
     assert code == 0
     lines = shown(text)
-    assert all(width_of(line) <= 80 for line in lines if str(tmp_path) not in line)
+    assert [line for line in lines if width_of(line) > 80 and str(tmp_path) not in line] == []
     assert any(re.match(r"encoder\.layer\.0\.\S+ +\d\.\d{3} +\d", line) for line in lines)
     assert "method: rate per tensor, trellis 8" in lines
     assert "copied: 1 axis: 0.bias and 2 more, 768 B" in lines
     bars = [part for part in re.split(r"[\r\n]", text) if "%|" in part]
-    assert all(width_of(bar) <= 80 for bar in bars)
+    assert [bar for bar in bars if width_of(bar) > 80] == []
     assert any(bar.startswith("coding encoder.layer.") for bar in bars)
     assert lines[0].startswith(("pyfq compress: --method auto is rate", "tensor"))
     code, text = on_a_terminal(80, "inspect", tmp_path / "out")
@@ -144,3 +145,48 @@ def test_the_bar_grows_when_more_is_to_be_done():
         with progress.tensor("coding", "a", 1000):
             pass
     assert (bar.n, bar.total) == (4000, 4000)
+
+
+@pytest.mark.parametrize(
+    ("flags", "word", "levels"),
+    [
+        (["--bits", "4"], "code", 16),
+        (["--bits", "4", "--per-tensor"], "weight", 16),
+        (["--method", "nf4"], "weight over its scale", 16),
+        (["--target-bits", "3"], "weight", None),
+        (["--rank", "3"], "weight", 0),
+    ],
+)
+def test_inspect_draws_the_levels_of_a_tensor(source, tmp_path, monkeypatch, flags, word, levels):
+    pytest.importorskip("matplotlib")
+    drawn = {}
+    real = plot.histogram
+
+    def histogram(values, **how):
+        drawn.update(how, values=values)
+        return real(values, **how)
+
+    monkeypatch.setattr(plot, "histogram", histogram)
+    small = tmp_path / "small"
+    assert main(["compress", str(source), "-o", str(small), *flags]) == 0
+    picture = tmp_path / "levels.png"
+    words = ["inspect", str(small), "--plot", str(picture), "--tensor", "*2*query*"]
+    assert main(words) == 0
+    assert picture.stat().st_size > 1000
+    assert drawn["title"].startswith(NAMES[2])
+    assert drawn["xlabel"] == word
+    assert drawn["values"].size == 64 * 128
+    if levels == 0:
+        assert drawn["levels"] is None
+    else:
+        assert np.isin(drawn["values"], drawn["levels"]).all()
+        assert levels is None or len(drawn["levels"]) == levels
+
+
+def test_inspect_refuses_to_draw_what_is_not_there(source, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    picture = str(tmp_path / "a.png")
+    assert main(["inspect", str(source), "--plot", picture, "--tensor", "x*"]) == 1
+    assert "no tensor of floats that 'x*' names" in capsys.readouterr().err
+    assert main(["inspect", str(source), "--tensor", "x*"]) == 2
+    assert "--tensor names what --plot draws" in capsys.readouterr().err
