@@ -4,10 +4,12 @@
 |---|---|
 | what each step of compression costs | `accuracy_by_bytes` |
 | how far each tensor is from its original | `error_by_tensor` |
-| how the losses fell in training | `training_curves` |
+| how weights are spread, and where levels lie | `histogram` |
+| how losses fell and accuracies grew in training | `training_curves` |
 
-Each returns a figure; ``figure.savefig(path)`` writes it. Colours are those of Okabe and Ito, which
-colour-blind readers tell apart; families differ in their markers too.
+Each returns a figure; ``figure.savefig(path)`` writes it. Figures are grey, so that paper shows
+what a screen does, and words stand beside what they name. Families of points have the colours of
+Okabe and Ito, which colour-blind readers tell apart, and differ in their markers too.
 """
 
 import itertools
@@ -36,8 +38,14 @@ BLACK, BLUE, VERMILION, GREEN, PURPLE = "#000000", "#0072B2", "#D55E00", "#009E7
 # Of each family, in the order in which they appear.
 _STYLES = ((BLACK, "*"), (BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (PURPLE, "^"))
 
+# Greys of what is printed: lines and letters, what stands behind, bars.
+INK, GREY, LIGHT = "0.05", "0.5", "0.82"
+
 # Of each training.
-_LINES = (BLUE, VERMILION, GREEN, PURPLE, BLACK)
+_LINES = (INK, GREY, "0.7")
+
+# Bars of a histogram of few values, and bins of one of many.
+_MOST_BARS, _BINS = 512, 120
 
 # Where a label may stand: points from its marker, near ones first.
 _OFFSETS = sorted(
@@ -193,13 +201,15 @@ def error_by_tensor(
     shown = np.sort(shown[np.argsort(ratio[shown], kind="stable")[:most]])
     ratio = ratio[shown]
     finite = np.isfinite(ratio)
-    figure = _new_figure(7.5, 1.4 + 0.2 * shown.size)
-    axes = figure.add_subplot()
+    figure = _new_figure(7.5 if bits is None else 9.5, 1.4 + 0.2 * shown.size)
+    ratios = (1,) if bits is None else (2, 1)
+    how = {"sharey": True, "squeeze": False, "width_ratios": ratios}
+    axes, *others = figure.subplots(1, len(ratios), **how)[0]
     places = np.arange(shown.size)
-    axes.hlines(places[finite], 0, ratio[finite], color=BLUE, linewidth=1, alpha=0.5)
-    axes.plot(ratio[finite], places[finite], "o", color=BLUE, markersize=5)
+    axes.hlines(places[finite], 0, ratio[finite], color=GREY, linewidth=0.8)
+    axes.plot(ratio[finite], places[finite], "o", color=INK, markersize=4)
     if bits is not None:
-        _write_bits(axes, places, [bits[i] for i in shown])
+        _draw_bits(others[0], places, [bits[i] for i in shown])
     for place in places[~finite]:
         word = "no error" if ratio[place] > 0 else "nothing left"
         axes.annotate(word, (0, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
@@ -212,23 +222,94 @@ def error_by_tensor(
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     note = f"the {most} tensors of the largest error, of {most + left_out}" if left_out else ""
-    axes.set_title(_lines("\n".join(line for line in (title, note) if line)))
+    figure.suptitle(_lines("\n".join(line for line in (title, note) if line)), fontsize=11)
     return figure
 
 
-def training_curves(trainings: Mapping[str, "Training"], *, title: str = "") -> "Figure":
-    """Draw the losses of each epoch: of training dashed, of validation solid, the best marked.
+def histogram(
+    values: NDArray, *, levels: NDArray | None = None, xlabel: str = "weight", title: str = ""
+) -> "Figure":
+    """Draw how weights are spread, and where the levels lie that codes can stand for.
 
-    Losses are on a logarithmic axis if one is ten times another. In distillation the loss of
-    training has the teacher's part in it, that of validation has not.
+    With at most 512 different values there is a bar for each, else there are bins. Ticks below the
+    axis are the levels.
+
+    Parameters
+    ----------
+    values : NDArray
+        Weights, of any shape; not empty, finite.
+    levels : (n,) NDArray, optional
+        What codes can stand for, in the unit of `values`.
+    xlabel : str
+        What `values` are.
+    title : str
+        Above the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If `values` is empty, or holds NaN or Inf.
+
+    Examples
+    --------
+    >>> from pyfq import quantize
+    >>> q = quantize(np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32), 4)
+    >>> figure = histogram(q.codes, levels=np.arange(-8, 8), xlabel="code")
+    >>> figure.axes[0].get_xlabel()
+    'code'
+    """
+    flat = np.asarray(values, np.float64).reshape(-1)
+    if not flat.size:
+        raise ValueError("values must not be empty")
+    if not np.isfinite(flat).all():
+        raise ValueError("values must be finite, but NaN or Inf is among them")
+    figure = _new_figure(7.5, 3.6)
+    axes = figure.add_subplot()
+    found, counts = np.unique(flat, return_counts=True)
+    if found.size <= _MOST_BARS:
+        gap = float(np.diff(found).min(initial=np.inf)) if found.size > 1 else 1.0
+        axes.bar(found, 100 * counts / flat.size, width=0.7 * gap, color=GREY)
+    else:
+        share = np.full(flat.size, 100 / flat.size)
+        axes.hist(flat, bins=_BINS, weights=share, color=GREY)
+    if levels is not None:
+        place = axes.get_xaxis_transform()  # x in the data, y in parts of the axes
+        axes.vlines(levels, -0.05, -0.01, transform=place, color=INK, linewidth=0.7, clip_on=False)
+        axes.tick_params(axis="x", pad=9)
+        text = f"{len(levels)} levels"
+        axes.text(0.99, 0.96, text, transform=axes.transAxes, ha="right", va="top", fontsize=9)
+    axes.set_xlabel(_lines(xlabel))
+    axes.set_ylabel("share of weights / %")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(_lines(title), fontsize=11)
+    return figure
+
+
+def training_curves(
+    trainings: Mapping[str, "Training"], *, title: str = "", teacher: float | None = None
+) -> "Figure":
+    """Draw the losses of each epoch, and accuracies on validation samples where there are labels.
+
+    Losses of training are dashed, those of validation solid, the best epoch marked. Losses are on a
+    logarithmic axis if one is ten times another. In distillation the loss of training has the
+    teacher's part in it, that of validation has not.
 
     Parameters
     ----------
     trainings : mapping of str to Training
-        What `pyfq.train` or `pyfq.distill` returned, by what the legend calls each of several; at
-        least one epoch each.
+        What `pyfq.train` or `pyfq.distill` returned, by what each of several is called; at least
+        one epoch each.
     title : str
         Above the figure.
+    teacher : float, optional
+        Accuracy of a teacher on the same samples, 0 ... 1, for a line.
 
     Returns
     -------
@@ -257,32 +338,84 @@ def training_curves(trainings: Mapping[str, "Training"], *, title: str = "") -> 
     for name, training in trainings.items():
         if not training.epochs:
             raise ValueError(f"trainings[{shown(name)}] must have at least one epoch")
-    figure = _new_figure(7.5, 4.6)
-    axes = figure.add_subplot()
+    known = any(_accuracies(training) for training in trainings.values())
+    figure = _new_figure(9.5 if known else 7.5, 3.8)
+    axes, *others = figure.subplots(1, 1 + known, squeeze=False)[0]
+    last = max(len(training.epochs) for training in trainings.values())
     for (name, training), color in zip(trainings.items(), itertools.cycle(_LINES), strict=False):
-        _draw_losses(axes, f"{printable(name)}: " if len(trainings) > 1 else "", training, color)
+        prefix = f"{printable(name)}: " if len(trainings) > 1 else ""
+        _draw_losses(axes, prefix, training, color)
+        if known:
+            _draw_accuracies(others[0], printable(name), training, color)
     losses = [loss for training in trainings.values() for loss in _losses(training)]
     if min(losses) > 0 and max(losses) >= 10 * min(losses):
         _make_logarithmic(axes, decades=math.log10(max(losses) / min(losses)))
-    last = max(len(training.epochs) for training in trainings.values())
-    margin = max(0.5, 0.02 * last)
-    axes.set_xlim(1 - margin, last + margin)
-    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    axes.set_xlabel("epoch")
     axes.set_ylabel("loss")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    axes.set_title(_lines(title))
+    if known:
+        if teacher is not None:
+            others[0].axhline(100 * teacher, color=INK, linewidth=0.8, linestyle=":")
+            _write_at(others[0], last, 100 * teacher, f"teacher {100 * teacher:.2f} %")
+        others[0].set_ylabel("accuracy on validation samples / %")
+    for panel in (axes, *others):
+        panel.set_xlim(1 - max(0.5, 0.02 * last), last + max(0.5, 0.02 * last))
+        panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        panel.set_xlabel("epoch")
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(_lines(title), fontsize=11)
+    figure.draw_without_rendering()  # so that labels know where axes end
+    for panel in (axes, *others):
+        _part_labels(panel)
     return figure
 
 
-def _write_bits(axes: "Axes", places: NDArray, bits: Sequence[float]) -> None:
-    """Write bits a weight beside the right edge, under a word that says what they are."""
-    beside = axes.get_yaxis_transform()  # x in parts of the axes, y in the data
+def _accuracies(training: "Training") -> list[float]:
+    """Return the accuracy after each epoch, as far as there are validation samples with labels."""
+    found = (epoch.validation_accuracy for epoch in training.epochs)
+    return [accuracy for accuracy in found if accuracy is not None]
+
+
+def _draw_accuracies(axes: "Axes", name: str, training: "Training", color: str) -> None:
+    accuracies = [100 * accuracy for accuracy in _accuracies(training)]
+    if not accuracies:
+        return
+    epochs = np.arange(1, len(accuracies) + 1)
+    mark = {"marker": "o", "markersize": 6, "markevery": [max(training.best_epoch - 1, 0)]}
+    axes.plot(epochs, accuracies, color=color, linewidth=1.4, label=name, **mark)
+    best = accuracies[max(training.best_epoch - 1, 0)]
+    _write_at(axes, epochs[-1], accuracies[-1], f"{name} {best:.2f} %")
+
+
+def _write_at(axes: "Axes", x: float, y: float, text: str) -> None:
+    """Write what a line is right of its end."""
+    axes.annotate(
+        text, (x, y), (8, 0), textcoords="offset points", va="center", fontsize=9,
+        annotation_clip=False,
+    )  # fmt: skip
+
+
+def _part_labels(axes: "Axes") -> None:
+    """Move the labels at the ends of lines apart where one would cover another."""
+    labels = sorted(axes.texts, key=lambda text: axes.transData.transform(text.xy)[1])
+    above, least = -math.inf, 13 * axes.figure.dpi / 72
+    for label in labels:
+        place = axes.transData.transform(label.xy)[1]
+        wanted = max(place, above + least)
+        label.set_position((8, (wanted - place) * 72 / axes.figure.dpi))
+        above = wanted
+
+
+def _draw_bits(axes: "Axes", places: NDArray, bits: Sequence[float]) -> None:
+    """Draw bits a weight as bars with their numbers."""
+    axes.barh(places, bits, height=0.6, color=LIGHT)
     for place, number in zip(places, bits, strict=True):
-        axes.text(1.02, place, f"{number:.2f}", transform=beside, va="center", fontsize=8)
-    axes.text(1.02, -1, "bits/weight", transform=beside, va="center", fontsize=8, color="0.4")
+        axes.annotate(
+            f"{number:.2f}", (number, place), (3, 0), textcoords="offset points", va="center",
+            fontsize=8,
+        )  # fmt: skip
+    axes.set_xlim(0, 1.2 * max(bits))
+    axes.set_xlabel("bits a weight")
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def require_matplotlib() -> None:
@@ -329,16 +462,12 @@ def _draw_losses(axes: "Axes", prefix: str, training: "Training", color: str) ->
     epochs = training.epochs
     numbers = [epoch.number for epoch in epochs]
     marker = "o" if len(epochs) == 1 else None  # a line of one point cannot be seen
+    losses = [epoch.loss for epoch in epochs]
     axes.plot(
-        numbers,
-        [epoch.loss for epoch in epochs],
-        marker=marker,
-        markerfacecolor="white",
-        color=color,
-        linestyle="--",
-        linewidth=1,
-        label=f"{prefix}training",
-    )
+        numbers, losses, marker=marker, markerfacecolor="white", color=color, linestyle="--",
+        linewidth=1, label=f"{prefix}training",
+    )  # fmt: skip
+    _write_at(axes, numbers[-1], losses[-1], f"{prefix}training")
     best = epochs[training.best_epoch - 1] if training.best_epoch else None
     if best is None or best.validation_loss is None:
         return
@@ -352,6 +481,8 @@ def _draw_losses(axes: "Axes", prefix: str, training: "Training", color: str) ->
         linewidth=1.6,
         label=f"{prefix}validation, {best.validation_loss:.3g} after epoch {best.number}",
     )
+    text = f"{prefix}validation,\n{best.validation_loss:.3g} after epoch {best.number}"
+    _write_at(axes, numbers[-1], epochs[-1].validation_loss, text)
 
 
 def _draw_points(axes: "Axes", points: Sequence[Point]) -> None:

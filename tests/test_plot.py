@@ -34,7 +34,7 @@ def test_training_curves_show_both_losses_and_mark_the_best(tmp_path):
         "training",
         "validation, 2 after epoch 2",
     ]
-    assert axes.get_title() == "digits"
+    assert figure.get_suptitle() == "digits"
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1000
 
@@ -88,3 +88,39 @@ def test_training_curves_refuse():
         plot.training_curves({})
     with pytest.raises(ValueError, match=r"trainings\['a'\] must have at least one epoch"):
         plot.training_curves({"a": training([])})
+
+
+def test_training_curves_show_accuracies_and_that_of_a_teacher():
+    """Labels stand at the ends of lines, none on another."""
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    y = (x[:, 0] > 0).astype(np.int64)
+    network = pyfq.Network.create((3, 2), dtype=np.float64)
+    found = pyfq.train(network, x, y, epochs=4, validation=(x, y))
+    accuracies = [epoch.validation_accuracy for epoch in found.epochs]
+    best = found.epochs[found.best_epoch - 1]
+    assert best.validation_accuracy == pyfq.evaluate(found.network, x, y).accuracy
+    figure = plot.training_curves({"student": found, "alone": found}, teacher=accuracies[-1])
+    panel = figure.axes[1]
+    assert panel.get_lines()[0].get_ydata().tolist() == [100 * a for a in accuracies]
+    texts = [text.get_text() for text in panel.texts]
+    assert texts[-1] == f"teacher {100 * accuracies[-1]:.2f} %"
+    heights = sorted(text.get_window_extent().y0 for text in panel.texts)
+    assert min(np.diff(heights)) > 5
+    without = pyfq.train(network, x, x[:, :2].copy(), epochs=2, validation=(x, x[:, :2].copy()))
+    assert [epoch.validation_accuracy for epoch in without.epochs] == [None, None]
+    assert len(plot.training_curves({"a": without}).axes) == 1
+
+
+def test_histogram_shows_shares_and_levels():
+    figure = plot.histogram(np.array([0, 0, 0, 2]), levels=np.arange(4), title="w")
+    (axes,) = figure.axes
+    assert sorted(bar.get_height() for bar in axes.patches) == [25, 75]
+    assert len(axes.collections[0].get_segments()) == 4
+    assert [text.get_text() for text in axes.texts] == ["4 levels"]
+    many = plot.histogram(np.linspace(0, 1, 1000)).axes[0]
+    assert sum(bar.get_height() for bar in many.patches) == pytest.approx(100)
+    assert not many.texts
+    with pytest.raises(ValueError, match="values must not be empty"):
+        plot.histogram(np.empty(0))
+    with pytest.raises(ValueError, match="values must be finite"):
+        plot.histogram(np.array([1.0, np.nan]))

@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyfq._core.grid import PerGroup, PerRow, PerTensor
 from pyfq.arrays.quantize import ROUNDINGS, SCHEMES
@@ -42,6 +42,8 @@ _FINENESS = ("--bits", "--step", "--sqnr")
 _RANKS = ("--rank", "--rank-ratio", "--rank-energy", "--rank-tolerance")
 _FACTORS = (*_RANKS, "--svd")
 
+_PRUNERS = ("--prune-ratio", "--prune-percentile", "--prune-threshold", "--prune-nm")
+
 # Options that codes of the same width have as well.
 _OF_CODES = ("--bits", "--per-row", "--per-tensor")
 
@@ -60,7 +62,37 @@ _OPTIONS: dict[str, Sequence[str]] = {
     "lossless": (),
 }
 
-METHODS = tuple(_OPTIONS)
+#: Which of the methods is best for the other options, `chosen` says.
+AUTO = "auto"
+
+METHODS = (AUTO, *_OPTIONS)
+
+# Codes of fewer bits lose much by scales of the largest magnitude, and by coarse groups.
+_ENOUGH = 8
+_FEW_GROUPS = PerGroup(64)
+
+
+# Options of codes whose scales are of least error, and what they are.
+_OF_LEAST = ("--bits", "--scheme", *_SHARES, *_TARGET)
+_LEAST = "with scales of least squared error"
+
+
+class Chosen(NamedTuple):
+    """What ``--method auto`` stands for.
+
+    Attributes
+    ----------
+    method : str or None
+        One of the others; None where tensors are only pruned.
+    groups : PerGroup
+        What shares a scale of rounded codes, unless that is said.
+    why : str
+        The reason, in a few words.
+    """
+
+    method: str | None
+    groups: PerGroup
+    why: str
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +101,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=METHODS,
         metavar="NAME",
-        help=f"what becomes of tensors: {', '.join(METHODS)} (rtn)",
+        help=f"what becomes of tensors: {', '.join(METHODS)} (auto: the best known for the other "
+        "options, and it says which)",
     )
     _add_quantization(parser)
     _add_scales_of_tables(parser)
@@ -224,36 +257,26 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """Return the recipe that the arguments ask for: a file's, or one rule made of the options."""
-    options = (*_CODES, "--percentile", "--calibration", "--scale-bits", *_TARGET, *_FACTORS)
-    options += ("--step", "--sqnr", "--trellis")
-    given = [option for option in options if _is_given(args, option)]
-    pruners = {
-        "ratio": args.prune_ratio,
-        "percentile": args.prune_percentile,
-        "threshold": args.prune_threshold,
-        "nm": args.prune_nm,
-    }
-    pruner = next((item for item in pruners.items() if item[1] is not None), None)
+    given = given_options(args)
+    pruner = next((option for option in _PRUNERS if _is_given(args, option)), None)
     if args.recipe is not None:
         if given or args.method or pruner or args.include or args.exclude:
             raise UsageError("--recipe says it all: leave out the other options for tensors")
         return read_recipe(args.recipe)
-    method = args.method
-    if method is None and any(option in _RANKS for option in given):
-        method = "lowrank"
-    elif method is None and _is_of_rate(given):
-        method = "rate"
-    elif method is None and (given or pruner is None):
-        method = "rtn"
+    method, groups = args.method, GROUPS
+    if method in (None, AUTO):
+        method, groups, _ = chosen(args)
     _refuse_useless(args, method, given)
     match = tuple(args.include) or ("*",)
     try:
         prune = None
         if pruner is not None:
-            by, amount = pruner
+            by, amount = pruner.removeprefix("--prune-"), _value_of(args, pruner)
             prune = Prune(by, parse_nm(amount) if by == "nm" else amount)
         pruned = prune is not None
-        methods = {} if method is None else _methods_of(args, method, given, pruned=pruned)
+        methods = {}
+        if method is not None:
+            methods = _methods_of(args, method, given, groups, pruned=pruned)
         min_ndim = 0 if method == "lossless" and not pruned else 2
         rule = Rule(match, prune, min_ndim=min_ndim, min_size=args.min_size, **methods)
         rules = (Rule(tuple(args.exclude)), rule) if args.exclude else (rule,)
@@ -262,10 +285,52 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
         raise UsageError(str(e)) from e
 
 
-def _is_of_rate(given: Sequence[str]) -> bool:
+def given_options(args: argparse.Namespace) -> list[str]:
+    """Return the options of methods that are given."""
+    options = (*_CODES, "--percentile", "--calibration", "--scale-bits", *_TARGET, *_FACTORS)
+    options += ("--step", "--sqnr", "--trellis")
+    return [option for option in options if _is_given(args, option)]
+
+
+def chosen(args: argparse.Namespace) -> Chosen:
+    """Return the method that loses least of those that the other options go with.
+
+    A budget, or any number of bits, leaves entropy-coded weights the most. Where bits of a code are
+    asked for, or what only rounded codes have, they are rounded codes, which other tools open too:
+    of few bits with scales of least squared error, in smaller groups.
+    """
+    given = given_options(args)
+    if any(option in _RANKS for option in given):
+        return Chosen("lowrank", GROUPS, "a rank is asked for")
+    if _is_of_rate(args, given):
+        return Chosen("rate", GROUPS, "entropy-coded weights lose least at any bits a weight")
+    if not given and any(_is_given(args, option) for option in _PRUNERS):
+        return Chosen(None, GROUPS, "")
+    if not all(option in _OF_LEAST for option in given):
+        return Chosen("rtn", GROUPS, "the other options are of codes that are rounded")
+    if _has_goal(args):
+        return Chosen("als", GROUPS, f"codes of whole bits, {_LEAST}")
+    if args.bits is None or args.bits >= _ENOUGH:
+        return Chosen(
+            "rtn", GROUPS, "codes of 8 bits lose next to nothing, and other tools open them"
+        )
+    return Chosen("als", _FEW_GROUPS, f"few bits, {_LEAST}")
+
+
+def auto_line(args: argparse.Namespace) -> str:
+    """Return which method was chosen and why; "" if it was not left open."""
+    if args.method not in (None, AUTO) or args.recipe is not None:
+        return ""
+    method, _, why = chosen(args)
+    return "" if method is None else f"--method auto is {method}: {why}"
+
+
+def _is_of_rate(args: argparse.Namespace, given: Sequence[str]) -> bool:
     """Return whether options without a method are of entropy-coded weights."""
     own = any(option in _OPTIONS["rate"] and option not in _OF_CODES for option in given)
-    return own and "--bits" not in given and all(option in _OPTIONS["rate"] for option in given)
+    if "--bits" in given:
+        own = isinstance(args.bits, float)
+    return own and all(option in _OPTIONS["rate"] for option in given)
 
 
 def _number(word: str) -> int | float:
@@ -292,8 +357,13 @@ def _size(word: str) -> int:
     return round(float(found[1]) * unit)
 
 
+def _value_of(args: argparse.Namespace, option: str) -> Any:
+    return getattr(args, option[2:].replace("-", "_"))
+
+
 def _is_given(args: argparse.Namespace, option: str) -> bool:
-    return getattr(args, option[2:].replace("-", "_")) not in (None, False)
+    value = _value_of(args, option)
+    return value is not None and value is not False
 
 
 def _refuse_useless(args: argparse.Namespace, method: str | None, given: Sequence[str]) -> None:
@@ -320,7 +390,7 @@ def _refuse_useless(args: argparse.Namespace, method: str | None, given: Sequenc
 
 
 def _methods_of(
-    args: argparse.Namespace, method: str, given: Sequence[str], *, pruned: bool
+    args: argparse.Namespace, method: str, given: Sequence[str], groups: PerGroup, *, pruned: bool
 ) -> dict[str, Any]:
     """Return what a rule does, by key."""
     if method in ("bfloat16", "float16"):
@@ -330,11 +400,11 @@ def _methods_of(
     if method == "lowrank":
         lowrank = {"lowrank": _factorize(args)}
         quantizes = any(option in _CODES and option != "--seed" for option in given)
-        return lowrank | ({"quantize": _quantize(args, "rtn")} if quantizes else {})
+        return lowrank | ({"quantize": _quantize(args, "rtn", GROUPS)} if quantizes else {})
     if method == "rate":
         return {"rate": _rate(args, pruned=pruned)}
     if method in _ROUNDED:
-        return {"quantize": _quantize(args, method)}
+        return {"quantize": _quantize(args, method, groups)}
     bits = BUDGET if _has_goal(args) else args.bits
     seed = 0 if args.seed is None else args.seed
     codebook = QuantizeCodebook(
@@ -368,13 +438,13 @@ def _rate(args: argparse.Namespace, *, pruned: bool) -> QuantizeRate:
     )
 
 
-def _quantize(args: argparse.Namespace, method: str) -> Quantize:
+def _quantize(args: argparse.Namespace, method: str, groups: PerGroup) -> Quantize:
     bits = 8 if args.bits is None else args.bits
     of_svd = args.svd == "randomized" and args.rounding != "stochastic"
     return Quantize(
         BUDGET if _has_goal(args) else bits,
         args.scheme or ("minmax" if method == "hqq" else "symmetric"),
-        _share(args, GROUPS),
+        _share(args, groups),
         args.rounding or "half_even",
         seed=None if of_svd else args.seed,
         calibration="minmax" if method == "rtn" else method,

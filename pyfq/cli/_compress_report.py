@@ -9,6 +9,7 @@ from typing import Any
 import pyfq
 from pyfq import plot
 from pyfq._core.text import printable
+from pyfq.cli._compress_options import auto_line
 from pyfq.cli._destination import Destination
 from pyfq.cli._report import (
     bytes_text,
@@ -42,6 +43,7 @@ def document_of(
         "command": "compress",
         "environment": environment(),
         "settings": {"recipe": recipe.settings(), "dense": args.dense},
+        "auto": auto_line(args) or None,
         "source": str(source.path),
         "output": str(args.output),
         "files": [str(file) for file in destination.files],
@@ -83,7 +85,7 @@ def draw(args: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
 def dry_text(source: Source, document: Mapping[str, Any]) -> str:
     """Return what a run would do, after the table of tensors."""
     after = sum(row["bytes_after"] for row in document["tensors"])
-    lines = [*_copied_lines(document), *_budget_lines(document)]
+    lines = [*_auto_lines(document), *_copied_lines(document), *_budget_lines(document)]
     about = ""
     if document["estimated"]:
         about = "about "
@@ -93,6 +95,10 @@ def dry_text(source: Source, document: Mapping[str, Any]) -> str:
         "nothing was written"
     )
     return "\n".join(lines)
+
+
+def _auto_lines(document: Mapping[str, Any]) -> list[str]:
+    return [document["auto"]] if document["auto"] else []
 
 
 def _copied_lines(document: Mapping[str, Any]) -> list[str]:
@@ -135,6 +141,7 @@ def totals_text(
     lines = [
         f"{path_text(source.path)}: {bytes_text(before)}",
         f"{path_text(destination.path)}: {bytes_text(after)}, {gain}; {bits}",
+        *_auto_lines(document),
         *_copied_lines(document),
         *_budget_lines(document),
         _worst_line(worst),

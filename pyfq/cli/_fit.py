@@ -27,7 +27,8 @@ from pyfq.cli._data import (
     read_samples,
 )
 from pyfq.cli._destination import refuse_existing_file
-from pyfq.cli._parser import file_of
+from pyfq.cli._parser import add_telling_arguments, file_of
+from pyfq.cli._progress import epochs
 from pyfq.cli._report import (
     FIGURES,
     path_text,
@@ -175,9 +176,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--json", metavar="FILE", help="write the report as JSON; - for stdout")
     group.add_argument(
-        "--plot", metavar="FILE", type=file_of, help=f"draw the losses: {', '.join(FIGURES)}"
+        "--plot",
+        metavar="FILE",
+        type=file_of,
+        help=f"draw losses and accuracies by epoch: {', '.join(FIGURES)}",
     )
     group.add_argument("--force", action="store_true", help="replace what is at OUT")
+    add_telling_arguments(group, "a line an epoch")
 
 
 def sizes_of(word: str) -> tuple[int, ...]:
@@ -412,7 +417,7 @@ def train(
     args: argparse.Namespace, options: Options, task: Task, loss: str | None, label: str
 ) -> pyfq.Training:
     """Train on y alone; `loss` is what was asked for, `label` what the progress is called."""
-    with progress(options.epochs, label) as callback:
+    with progress(args, label) as callback:
         return or_interrupted(
             lambda: pyfq.train(
                 task.network,
@@ -443,16 +448,20 @@ def delta_of(args: argparse.Namespace) -> float:
 
 
 @contextmanager
-def progress(epochs: int, label: str) -> Iterator[Callable[[pyfq.Epoch], None]]:
-    """Yield what to call after an epoch; it draws a bar if stderr is a terminal."""
-    from tqdm import tqdm
+def progress(args: argparse.Namespace, label: str) -> Iterator[Callable[[pyfq.Epoch], None]]:
+    """Yield what to call after an epoch.
 
-    with tqdm(total=epochs, unit=" epochs", desc=label, leave=False, disable=None) as bar:
+    It moves a bar if stderr is a terminal, or writes a line an epoch if --verbose asks for it.
+    """
+    with epochs(args.epochs, label, quiet=args.quiet or args.verbose) as bar:
 
         def tell(epoch: pyfq.Epoch) -> None:
             losses = f"loss {epoch.loss:.4g}"
             if epoch.validation_loss is not None:
                 losses += f", validation {epoch.validation_loss:.4g}"
+            if args.verbose:
+                number = f"{epoch.number:{len(str(epoch.of))}}"
+                print(f"{label}: epoch {number} of {epoch.of}: {losses}", file=sys.stderr)
             bar.set_postfix_str(losses, refresh=False)
             bar.update()
 

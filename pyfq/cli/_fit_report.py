@@ -152,15 +152,17 @@ def tell(
     trainings: Mapping[str, pyfq.Training],
     document: Mapping[str, Any],
     text: str,
+    *,
+    teacher: float | None = None,
 ) -> None:
-    """Draw the losses, write the report, and print it."""
+    """Draw losses and accuracies, write the report, and print it; `teacher` is its accuracy."""
     if args.plot is not None:
         begun = {name: training for name, training in trainings.items() if training.epochs}
-        figure = plot.training_curves(begun, title=title_of(args.output.stem))
+        figure = plot.training_curves(begun, title=title_of(args.output.stem), teacher=teacher)
         write_figure(figure, args.plot, args.command)
     if args.json is not None:
         write_json(document, args.json)
-    if args.json != "-":
+    if args.json != "-" and not args.quiet:
         print(text)
     if any(training.stopped == "interrupted" for training in trainings.values()):
         raise KeyboardInterrupt(f"; {args.output} has what was learned before")

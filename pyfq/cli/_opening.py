@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterable
 
+from pyfq.cli._compress_options import AUTO
 from pyfq.cli._destination import Destination
 from pyfq.cli._model_config import CONFIG, read_config, values_of
 from pyfq.cli._report import path_text
@@ -62,7 +63,11 @@ def for_loaders(recipe: Recipe, args: argparse.Namespace, source: Source) -> Rec
     So it is where neither a recipe nor a method was asked for, and the model's directory is one of
     transformers.
     """
-    if args.recipe is not None or args.method is not None or not _is_of_transformers(source):
+    if (
+        args.recipe is not None
+        or args.method not in (None, AUTO)
+        or not _is_of_transformers(source)
+    ):
         return recipe
     groups = args.group_size is None and not (args.per_row or args.per_tensor)
     return loadable(

@@ -45,6 +45,14 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{what} {words[0]}")
 
 
+def add_telling_arguments(group: argparse._ActionsContainer, verbose: str) -> None:
+    """Add the options that say how much is told; `verbose` is what the longer one shows."""
+    quiet = "no table and no bar: remarks and errors alone"
+    options = group.add_mutually_exclusive_group()
+    options.add_argument("-q", "--quiet", action="store_true", help=quiet)
+    options.add_argument("-v", "--verbose", action="store_true", help=verbose)
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return ``": did you mean ...?"`` for a misspelt word, or nothing if none is near."""
     near = difflib.get_close_matches(word, list(known), 1)

@@ -7,7 +7,7 @@ import platform
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from pyfq import plot
 from pyfq._core.text import bytes_text as bytes_text
 from pyfq._core.text import printable, small_letters
 from pyfq.cli import UsageError
+from pyfq.cli._table import shortened, table_text, terminal_width, width_of
 from pyfq.exchange.stored import TensorPlan
 from pyfq.io import disk
 from pyfq.io.atomic import replacing
@@ -35,6 +36,10 @@ FIGURES = (".png", ".pdf", ".svg")
 _DESCRIPTORS = re.compile(r"/proc/\d+(/task/\d+)?/fd")
 _LONGEST = 4096  # characters of a path that are shown, as long as a system allows
 _MOST_LINKS = 40  # that a system follows, too
+
+# Columns of what was measured of tensors, and those that a narrow terminal does without.
+_ERRORS = ("zeros", "SQNR dB", "cosine", "seconds")
+_SPARE = ("seconds", "zeros", "cosine", "before")
 
 
 def environment() -> dict[str, Any]:
@@ -89,57 +94,66 @@ def compressed_row(tensor: Compressed, seconds: float) -> dict[str, Any]:
     return planned_row(tensor.plan) | ({} if tensor.plan.rule is None else errors)
 
 
-def table_text(
-    rows: Sequence[Sequence[Any]], headers: Sequence[str], numbers: Sequence[str] = ()
-) -> str:
-    """Return a table: text to the left, numbers, which come as text too, to the right.
-
-    Columns of numbers are those of these headers, and of `numbers`. Names come from files: what
-    would move the cursor or begin a line is escaped.
-    """
-    from tabulate import tabulate
-
-    rows = [[printable(cell) for cell in row] for row in rows]
-    headers = [printable(header) for header in headers]
-
-    numbers = (
-        *numbers,
-        *("bits/weight", "zeros", "SQNR dB", "cosine", "seconds", "before", "after", "bytes"),
-        "cases",
-        *("threads", "ms", "Gop/s", "GB/s", "x NumPy"),
-        *("accuracy", "agreement", "RMSE", "to the teacher", "parameters", "multiply-adds"),
-    )
-    aligned = ["right" if header in numbers else "left" for header in headers]
-    return tabulate(rows, headers, colalign=aligned if rows else None, disable_numparse=True)
-
-
 def pairs_text(pairs: Sequence[tuple[str, str]]) -> str:
     """Return names and what is said of them, a line each."""
     width = max(len(name) for name, _ in pairs)
     return "\n".join(f"{name:<{width}}  {said}" for name, said in pairs)
 
 
-def rows_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as a table, with what was measured if it was, and one line for all copies."""
+def rows_text(rows: Sequence[Mapping[str, Any]], *, verbose: bool = False) -> str:
+    """Return rows as a table, with what was measured if it was, and one line for all copies.
+
+    On a narrow terminal copies stand below the table, and so does a method that all share.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        What `planned_row` or `compressed_row` returned.
+    verbose : bool
+        Whether all columns are shown, and each copy, whatever the terminal has room for.
+    """
     measured = any("sqnr_db" in row for row in rows)
-    lines = []
-    for row in rows:
-        if row["method"] == "copy":
-            continue
-        line = [row["name"], row["method"], f"{row['bits_per_weight']:.3f}"]
-        if measured:
-            line.append(f"{100 * row['zeros']:.1f} %")
-            line += [decibel_text(row["sqnr_db"]), f"{row['cosine']:.6f}"]
-            line.append(f"{row['seconds']:.2f}")
-        lines.append([*line, bytes_text(row["bytes_before"]), bytes_text(row["bytes_after"])])
+    headers = ["tensor", "method", "bits/weight", *(_ERRORS if measured else ())]
+    headers += ["before", "after"]
+    done = [_cells_of(row, measured) for row in rows if row["method"] != "copy"]
+    copies = list(_copies_text(rows, each=verbose))
+    blanks = [""] * (len(headers) - 4)
+    wide = [*done, *([name, why, *blanks, size, size] for name, why, size in copies)]
+    width = None if verbose else terminal_width()
+    text = table_text(wide, headers)
+    if width is None or max(map(width_of, text.splitlines())) <= width:
+        return text
+    below = [f"{why}: {name}, {size}" for name, why, size in copies]
+    methods = {cells[1] for cells in done}
+    if len(methods) == 1:
+        headers, done = _without_method(headers), [_without_method(cells) for cells in done]
+        below.insert(0, f"method: {methods.pop()}")
+    table = table_text(done, headers, spare=_SPARE, width=width)
+    return "\n".join([table, *(shortened(line, width) for line in below)])
+
+
+def _without_method(cells: Sequence[str]) -> list[str]:
+    return [*cells[:1], *cells[2:]]
+
+
+def _cells_of(row: Mapping[str, Any], measured: bool) -> list[str]:
+    """Return the cells of a tensor that is compressed."""
+    cells = [row["name"], row["method"], f"{row['bits_per_weight']:.3f}"]
+    if measured:
+        cells.append(f"{100 * row['zeros']:.1f} %")
+        cells += [decibel_text(row["sqnr_db"]), f"{row['cosine']:.6f}", f"{row['seconds']:.2f}"]
+    return [*cells, bytes_text(row["bytes_before"]), bytes_text(row["bytes_after"])]
+
+
+def _copies_text(
+    rows: Iterable[Mapping[str, Any]], *, each: bool
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the name, the reason and the bytes of copies, those of one reason or each by itself."""
     for reason, copied in copies_of(rows).items():
-        name, others = copied[0]["name"], len(copied) - 1
-        nbytes = bytes_text(sum(row["bytes_before"] for row in copied))
-        blanks = [""] * (5 if measured else 1)
-        whose = f"{name} and {others} more" if others else name
-        lines.append([whose, f"copied: {reason}", *blanks, nbytes, nbytes])
-    errors = ["zeros", "SQNR dB", "cosine", "seconds"] if measured else []
-    return table_text(lines, ["tensor", "method", "bits/weight", *errors, "before", "after"])
+        for group in [[row] for row in copied] if each else [copied]:
+            name, others = printable(group[0]["name"]), len(group) - 1
+            whose = f"{name} and {others} more" if others else name
+            yield whose, f"copied: {reason}", bytes_text(sum(row["bytes_before"] for row in group))
 
 
 def decibel_text(sqnr: float) -> str:

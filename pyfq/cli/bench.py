@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 import pyfq
 from pyfq.cli import SubParsers, use_threads
-from pyfq.cli._report import environment, refuse_missing_directory, table_text, write_json
+from pyfq.cli._report import environment, refuse_missing_directory, write_json
+from pyfq.cli._table import table_text, terminal_width
 
 EPILOG = """\
 Products of matrices, and layers activation(x @ w.T + b) of float32, int8 and int4 weights, on one
@@ -40,6 +41,8 @@ CHILD = "import sys; from pyfq.cli import bench; bench.print_rows(int(sys.argv[1
 # Seconds for each row, and rounds at most.
 SECONDS, ROUNDS = 0.5, 50
 HEADERS = ("operation", "threads", "ms", "Gop/s", "GB/s", "x NumPy")
+# What a narrow terminal does without.
+SPARE = ("GB/s", "Gop/s")
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_json(document, args.json)
     if args.json != "-":
-        print(table_text([_cells(row) for row in rows], HEADERS))
+        cells = [_cells(row) for row in rows]
+        print(table_text(cells, HEADERS, spare=SPARE, width=terminal_width()))
     return 0
 
 

@@ -28,13 +28,8 @@ from pyfq.cli._check_digest import (
     sha256_of,
     write_digest,
 )
-from pyfq.cli._report import (
-    environment,
-    refuse_missing_directory,
-    refuse_taken,
-    table_text,
-    write_json,
-)
+from pyfq.cli._report import environment, refuse_missing_directory, refuse_taken, write_json
+from pyfq.cli._table import table_text, terminal_width
 
 TOPICS = _check_cases.TOPICS | _check_unspecified_cases.TOPICS
 HELP_OF_TOPICS = (
@@ -126,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_json(document, args.json)
     if args.json != "-":
-        print(table_text(_rows(outcomes, isas), ["topic", "cases", *isas]))
+        print(table_text(_rows(outcomes, isas), ["topic", "cases", *isas], width=terminal_width()))
         print(f"\n{', '.join(map(str, threads))} threads, {document['seconds']:.1f} s")
         for failure in failures:
             place = f"{failure['isa']}, {failure['threads']} threads"

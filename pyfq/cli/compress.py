@@ -1,18 +1,19 @@
 """``pyfq compress``: a checkpoint in, a compressed one out."""
 
 import argparse
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pyfq.cli import SubParsers, UsageError, use_threads
-from pyfq.cli._compress_options import MIN_SIZE, add_method_arguments, recipe_of
+from pyfq.cli._compress_options import MIN_SIZE, add_method_arguments, auto_line, recipe_of
 from pyfq.cli._compress_report import budget_entry, document_of, draw, dry_text, totals_text
 from pyfq.cli._destination import (
     config_content,
@@ -26,7 +27,8 @@ from pyfq.cli._foreign import refuse_foreign
 from pyfq.cli._header_bytes import without_headers
 from pyfq.cli._journal import Journal
 from pyfq.cli._opening import for_loaders, opening_line
-from pyfq.cli._parser import file_of, path_of
+from pyfq.cli._parser import add_telling_arguments, file_of, path_of
+from pyfq.cli._progress import Progress, progress
 from pyfq.cli._report import (
     FIGURES,
     compressed_row,
@@ -40,11 +42,21 @@ from pyfq.cli._report import (
     write_json,
 )
 from pyfq.cli._source import Source
+from pyfq.cli._table import terminal_width, wrapped
 from pyfq.cli._writing import add_writing_arguments, removed_line, write_checkpoint
 from pyfq.exchange.methods.tables import placed
 from pyfq.exchange.stored import CAST, COPY, DENSE
 from pyfq.io.dtypes import nbytes_of
-from pyfq.recipes import Coded, Finding, Recipe, Rule, TensorPlan, compress_tensor, plan
+from pyfq.recipes import (
+    Coded,
+    Finding,
+    QuantizeRate,
+    Recipe,
+    Rule,
+    TensorPlan,
+    compress_tensor,
+    plan,
+)
 from pyfq.recipes.choose import choose_bits, refuse_budget
 from pyfq.recipes.declare import open_rules, plan_each
 from pyfq.recipes.measure import code, measure, read_finding
@@ -144,6 +156,9 @@ _FEW = 5
 # Passes over the tensors that a budget chooses steps of, as a rule.
 _PASSES = 2
 
+# Looks at a sample of each, as a rule, and weights that are coded to see how long that takes.
+_TRIES, _TRIED = 5, 1 << 20
+
 
 _FOR_ADAPTERS = (
     "PEFT reads adapters of floats alone: pyfq decompress makes them again, "
@@ -193,6 +208,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "--dry-run", action="store_true", help="show what would be done, write nothing"
     )
     add_writing_arguments(group)
+    add_telling_arguments(group, "every column, and every tensor that is copied")
     group.add_argument("--threads", metavar="N", type=int, help="results do not depend on it")
 
 
@@ -239,20 +255,21 @@ def run(args: argparse.Namespace) -> int:
         for rule in (*undecided.values(), *(tensor.rule for tensor in planned if tensor.rule))
     )
     refuse_config_of_another(destination, config_content(destination, {} if quantizes else None))
+    _announce(args, source, undecided)
     work = _Compression(source, recipe, undecided, args)
     first_pass = _bytes_of(source, undecided)
     if args.dry_run:
-        with _progress(work, first_pass):
+        with progress(first_pass, quiet=args.quiet) as work.shown:
             tensors = work.declare(None)
         rows = [planned_row(tensor) for tensor in tensors.values()]
         document = document_of(args, source, destination, recipe, work.budget, rows)
         document["estimated"] = any(rule.rate is not None for rule in undecided.values())
-        _tell(args, document, f"{rows_text(rows)}\n\n{dry_text(source, document)}")
+        _tell(args, document, rows, dry_text(source, document))
         return 0
 
     settings = {"recipe": recipe.settings(), "dense": args.dense}
     passes = 1 + _PASSES * recipe.chooses_steps
-    with _progress(work, source.nbytes + passes * first_pass):
+    with progress(source.nbytes + passes * first_pass, quiet=args.quiet) as work.shown:
         written = write_checkpoint(args, source, destination, settings, work)
     tensors, journal = written.tensors, written.journal
     measured = {} if journal is None else journal.rows
@@ -261,7 +278,7 @@ def run(args: argparse.Namespace) -> int:
     if journal is None:
         if args.plot is not None:
             print("pyfq compress: the errors that --plot draws are not known", file=sys.stderr)
-        _tell(args, document, f"{path_text(destination.path)}: complete already")
+        _tell(args, document, [], f"{path_text(destination.path)}: complete already")
         return 0
     document["removed"] = [str(file) for file in written.removed]
     seconds = time.perf_counter() - started
@@ -275,9 +292,34 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         draw(args, rows)
     totals = totals_text(source, destination, work.packed, document)
-    last = f"{removed_line(written.removed)}{opening_line(destination, tensors.values())}"
-    _tell(args, document, f"{rows_text(rows)}\n\n{totals}{last}")
+    last = removed_line(written.removed) + opening_line(destination, tensors.values())
+    _tell(args, document, rows, totals + last)
     return 0
+
+
+def _announce(args: argparse.Namespace, source: Source, undecided: Mapping[str, Rule]) -> None:
+    """Tell somebody who waits at a terminal what was chosen, and about how long it takes."""
+    if args.quiet or not sys.stderr.isatty():
+        return
+    sizes = [math.prod(source.shapes[name]) for name, rule in undecided.items() if rule.rate]
+    seconds = _seconds_of(sizes) if sizes and not args.dry_run else 0.0
+    about = f"about {seconds:.0f} s" if seconds >= 1 else ""
+    text = "; ".join(part for part in (auto_line(args), about) if part)
+    if text:
+        print(wrapped(f"pyfq compress: {text}", terminal_width()), file=sys.stderr)
+
+
+def _seconds_of(sizes: Sequence[int]) -> float:
+    """Return about how long this machine, as busy as it is, takes to find steps of tensors."""
+    w = np.random.default_rng(0).standard_normal((_TRIED // 256, 256), np.float32)
+    rule = Rule(("*",), rate=QuantizeRate(step=0.5))
+    started = time.perf_counter()
+    code("w", "F32", w, rule, sampled=True)
+    sampled = time.perf_counter()
+    code("w", "F32", w, rule)
+    of_all = time.perf_counter() - sampled
+    of_sample = sampled - started
+    return _PASSES * of_all * sum(sizes) / w.size + _TRIES * of_sample * len(sizes)
 
 
 def _refuse_compressed(source: Source) -> None:
@@ -328,8 +370,8 @@ class _Compression:
     #: What the report says of the budget, and of the source.
     budget: dict[str, Any] | None = None
     inputs: list[dict[str, object]] = field(default_factory=list)
-    #: Called with the bytes done.
-    advance: Callable[[int], object] = field(default=lambda nbytes: None)
+    #: What is shown meanwhile.
+    shown: Progress = field(init=False)
     _seen: set[str] = field(default_factory=set)
     _streams: Streams = field(init=False)
 
@@ -364,7 +406,11 @@ class _Compression:
     def make(self, tensor: TensorPlan, journal: Journal | None) -> dict[str, NDArray]:
         """Compress a tensor, note its report and move the bar."""
         started = time.perf_counter()
-        with self.source.naming(tensor.name):
+        # Parts of some are made twice, see `file_order`.
+        nbytes = 0 if tensor.name in self._seen else tensor.nbytes
+        self._seen.add(tensor.name)
+        at_work = self.shown.tensor("writing", tensor.name, nbytes)
+        with at_work, self.source.naming(tensor.name):
             compressed = compress_tensor(tensor, self.source[tensor.name], self._streams)
         if journal is None:
             return compressed.parts
@@ -374,9 +420,6 @@ class _Compression:
             seconds = time.perf_counter() - started
             seconds += sum(one.get("seconds", 0.0) for one in before)
             journal.add_row(compressed_row(compressed, seconds))
-        if tensor.name not in self._seen:  # parts of some are made twice, see `file_order`
-            self.advance(tensor.nbytes)
-            self._seen.add(tensor.name)
         return compressed.parts
 
     def _finding(self, name: str, journal: Journal | None) -> Finding:
@@ -385,7 +428,8 @@ class _Compression:
         finding = None if journal is None else journal.findings.get(name)
         if finding is None:
             started = time.perf_counter()
-            with source.naming(name):
+            nbytes = _bytes_of(source, [name])
+            with self.shown.tensor("measuring", name, nbytes), source.naming(name):
                 word, array = source.words[name], source[name]
                 if self.args.dry_run and rule.rate is not None and not rule.asks_for_bits:
                     measured = Finding(coded=code(name, word, array, rule, sampled=True))
@@ -397,26 +441,25 @@ class _Compression:
             finding = measured.settings() | {"seconds": time.perf_counter() - started}
             if journal is not None:
                 journal.add_finding(name, finding)
-        self.advance(_bytes_of(source, [name]))
         return read_finding(finding)
 
     def _coded(self, journal: Journal | None, name: str, rule: Rule, sampled: bool) -> Coded:
         """Return what the codes of a tensor turn out to be; a journal knows those made before."""
         source, step = self.source, rule.rate.step
         if sampled or self.args.dry_run:
-            with source.naming(name):
+            with self.shown.tensor("choosing", name, 0), source.naming(name):
                 return code(name, source.words[name], source[name], rule, sampled=True)
         codes = None if journal is None else journal.codes.get(name, {}).get(step)
         if codes is None:
             started = time.perf_counter()
-            with source.naming(name):
+            nbytes = _bytes_of(source, [name])
+            with self.shown.tensor("coding", name, nbytes), source.naming(name):
                 about = name, source.words[name], source[name], rule
                 coded = code(*about, streams=self._streams)
                 del about
             codes = {"coded": coded.settings(), "seconds": time.perf_counter() - started}
             if journal is not None:
                 journal.add_codes(name, step, codes)
-        self.advance(_bytes_of(source, [name]))
         return Coded(**codes["coded"])
 
 
@@ -424,23 +467,15 @@ def _bytes_of(source: Source, names: Iterable[str]) -> int:
     return sum(nbytes_of(source.words[name], source.shapes[name]) for name in names)
 
 
-@contextmanager
-def _progress(work: _Compression, total: int) -> Iterator[None]:
-    """Let work move a bar, which is drawn if stderr is a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="B", unit_scale=True, leave=False, disable=None) as bar:
-
-        def advance(nbytes: int) -> None:
-            bar.total = max(bar.total, bar.n + nbytes)  # steps may have to be chosen once more
-            bar.update(nbytes)
-
-        work.advance = advance
-        yield
-
-
-def _tell(args: argparse.Namespace, document: Mapping[str, Any], text: str) -> None:
+def _tell(
+    args: argparse.Namespace,
+    document: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    totals: str,
+) -> None:
+    """Write the report, and print it: a table of rows, if there are any, and totals."""
     if args.json is not None:
         write_json(document, args.json)
-    if args.json != "-":
-        print(text)
+    if args.json != "-" and not args.quiet:
+        table = f"{rows_text(rows, verbose=args.verbose)}\n\n" if rows else ""
+        print(table + wrapped(totals, terminal_width()))

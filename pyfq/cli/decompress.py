@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from numpy.typing import NDArray
@@ -18,9 +19,11 @@ from pyfq.cli._destination import (
 )
 from pyfq.cli._foreign import foreign_of
 from pyfq.cli._journal import Journal
-from pyfq.cli._parser import path_of
+from pyfq.cli._parser import add_telling_arguments, path_of
+from pyfq.cli._progress import Progress, progress
 from pyfq.cli._report import bytes_text, path_text
 from pyfq.cli._source import Source
+from pyfq.cli._table import table_text, terminal_width
 from pyfq.cli._writing import add_writing_arguments, removed_line, write_checkpoint
 from pyfq.errors import located
 from pyfq.exchange.stored import TensorPlan, copied, decompress_tensor
@@ -55,6 +58,7 @@ def add_parser(subparsers: SubParsers) -> None:
         help=".safetensors, .npz, or directory to write",
     )
     add_writing_arguments(parser)
+    add_telling_arguments(parser, "show what was decompressed")
     add("--threads", metavar="N", type=int, help="results do not depend on it")
 
 
@@ -78,10 +82,16 @@ def run(args: argparse.Namespace) -> int:
     refuse_overlap(source, destination)
     refuse_config_of_another(destination, config_content(destination, None))
 
-    written = write_checkpoint(args, source, destination, {}, _Decompression(source))
+    with progress(source.nbytes, quiet=args.quiet) as shown:
+        work = _Decompression(source, shown)
+        written = write_checkpoint(args, source, destination, {}, work)
+    if args.quiet:
+        return 0
     if written.journal is None:
         print(f"{path_text(destination.path)}: complete already")
         return 0
+    if args.verbose:
+        print(_lines_text(done))
     nbytes = sum(file.stat().st_size for file in destination.files)
     print(
         f"{path_text(source.path)}: {bytes_text(source.nbytes)}\n"
@@ -92,11 +102,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _lines_text(done: Iterable[TensorPlan]) -> str:
+    """Return the tensors that were decompressed, a line each."""
+    rows = [
+        [tensor.name, str(tensor.rule), bytes_text(tensor.nbytes_after), bytes_text(tensor.nbytes)]
+        for tensor in done
+    ]
+    return table_text(rows, ["tensor", "method", "before", "after"], width=terminal_width()) + "\n"
+
+
 @dataclass(frozen=True)
 class _Decompression:
     """What `write_checkpoint` is to do: floats in place of what was compressed."""
 
     source: Source
+    shown: Progress
 
     def declare(self, journal: Journal | None) -> dict[str, TensorPlan]:
         """Return the tensors as they were before compression."""
@@ -106,7 +126,8 @@ class _Decompression:
     def make(self, tensor: TensorPlan, journal: Journal | None) -> dict[str, NDArray]:
         """Return the floats of a tensor."""
         compressed = self.source.tensors[tensor.name]
-        with self.source.naming(next(iter(compressed.parts))):
+        at_work = self.shown.tensor("writing", tensor.name, compressed.nbytes_after)
+        with at_work, self.source.naming(next(iter(compressed.parts))):
             parts = {part: self.source[part] for part in compressed.parts}
             with located(f"tensor {shown(tensor.name)}"):
                 return {tensor.name: decompress_tensor(compressed, parts)}

@@ -23,7 +23,8 @@ from pyfq.cli._data import (
 )
 from pyfq.cli._fit import Task
 from pyfq.cli._parser import path_of
-from pyfq.cli._report import bytes_text, pairs_text, table_text
+from pyfq.cli._report import bytes_text, pairs_text
+from pyfq.cli._table import table_text, terminal_width
 from pyfq.learning.train import Options
 
 EPILOG = f"""\
@@ -139,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
         *_fit_report.closing_lines(training, args.output),
     ]
     text = f"{pairs_text(lines)}\n\n{_table_text(rows, task)}\n{_fit_report.measured_text(task)}"
-    _fit_report.tell(args, trainings, document, text)
+    _fit_report.tell(args, trainings, document, text, teacher=rows[0].get("accuracy"))
     return 0
 
 
@@ -245,7 +246,7 @@ def _distill(
     teacher: pyfq.Network | NDArray,
     task: Task,
 ) -> pyfq.Training:
-    with _fit.progress(options.epochs, "distilling") as callback:
+    with _fit.progress(args, "distilling") as callback:
         return _fit.or_interrupted(
             lambda: pyfq.distill(
                 teacher if hints else task.part.outputs,
@@ -308,4 +309,5 @@ def _table_text(rows: Sequence[dict[str, Any]], task: Task) -> str:
         for row in rows
     ]
     headers = ["network", *figures.values(), "parameters", "multiply-adds", "bytes"]
-    return table_text(lines, headers)
+    spare = ("multiply-adds", "parameters")
+    return table_text(lines, headers, spare=spare, width=terminal_width())

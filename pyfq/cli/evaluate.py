@@ -23,14 +23,9 @@ from pyfq.cli._data import (
     read_teacher,
 )
 from pyfq.cli._parser import path_of
-from pyfq.cli._report import (
-    environment,
-    refuse_missing_directory,
-    refuse_taken,
-    table_text,
-    write_json,
-)
+from pyfq.cli._report import environment, refuse_missing_directory, refuse_taken, write_json
 from pyfq.cli._source import digests
+from pyfq.cli._table import shortened, table_text, terminal_width, width_of
 
 #: Classes of a confusion matrix that is shown.
 MOST_CLASSES = 20
@@ -96,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json != "-":
         print(found)
         if found.confusion is not None and len(found.confusion) <= MOST_CLASSES:
-            print(f"\n{confusion_text(found.confusion, found.classes)}")
+            print(f"\n{_fitting(confusion_text(found.confusion, found.classes))}")
     return 0
 
 
@@ -108,6 +103,14 @@ def confusion_text(confusion: NDArray[np.int64], classes: Sequence | NDArray | N
         for name, row in zip(names, confusion, strict=True)
     ]
     return table_text(cells, ["class \\ taken for", *names], numbers=names)
+
+
+def _fitting(table: str) -> str:
+    """Return a table of which no column may be left out, or a line if the terminal is narrower."""
+    needed, width = max(map(width_of, table.splitlines())), terminal_width()
+    if width is None or needed <= width:
+        return table
+    return shortened(f"the table of classes needs {needed} columns; --json has it", width)
 
 
 def _targets(samples: Samples, network: pyfq.Network) -> NDArray:

@@ -1,4 +1,4 @@
-"""``pyfq inspect``: what a checkpoint holds, without reading its tensors."""
+"""``pyfq inspect``: what a checkpoint holds, without reading more of its tensors than is drawn."""
 
 import argparse
 import math
@@ -8,25 +8,29 @@ from contextlib import suppress
 from typing import Any
 
 from pyfq._core.text import printable
-from pyfq.cli import SubParsers
+from pyfq.cli import SubParsers, UsageError
 from pyfq.cli._foreign import foreign_of
-from pyfq.cli._parser import path_of
+from pyfq.cli._levels import draw_levels, tensor_for_plot
+from pyfq.cli._parser import file_of, path_of
 from pyfq.cli._report import (
+    FIGURES,
     bytes_text,
     decibel_text,
     planned_row,
+    refuse_figure,
     refuse_missing_directory,
     refuse_taken,
     write_json,
 )
 from pyfq.cli._source import Source
+from pyfq.cli._table import fitted_lines, terminal_width
 from pyfq.io.errors import FormatError
 from pyfq.recipes import Coded, TensorPlan
 
 # Characters of a name in the table; --json has all of it.
 _WIDEST = 100
-# Columns of text; those of numbers follow.
-_TEXTS = 4
+# Columns that a narrow terminal does without.
+_SPARE = ("below 6.02 dB/bit", "dtype", "SQNR dB", "shape")
 
 EPILOG = """\
 A tensor that pyfq compressed is one line, whatever it became in the file; --parts shows that too.
@@ -37,6 +41,7 @@ weights. Other weights may be above it.
 examples:
   pyfq inspect model.safetensors
   pyfq inspect small --json - | jq .totals
+  pyfq inspect small --plot levels.png --tensor '*query.weight'
 """
 
 
@@ -57,13 +62,26 @@ def add_parser(subparsers: SubParsers) -> None:
     )
     add("--parts", action="store_true", help="show what each compressed tensor became in the file")
     add("--json", metavar="FILE", help="write JSON; - for stdout")
+    add(
+        "--plot",
+        metavar="FILE",
+        type=file_of,
+        help="draw a histogram of a tensor, and where its levels lie: " + ", ".join(FIGURES),
+    )
+    add("--tensor", metavar="GLOB", help="the largest of such a name for --plot, else of all")
 
 
 def run(args: argparse.Namespace) -> int:
     """Inspect."""
     refuse_missing_directory("--json", args.json)
+    refuse_figure(args.plot)
+    if args.tensor is not None and args.plot is None:
+        raise UsageError("--tensor names what --plot draws")
     source = Source(args.source)
-    refuse_taken({"--json": args.json}, [args.source, *source.read])
+    reports = {"--json": args.json, "--plot": args.plot}
+    refuse_taken(reports, [args.source, *source.read])
+    if args.plot is not None:
+        draw_levels(args, source, tensor_for_plot(source.tensors, args.tensor))
     done = any(tensor.rule is not None for tensor in source.tensors.values())
     foreign = None
     if not done:
@@ -122,15 +140,12 @@ def _print_table(tensors: Iterable[TensorPlan], *, with_parts: bool) -> None:
     if any(_coded_of(tensor) is not None for tensor in tensors):
         headers += ["SQNR dB", "below 6.02 dB/bit"]
     count = len(headers)
-    widths = [len(header) + 2 for header in headers]  # as in the tables of other commands
-    for cells in _lines(tensors, with_parts):
-        widths = [max(width, len(cell)) for width, cell in zip(widths, cells[:count], strict=True)]
-    sides = ["<"] * _TEXTS + [">"] * (count - _TEXTS)
-    line = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
-    print(line.format(*headers))
-    print("  ".join("-" * width for width in widths))
-    for cells in _lines(tensors, with_parts):
-        print(line.format(*cells[:count]))
+
+    def rows() -> Iterator[Sequence[str]]:
+        return (cells[:count] for cells in _lines(tensors, with_parts))
+
+    for line in fitted_lines(headers, rows, spare=_SPARE, width=terminal_width()):
+        print(line)
 
 
 def _lines(tensors: Iterable[TensorPlan], with_parts: bool) -> Iterator[tuple[str, ...]]:

@@ -172,8 +172,8 @@ def times_class_weight(
 
 def as_validation(
     network: Network, validation: Any, loss: str, delta: float
-) -> Callable[[Network], float] | None:
-    """Return what tells the loss of a network on validation samples."""
+) -> Callable[[Network], tuple[float, float | None]] | None:
+    """Return what tells loss and accuracy, of labels, of a network on validation samples."""
     if validation is None:
         return None
     if not (isinstance(validation, tuple) and len(validation) == 2):
@@ -182,8 +182,9 @@ def as_validation(
     _, labels, targets = as_data(network, len(x), validation[1], loss, "validation[1]")
     expected = targets if labels is None else labels
 
-    def validate(candidate: Network) -> float:
+    def validate(candidate: Network) -> tuple[float, float | None]:
         outputs = logits_of(candidate).forward(scale_inputs(candidate, x))
-        return loss_of(outputs, expected, loss, None, delta)
+        accuracy = None if labels is None else float(np.mean(outputs.argmax(axis=1) == labels))
+        return loss_of(outputs, expected, loss, None, delta), accuracy
 
     return validate

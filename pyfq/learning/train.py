@@ -49,6 +49,8 @@ class Epoch:
         Of the last step.
     seconds : float
         Since the start.
+    validation_accuracy : float or None
+        Fraction of validation samples whose label the network gives, 0 ... 1; None without labels.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Epoch:
     validation_loss: float | None
     learning_rate: float
     seconds: float
+    validation_accuracy: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -420,7 +423,7 @@ def fit(
     network: Network,
     problem: Problem,
     options: Options,
-    validate: Callable[[Network], float] | None,
+    validate: Callable[[Network], tuple[float, float | None]] | None,
 ) -> Training:
     """Minimise the loss of a problem; see `train`.
 
@@ -433,7 +436,7 @@ def fit(
     options : Options
         How.
     validate : callable or None
-        Returns the validation loss of a network.
+        Returns the validation loss of a network, and its accuracy if there are labels.
 
     Returns
     -------
@@ -458,12 +461,12 @@ def fit(
     try:
         for number in range(1, options.epochs + 1):
             loss, rate = run.next(number)
-            validation_loss = None
+            validation_loss = accuracy = None
             if validate is not None:
                 candidate = parameters.network()
                 rounding = options.fake_quantize
                 used = candidate.map_weights(rounding.apply) if rounding else candidate
-                validation_loss = validate(used)
+                validation_loss, accuracy = validate(used)
                 if not math.isfinite(validation_loss):
                     raise FloatingPointError(
                         f"the validation loss is {validation_loss} in epoch {number}: "
@@ -475,7 +478,8 @@ def fit(
             else:
                 best, best_epoch = parameters.values.copy(), number
             seconds = time.perf_counter() - start
-            history.append(Epoch(number, options.epochs, loss, validation_loss, rate, seconds))
+            told = number, options.epochs, loss, validation_loss, rate, seconds, accuracy
+            history.append(Epoch(*told))
             whole = number, best, best_epoch
             if options.callback is not None and _stops(options.callback(history[-1])):
                 stopped = "callback"

@@ -523,7 +523,7 @@ def test_inspect(source, tmp_path, capsys):
     rows = {row["name"]: row for row in document["tensors"]}
     assert sorted(rows) == sorted(model())
     assert rows["a.weight"]["format"] == "pack-quantized"
-    assert rows["a.weight"]["method"] == "int4 symmetric per 128"
+    assert rows["a.weight"]["method"] == "int4 symmetric per 64 als"
     assert rows["a.weight"]["parts"]["a.weight_packed"] == {"dtype": "I32", "shape": [64, 16]}
     assert document["totals"]["weights"] == sum(x.size for x in model().values())
     assert run("inspect", tmp_path / "out", "--parts") == 0

@@ -4,6 +4,7 @@ import importlib
 import json
 import signal
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -372,7 +373,8 @@ def test_plot_without_matplotlib_is_refused_before_training(tmp_path, data, monk
 
 def test_progress_is_drawn_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with _fit.progress(2, "training") as tell:
+    args = SimpleNamespace(epochs=2, quiet=False, verbose=False)
+    with _fit.progress(args, "training") as tell:
         tell(pyfq.Epoch(1, 2, 0.5, 0.25, 1e-3, 0.1))
         tell(pyfq.Epoch(2, 2, 0.5, 0.125, 1e-3, 0.2))
     err = capsys.readouterr().err

@@ -161,19 +161,17 @@ def test_error_by_tensor_keeps_the_worst(tmp_path):
     figure = plot.error_by_tensor(names, sqnr, title="model", most=5)
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["t2", "t3", "t4", "t5", "t6"]
-    assert axes.get_title() == "model\nthe 5 tensors of the largest error, of 99"
+    assert figure.get_suptitle() == "model\nthe 5 tensors of the largest error, of 99"
     figure.savefig(tmp_path / "figure.png")
 
 
 def test_error_by_tensor_writes_bits_beside_the_tensors_shown(tmp_path):
     names, bits = ["a", "b", "c"], [4.25, 2.0, 16.0]
     figure = plot.error_by_tensor(names, [3.0, math.nan, math.inf], bits=bits)
-    assert [text.get_text() for text in figure.axes[0].texts] == [
-        "4.25",
-        "16.00",
-        "bits/weight",
-        "no error",
-    ]
+    errors, widths = figure.axes
+    assert [text.get_text() for text in widths.texts] == ["4.25", "16.00"]
+    assert [bar.get_width() for bar in widths.patches] == [4.25, 16]
+    assert [text.get_text() for text in errors.texts] == ["no error"]
     figure.savefig(tmp_path / "figure.png")
 
 
