@@ -252,6 +252,10 @@ FUNCTIONS = [
     ("softplus", "s = Softplus(v)\ng = Greater(v, twenty)\ny = Where(g, v, s)"),
     ("relu", "y = Max(v, zero)"),
     ("relu", "y = Max(zero, v)"),
+    ("relu", "y = Max(v, zeros)"),
+    ("relu", "y = Max(zero, v, zeros)"),
+    (("leaky_relu", 0.25), "s = Mul(quarters, v)\ny = Max(v, s)"),
+    (("leaky_relu", 0.25), "y = PRelu(v, quarters)"),
     ("relu", "y = Clip(v, zero)"),
     ("relu", "g = Greater(v, zero)\ny = Where(g, v, zero)"),
     (("leaky_relu", 0.25), "y = PRelu(v, quarter)"),
@@ -267,6 +271,7 @@ NUMBERS = {
     "less": -0.5,
 }  # fmt: skip
 NUMBERS = {name: np.float32(number) for name, number in NUMBERS.items()}
+NUMBERS |= {"zeros": np.zeros(5, np.float32), "quarters": np.full((1, 5), 0.25, np.float32)}
 
 
 @pytest.mark.parametrize(("activation", "text"), FUNCTIONS, ids=str)
@@ -355,6 +360,8 @@ def test_two_slopes_chosen_by_any_comparison_are_a_scaled_activation(condition, 
         "c = Greater(v, twenty)\ns = Softplus(v)\ny = Where(c, s, v)",
         "c = GreaterOrEqual(v, zero)\ny = Where(c, one, zero)",
         "c = Less(v, B)\ny = Where(c, zero, v)",
+        "y = Max(v, B)",
+        "y = Max(v, one, zero)",
     ],
 )
 def test_choices_that_are_no_activation_are_refused(text):

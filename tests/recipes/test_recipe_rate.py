@@ -124,6 +124,23 @@ def test_tensors_of_any_shape_have_rows(shape, granularity):
         assert tensor.plan.parts["w_scale"] == ("F32", (rows, 1))
 
 
+@pytest.mark.parametrize("asked", [{"bits": 4}, {"sqnr": 20}, {"step": 0.1}])
+@pytest.mark.parametrize("trellis", [8, None])
+def test_thin_tensors_whose_scales_are_as_large_are_copied(asked, trellis):
+    model = {"gate.weight": weights((8192, 1)), "fc.weight": weights((256, 256))}
+    recipe = of_rate(**asked, granularity=PerRow(), trellis=trellis)
+    gate, fc = compress(model, recipe)
+    assert gate.plan.reason == "would grow from 32768 to 32800 bytes"
+    assert gate.plan.format == "copy"
+    assert fc.plan.format == ENTROPY
+
+
+def test_a_budget_copies_thin_tensors():
+    model = {"gate.weight": weights((8192, 1)), "fc.weight": weights((512, 512))}
+    gate, fc = compress(model, of_budget(Budget(8.0), granularity=PerRow()))
+    assert (gate.plan.format, fc.plan.format) == ("copy", ENTROPY)
+
+
 def test_what_would_get_no_smaller_is_copied():
     (zeros,) = compress({"w": np.zeros((64, 64), np.float32)}, of_rate(2.0))
     assert zeros.plan.rule is not None

@@ -1,5 +1,6 @@
 """What a stream turned out to be, whose bytes are known only when it is made."""
 
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class Coded:
         """Refuse numbers out of range."""
         as_count(self.nbytes, "nbytes", 1)
         if self.step is not None:
-            as_number(self.step, "step", 0, 1e300)
+            as_number(self.step, "step", 0, sys.float_info.max)
         if self.sqnr is not None:
             as_number(self.sqnr, "sqnr", -1e300, 1e300)
 

@@ -158,6 +158,9 @@ def applied(
         result = (_clipped if node.op_type == "Clip" else _chosen)(operands, attributes)
     elif len(others) == 0:
         result = _of_one(node.op_type, p, attributes)
+    elif node.op_type == "Max" and None not in others:
+        different = [q for i, q in enumerate(operands) if q not in operands[:i]]
+        result = _largest(different)
     elif len(others) == 1 and others[0] is not None:
         result = _of_two(node.op_type, p, others[0])
     else:
@@ -178,7 +181,7 @@ def _atoms(terms: Any) -> int:
 
 def _of_one(operator: str, p: Polynomial, attributes: Mapping[str, Any]) -> Polynomial | None:
     match operator:
-        case "Identity" | "Add" | "Sum" | "Max":
+        case "Identity" | "Add" | "Sum":
             return p
         case "Neg":
             return _negative(p)
@@ -226,8 +229,6 @@ def _of_two(operator: str, p: Polynomial, q: Polynomial) -> Polynomial | None:
             return _power(p, q.get((), 0.0))
         case "PRelu" if _is_constant(q):
             return call("leaky_relu", p, q.get((), 0.0))
-        case "Max":
-            return _larger(p, q)
         # What is chosen by a comparison counts where both sides meet in it: see `_chosen`.
         case "Greater" | "GreaterOrEqual":
             return call("positive", total(p, q, -1.0))
@@ -251,6 +252,16 @@ def _power(p: Polynomial, exponent: float) -> Polynomial | None:
     for _ in range(int(exponent) - 1):
         result = product(result, p)
     return result
+
+
+def _largest(different: Sequence[Polynomial]) -> Polynomial | None:
+    """Return the largest of one or two; more of them are no activation."""
+    match different:
+        case [p]:
+            return p
+        case [p, q]:
+            return _larger(p, q)
+    return None
 
 
 def _larger(p: Polynomial, q: Polynomial) -> Polynomial | None:
@@ -450,9 +461,12 @@ def _near(a: float, b: float) -> bool:
     return abs(a - b) <= _TOLERANCE * abs(b)
 
 
-def scalar(array: NDArray, axes: int) -> Polynomial | None:
-    """Return a constant that is one finite number as a polynomial."""
-    if array.size != 1 or array.ndim > axes or array.dtype.kind not in "fiu":
+def scalar(array: NDArray, dims: Sequence[int | None]) -> Polynomial | None:
+    """Return a constant that is one finite number, once or for each of a value's entries."""
+    extents = zip(reversed(array.shape), reversed(dims), strict=False)
+    spreads = array.ndim > len(dims) or any(n not in (1, extent) for n, extent in extents)
+    if spreads or not array.size or array.dtype.kind not in "fiu":
         return None
-    number = float(array.reshape(()))
-    return constant(number) if math.isfinite(number) else None
+    number = float(array.flat[0])
+    is_one = math.isfinite(number) and bool((array == array.flat[0]).all())
+    return constant(number) if is_one else None

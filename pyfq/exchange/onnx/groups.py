@@ -113,9 +113,9 @@ def _polynomial_of(
     """Return what a node computes, and add the type of its result."""
     refuse_foreign(model, node)
     operands: list[Polynomial | None] = []
+    dims = max((types[name].dims for name in node.input if name in known), key=len)
     for name in node.input:
-        axes = max(len(types[n].dims) for n in node.input if n in known)
-        operand = known.get(name) if name in known or not name else scalar(constants[name], axes)
+        operand = known.get(name) if name in known or not name else scalar(constants[name], dims)
         if operand is None and name:
             return None
         operands.append(operand)

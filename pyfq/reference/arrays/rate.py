@@ -12,13 +12,15 @@ LARGEST, FIRST, LAST = 32763, -264, 263
 BLOCK, SAMPLE, ROUNDS = 65536, 262144, 1
 
 
-def quantize_rate(w, step, *, granularity, trellis=8, tradeoff=0.45):
+def quantize_rate(w, step, *, granularity, trellis=8, tradeoff=None):
     """Return codes and scales of a given step: rates of a sample, then codes of all."""
     rows = w.reshape(-1, w.shape[-1] if w.ndim else 1)
     steps, spread = row_steps(rows, step, granularity)
     by, across = sample_strides(*rows.shape)
     sample = np.ascontiguousarray(rows[::by, ::across])
     some = steps if len(steps) == 1 else steps[::by]
+    if tradeoff is None:
+        tradeoff = 0.45 if trellis else 0.12
     states, weight = trellis or 1, w.dtype.type(tradeoff)
 
     def counted(classes, rates, weight):
