@@ -21,7 +21,8 @@ class Named(NamedTuple):
 # What a subclass may define, or scikit-learn defines in every subclass, that predict does not use.
 _HARMLESS = {
     "__sklearn_tags__", "_backprop", "_fit", "_parameter_constraints",
-    "_sklearn_auto_wrap_output_keys", "fit", "fit_transform", "method", "partial_fit", "score",
+    "_sklearn_auto_wrap_output_keys", "fit", "fit_transform", "method", "partial_fit", "positive",
+    "score",
     "set_fit_request", "set_inverse_transform_request", "set_partial_fit_request",
     "set_predict_request", "set_score_request", "set_transform_request",
 }  # fmt: skip

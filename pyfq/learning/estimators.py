@@ -492,6 +492,8 @@ def _taught_by(teacher: Any, start: Network, X: Any, x: NDArray) -> NDArray:
     """Return what a teacher says of samples; an estimator sees them as they were given."""
     is_estimator = hasattr(teacher, "predict") and not isinstance(teacher, Network)
     if is_estimator:
+        if isinstance(teacher, BaseEstimator):
+            check_is_fitted(teacher)
         said = function_of(teacher, start.classes, start.sizes[-1])(X)
         return as_values(start, len(x), said, "outputs of teacher")
     if not callable(teacher) and not isinstance(teacher, Network):

@@ -114,7 +114,9 @@ def function_of(estimator: Estimator, classes: NDArray | None, n: int) -> Callab
             )
         return estimator.predict
     columns = np.arange(n)
-    if known is None or isinstance(known, list) or (classes is None and len(known) != n):
+    if known is None:
+        raise ValueError(f"teacher ({name}) must be fitted: it has no classes_")
+    if isinstance(known, list) or (classes is None and len(known) != n):
         raise ValueError(f"teacher ({name}) must tell each sample one of {n} classes")
     if classes is not None:
         at = {label: i for i, label in enumerate(np.asarray(known).tolist())}

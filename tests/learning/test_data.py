@@ -155,6 +155,8 @@ def test_estimators_that_cannot_teach_are_refused_by_name():
     svm = LinearSVC().fit(X, LABELS)
     with pytest.raises(TypeError, match=r"teacher \(LinearSVC\) must have predict_proba"):
         distill(svm, network(), X, epochs=1)
+    with pytest.raises(ValueError, match=r"teacher \(Rand.*\) must be fitted: it has no classes_"):
+        distill(RandomForestClassifier(), network(), X, epochs=1)
     forest = RandomForestClassifier(3).fit(X, LABELS % 2)
     with pytest.raises(ValueError, match=r"teacher \(Rand.*\) must tell each sample one of 3 clas"):
         distill(forest, network(), X, epochs=1)
