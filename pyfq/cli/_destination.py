@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 from pyfq._core.check import shown
 from pyfq._core.text import small_letters
 from pyfq.cli._beside import WEIGHTS, Beside, find_beside
-from pyfq.cli._model_config import CONFIG, QUANTIZATION, read_config, values_of, with_quantization
+from pyfq.cli._model_config import (
+    CONFIG,
+    QUANTIZATION,
+    is_of_transformers,
+    read_config,
+    values_of,
+    with_quantization,
+)
 from pyfq.cli._parser import path_of
 from pyfq.cli._source import Source, as_array
 from pyfq.cli._streams import one_line
@@ -144,6 +151,11 @@ class Destination:
     inputs: tuple[Path, ...] = ()
 
     @property
+    def is_explained(self) -> bool:
+        """Whether it is the directory of a model of transformers, where a README says of it."""
+        return self.config is not None and is_of_transformers(read_config(self.config))
+
+    @property
     def adapts(self) -> bool:
         """Whether it is the directory of an adapter of PEFT."""
         return self.config is None and self.target / ADAPTER in self.beside
@@ -175,7 +187,7 @@ class Destination:
         """Where files without tensors may be written, but for the index."""
         if self.is_file:
             return []
-        explained = [] if self.config is None else [self.target / README]
+        explained = [self.target / README] if self.is_explained else []
         return [*self.beside, self.target / CONFIG, *explained]
 
     @property

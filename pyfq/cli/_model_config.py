@@ -51,6 +51,17 @@ def values_of(text: str) -> dict[str, Any]:
     return json.loads(text.removeprefix(_BOM), parse_int=str)
 
 
+def is_of_transformers(text: str) -> bool:
+    """Return whether a config names a class of model that transformers opens.
+
+    Examples
+    --------
+    >>> is_of_transformers('{"model_type": "bert"}'), is_of_transformers('{"hidden": 64}')
+    (True, False)
+    """
+    return not {"model_type", "architectures"}.isdisjoint(values_of(text))
+
+
 def with_quantization(text: str, quantization: Mapping[str, Any] | None) -> str:
     """Return a config with this ``quantization_config``, or with none; other text is kept.
 

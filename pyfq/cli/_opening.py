@@ -5,16 +5,13 @@ from collections.abc import Iterable
 
 from pyfq.cli._compress_options import AUTO
 from pyfq.cli._destination import Destination
-from pyfq.cli._model_config import CONFIG, read_config, values_of
+from pyfq.cli._model_config import CONFIG, is_of_transformers, read_config
 from pyfq.cli._report import path_text
 from pyfq.cli._source import Source
 from pyfq.exchange.compressed_tensors import opens_in_transformers
 from pyfq.exchange.stored import CAST, COPY, DENSE, TensorPlan
 from pyfq.recipes import Recipe
 from pyfq.recipes.loadable import loadable
-
-# What transformers must find in a config to know which class of model it is of.
-_SIGNS = {"model_type", "architectures"}
 
 _README = """\
 # Compressed by pyfq
@@ -63,11 +60,8 @@ def for_loaders(recipe: Recipe, args: argparse.Namespace, source: Source) -> Rec
     So it is where neither a recipe nor a method was asked for, and the model's directory is one of
     transformers.
     """
-    if (
-        args.recipe is not None
-        or args.method not in (None, AUTO)
-        or not _is_of_transformers(source)
-    ):
+    left_open = args.recipe is None and args.method in (None, AUTO)
+    if not left_open or not _is_model(source):
         return recipe
     groups = args.group_size is None and not (args.per_row or args.per_tensor)
     return loadable(
@@ -75,9 +69,9 @@ def for_loaders(recipe: Recipe, args: argparse.Namespace, source: Source) -> Rec
     )
 
 
-def _is_of_transformers(source: Source) -> bool:
+def _is_model(source: Source) -> bool:
     config = source.file.parent / CONFIG
-    return config.exists() and not _SIGNS.isdisjoint(values_of(read_config(config)))
+    return config.exists() and is_of_transformers(read_config(config))
 
 
 def _opens(tensors: Iterable[TensorPlan]) -> bool:

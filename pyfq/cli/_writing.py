@@ -162,7 +162,7 @@ def _files_of(
     }
     quantization = quantization_config(quantized, is_all=len(quantized) == len(packed))
     made = [CONFIG] if makes_config(destination, quantization) else []
-    explains = destination.config is not None and bool(packed)
+    explains = destination.is_explained and bool(packed)
     made += [README] if explains else []
     files, metadata = {}, {}
     for file, names in destination.files.items():
