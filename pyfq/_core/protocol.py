@@ -9,7 +9,7 @@ def decoded_array(decode: Callable[[], NDArray], dtype: DTypeLike, copy: bool | 
     """Return what `numpy.asarray` gives for an object that has to be decoded.
 
     A class takes this for its ``__array__``, without which NumPy would silently make an array of
-    one object.
+    one object. With ``__array_ufunc__ = None`` beside it operators of arrays refuse.
 
     Parameters
     ----------

@@ -157,6 +157,9 @@ class Codebook:
         if not np.array_equal(meant, self.scale.reshape(-1)):
             raise ValueError("scale must be what scale_codes stands for, flat")
 
+    # Operators of arrays refuse: they would decode at every call.
+    __array_ufunc__ = None
+
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
         """Return the array that this stands for, as `numpy.asarray` asks for it."""
         return decoded_array(self.dequantize, dtype, copy)

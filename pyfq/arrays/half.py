@@ -70,6 +70,9 @@ class Half:
         """Return shape, format and bytes."""
         return object_text(self, shape_text(self.shape), self.format, bytes_text(self.nbytes, 2))
 
+    # Operators of arrays refuse: they would decode at every call.
+    __array_ufunc__ = None
+
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
         """Return the array that this stands for, as `numpy.asarray` asks for it."""
         return decoded_array(self.dequantize, dtype, copy)

@@ -49,6 +49,9 @@ class Pruned:
         """Take views that refuse writes of what no caller gave."""
         freeze(self, "mask", "threshold")
 
+    # Operators of arrays refuse, as of other forms of weights.
+    __array_ufunc__ = None
+
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
         """Return the weights, as `numpy.asarray` asks for them."""
         return np.asarray(self.weights, dtype, copy=copy)

@@ -114,6 +114,9 @@ class Sparse:
             bytes_text(self.nbytes, 2),
         )
 
+    # Operators of arrays refuse: they would decode at every call.
+    __array_ufunc__ = None
+
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
         """Return the array that this stands for, as `numpy.asarray` asks for it."""
         return decoded_array(self.toarray, dtype, copy)

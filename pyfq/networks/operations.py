@@ -166,7 +166,8 @@ def _biased(layer: Dense, sum_: Affine) -> Dense | None:
         return None
     constant = _spread(sum_, layer.shape[0])
     bias = constant if layer.bias is None else layer.bias + constant
-    return _layer(sum_.where, layer.weights, bias)
+    with np.errstate(over="ignore"):  # what overflows is refused as not finite
+        return _layer(sum_.where, layer.weights, bias.astype(layer.dtype))
 
 
 def _spread(operation: Affine, features: int) -> NDArray:

@@ -680,7 +680,7 @@ def test_activations_are_the_same(activation, last):
     torch.manual_seed(2)
     behind = [] if last else [nn.Linear(5, 3)]
     check_same(nn.Sequential(nn.Linear(6, 5), activation, *behind))
-    check_same(nn.Sequential(nn.Linear(6, 5), nn.AlphaDropout(), activation, *behind).double())
+    check_same(nn.Sequential(nn.Linear(6, 5), nn.AlphaDropout(), activation, *behind))
 
 
 @pytest.mark.parametrize(

@@ -488,3 +488,61 @@ def test_layers_without_a_row_that_is_kept(bits, batch):
     made = pyfq.Network([pyfq.Dense(w, bias)], activation_bits=bits)
     x = np.ones((batch, 4), np.float32)
     np.testing.assert_array_equal(made.forward(x), np.broadcast_to(bias, (batch, 3)))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        None,
+        lambda w: pyfq.quantize(w, 4, scheme="affine"),
+        lambda w: pyfq.quantize(w, 8, scheme="minmax"),
+        lambda w: pyfq.quantize_codebook(w, "nf4", scale_bits=8),
+        lambda w: pyfq.quantize_rate(w, bits=4.0),
+        lambda w: pyfq.svd_lowrank(w, rank=3),
+        lambda w: pyfq.to_sparse(pyfq.prune_nm(w), "nm"),
+        lambda w: pyfq.to_sparse(pyfq.quantize(w, 8), "csr"),
+    ],
+)
+def test_astype_gives_the_same_network_in_another_dtype(function):
+    network = Network.create((32, 48, 24), activation="elu", seed=2)
+    ends = {"input_mean": np.ones(32, np.float32), "input_scale": np.full(32, 3, np.float32)}
+    network = replace(network, classes=np.arange(24), **ends)
+    network = network if function is None else network.map_weights(function)
+    x = np.random.default_rng(3).standard_normal((20, 32)).astype(np.float32)
+    wide = network.astype(np.float64)
+    assert wide.dtype == np.float64 and wide.sizes == network.sizes
+    assert [type(a.weights) for a in wide.layers] == [type(b.weights) for b in network.layers]
+    np.testing.assert_array_equal(wide.classes, network.classes)
+    np.testing.assert_allclose(wide.forward(x.astype(float)), network.forward(x), atol=1e-5)
+    again = wide.astype("float32")
+    np.testing.assert_array_equal(again.forward(x), network.forward(x))
+    assert network.astype(np.float32) is network
+
+
+def test_astype_refuses_what_does_not_fit():
+    network = Network([Dense(np.array([[1e300]]))])
+    with pytest.raises(ValueError, match="weights must be finite"):
+        network.astype(np.float32)
+    with pytest.raises(TypeError, match="dtype must be float32 or float64, not float16"):
+        network.astype(np.float16)
+    half = Network.create((4, 3)).map_weights(pyfq.to_half)
+    with pytest.raises(TypeError, match="weights of 2 bytes go with float32, not float64: network"):
+        half.astype(np.float64)
+
+
+def test_astype_keeps_calibration():
+    x = np.random.default_rng(4).standard_normal((50, 32)).astype(np.float32)
+    network = Network.create((32, 16, 4)).map_weights(lambda w: pyfq.quantize(w, 8)).calibrate(x)
+    wide = network.astype(np.float64)
+    assert wide.layers[0].x_scale == network.layers[0].x_scale
+    np.testing.assert_allclose(wide.forward(x.astype(float)), network.forward(x), atol=1e-4)
+
+
+def test_pruned_weights_are_taken_as_they_are():
+    network = Network.create((32, 16, 4))
+    sparse = network.map_weights(lambda w: pruned(w, 0.5))
+    for layer, its in zip(sparse.layers, network.layers, strict=True):
+        want = pyfq.prune_ratio(its.weights, 0.5).weights
+        np.testing.assert_array_equal(layer.weights, want)
+    again = network.with_parameters({"layers.0.weight": pruned(network.layers[0].weights, 0.5)})
+    np.testing.assert_array_equal(again.layers[0].weights, sparse.layers[0].weights)
