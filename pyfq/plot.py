@@ -481,7 +481,7 @@ def _draw_losses(axes: "Axes", prefix: str, training: "Training", color: str) ->
         linewidth=1.6,
         label=f"{prefix}validation, {best.validation_loss:.3g} after epoch {best.number}",
     )
-    text = f"{prefix}validation,\n{best.validation_loss:.3g} after epoch {best.number}"
+    text = f"{prefix}validation {best.validation_loss:.3g}"
     _write_at(axes, numbers[-1], epochs[-1].validation_loss, text)
 
 

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 
 from pyfq import FqError, __version__, set_num_threads
 from pyfq._core.text import printable
+from pyfq.cli._help import HelpFormatter
 from pyfq.cli._parser import Parser, suggestion
 from pyfq.cli._signals import interrupting
 from pyfq.cli._streams import one_line, outputs_of_a_command
@@ -166,7 +167,7 @@ def _top_parser() -> tuple[Parser, SubParsers]:
         prog="pyfq",
         description="Compress, train and run neural networks on CPUs.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("-V", "--version", action="version", version=f"pyfq {__version__}")
     return parser, parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

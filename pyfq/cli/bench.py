@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import pyfq
 from pyfq.cli import SubParsers, use_threads
+from pyfq.cli._help import HelpFormatter
 from pyfq.cli._report import environment, refuse_missing_directory, write_json
 from pyfq.cli._table import table_text, terminal_width
 
@@ -71,7 +72,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "bench",
         description="Time products of matrices and layers on this machine.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--threads", type=int, metavar="N", help="how many, besides one (all)")
     parser.add_argument("--quick", action="store_true", help="small ones: whether it runs")

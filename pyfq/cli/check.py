@@ -28,6 +28,7 @@ from pyfq.cli._check_digest import (
     sha256_of,
     write_digest,
 )
+from pyfq.cli._help import HelpFormatter
 from pyfq.cli._report import environment, refuse_missing_directory, refuse_taken, write_json
 from pyfq.cli._table import table_text, terminal_width
 
@@ -77,7 +78,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "check",
         description="Verify the kernels on this machine.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("topics", metavar="TOPIC", nargs="*", help=HELP_OF_TOPICS)

@@ -25,6 +25,7 @@ from pyfq.cli._destination import (
 )
 from pyfq.cli._foreign import refuse_foreign
 from pyfq.cli._header_bytes import without_headers
+from pyfq.cli._help import HelpFormatter
 from pyfq.cli._journal import Journal
 from pyfq.cli._opening import for_loaders, opening_line
 from pyfq.cli._parser import add_telling_arguments, file_of, path_of
@@ -72,12 +73,16 @@ what is compressed:
 rows:
   A row holds the weights of one output: a kernel (out, in, kh, kw) is a matrix (out, in*kh*kw), a
   stack (experts, out, in) has experts*out rows. Names with "conv" and "expert" and the length of
-  the last axis tell them apart; rows = "first" or "leading" in a recipe says it.
+  the last axis tell them apart; the key rows of a recipe says it.
 
 methods:
+  auto                         the one of these that loses least with the other
+                               options, and it says which: rate for a budget or a
+                               fraction of bits, als for --bits below 8, else rtn
   rtn                          codes of --bits (8), rounded to nearest, one scale a group
-  mse, als, hqq, aciq,         the same with scales that lose less than those of the range: see
-  percentile                   pyfq.quantize, calibration; als is the best of few bits
+  als, mse, aciq, hqq          the same with scales that lose less than those of the range: see
+                               pyfq.quantize, calibration; als is the best of few bits
+  percentile                   the same with scales that reach so much of a group
   nf4, fp4                     codes of 4 bits for the levels of a table, as bitsandbytes has them
   log2, lloyd                  codes of --bits (4) for powers of two, or for levels fitted; of these
                                four, --calibration mse and --scale-bits 8 give better and fewer bits
@@ -89,14 +94,16 @@ methods:
                                with --prune-... what was pruned takes next to nothing
 
 examples:
-  pyfq compress model.safetensors -o small                     8 bits in groups of 128
+  pyfq compress model.safetensors -o small           8 bits in groups of 128
+  pyfq compress ./all-MiniLM-L6-v2 -o small --target-bits 3.5
+                                                     the least loss at a size
+  pyfq compress ./all-MiniLM-L6-v2 -o q4 --bits 4    4 bits that other tools open
   pyfq compress ./all-MiniLM-L6-v2 -o q4 --bits 4 --scheme affine --group-size 64
   pyfq compress ./all-MiniLM-L6-v2 -o nf4 --method nf4 --plot error.png
-  pyfq compress ./all-MiniLM-L6-v2 -o small --target-bits 2.5
   pyfq compress ./all-MiniLM-L6-v2 -o small --target-size 8MB
   pyfq compress ./all-MiniLM-L6-v2 -o mixed --target-bits 4.25 --scheme affine
   pyfq compress ./all-MiniLM-L6-v2 -o best --target-bits 4.25 --method lloyd --calibration mse \\
-      --scale-bits 8                       the least loss of codes of whole bits
+      --scale-bits 8
   pyfq compress model.safetensors -o thin --rank-energy 0.99 --svd randomized
   pyfq compress model.safetensors -o thin --method lowrank --bits 8 --exclude '*embeddings*'
   pyfq compress model.safetensors -o half --method bfloat16 --min-size 1
@@ -106,7 +113,7 @@ examples:
   pyfq compress model.safetensors -o half.safetensors --prune-ratio 0.5
   pyfq compress sharded/model.safetensors.index.json -o small --exclude 'lm_head*' --resume
   pyfq compress weights.npz -o weights-q.npz --recipe recipe.toml --json report.json
-  pyfq compress digits.safetensors -o digits4.safetensors --bits 4   pyfq predict takes it, too
+  pyfq compress digits.safetensors -o digits4.safetensors --bits 4    predict takes it, too
 
 a recipe (the first rule that matches a name decides; no method: copied):
   [[rule]]
@@ -125,16 +132,16 @@ a recipe (the first rule that matches a name decides; no method: copied):
 
   [[rule]]
   match = "*embeddings*"
-  codebook = {{ levels = "lloyd", bits = 3, calibration = "mse", scale_bits = 8 }}
-                                           # levels also "nf4", "fp4", "log2", [-1.0, 0.0, 1.0]
+  # levels also "nf4", "fp4", "log2", [-1.0, 0.0, 1.0]; calibration = "mse", too
+  codebook = {{ levels = "lloyd", bits = 3, scale_bits = 8 }}
 
   [[rule]]
   match = "*"
   min_ndim = 2
   min_size = 4096
   prune = {{ ratio = 0.5, per = "row" }}     # or percentile, threshold, nm = "2:4"
+  # or rate = {{ bits = 2.5 }}, rate = "budget"
   quantize = {{ bits = "budget", scheme = "affine", group_size = 64 }}
-                                           # or rate = {{ bits = 2.5 }}, rate = "budget"
 
   [budget]                                 # of all that is not copied, scales counted
   bits_per_weight = 6.0
@@ -170,9 +177,10 @@ def add_parser(subparsers: SubParsers) -> None:
     """Add the command's arguments."""
     parser = subparsers.add_parser(
         "compress",
+        usage="pyfq compress SRC -o DST [OPTION ...]",
         description="Quantize, factorize, prune or round the tensors of a checkpoint.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add(

@@ -18,6 +18,7 @@ from pyfq.cli._destination import (
     tell_left_out,
 )
 from pyfq.cli._foreign import foreign_of
+from pyfq.cli._help import HelpFormatter
 from pyfq.cli._journal import Journal
 from pyfq.cli._parser import add_telling_arguments, path_of
 from pyfq.cli._progress import Progress, progress
@@ -45,7 +46,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "decompress",
         description="Turn what pyfq compress wrote back into a dense checkpoint.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("source", metavar="SRC", type=path_of, help="what pyfq compress wrote")

@@ -30,6 +30,7 @@ from pyfq import (
     train,
 )
 from pyfq.cli import SubParsers
+from pyfq.cli._help import HelpFormatter
 from pyfq.cli._parser import path_of
 from pyfq.cli._report import refuse_missing_directory, write_figure, write_json
 
@@ -81,10 +82,7 @@ class Row:
 def add_parser(subparsers: SubParsers) -> None:
     """Add the arguments of the command."""
     parser = subparsers.add_parser(
-        "demo",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "demo", description=DESCRIPTION, epilog=EPILOG, formatter_class=HelpFormatter
     )
     parser.add_argument(
         "--out",

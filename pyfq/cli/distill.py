@@ -22,6 +22,7 @@ from pyfq.cli._data import (
     read_teacher,
 )
 from pyfq.cli._fit import Task
+from pyfq.cli._help import HelpFormatter
 from pyfq.cli._parser import path_of
 from pyfq.cli._report import bytes_text, pairs_text
 from pyfq.cli._table import table_text, terminal_width
@@ -56,7 +57,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "distill",
         description="Train a small network to do as a large one does.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add(

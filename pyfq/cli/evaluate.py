@@ -22,6 +22,7 @@ from pyfq.cli._data import (
     read_samples,
     read_teacher,
 )
+from pyfq.cli._help import HelpFormatter
 from pyfq.cli._parser import path_of
 from pyfq.cli._report import environment, refuse_missing_directory, refuse_taken, write_json
 from pyfq.cli._source import digests
@@ -50,7 +51,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "evaluate",
         description="Measure a network on samples whose y is known.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("network", metavar="NETWORK", type=path_of, help=".safetensors or .onnx")

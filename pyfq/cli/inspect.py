@@ -10,6 +10,7 @@ from typing import Any
 from pyfq._core.text import printable
 from pyfq.cli import SubParsers, UsageError
 from pyfq.cli._foreign import foreign_of
+from pyfq.cli._help import HelpFormatter
 from pyfq.cli._levels import draw_levels, tensor_for_plot
 from pyfq.cli._parser import file_of, path_of
 from pyfq.cli._report import (
@@ -51,7 +52,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "inspect",
         description="Show the tensors of a checkpoint: shapes, dtypes, methods, bytes.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add(

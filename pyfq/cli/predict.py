@@ -17,6 +17,7 @@ from pyfq._core.text import small_letters
 from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli._data import FILES, add_columns, as_floats, files_of, open_inputs, read_network
 from pyfq.cli._destination import refuse_existing_file
+from pyfq.cli._help import HelpFormatter
 from pyfq.cli._parser import path_of
 from pyfq.cli._report import path_text, refuse_taken
 from pyfq.cli._streams import nobody_reads
@@ -41,7 +42,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "predict",
         description="Apply a network to samples in a file.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("network", metavar="NETWORK", type=path_of, help=".safetensors or .onnx")

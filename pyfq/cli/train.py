@@ -6,6 +6,7 @@ from dataclasses import replace
 import pyfq
 from pyfq.cli import SubParsers, UsageError, _fit, _fit_report
 from pyfq.cli._data import FILES, classes_of, classifies, read_samples
+from pyfq.cli._help import HelpFormatter
 from pyfq.cli._parser import path_of
 from pyfq.cli._report import pairs_text
 
@@ -34,7 +35,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "train",
         description="Train a network of dense layers on samples in a file.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add(
