@@ -66,6 +66,8 @@ quality: $(MADE)/pyfq $(MADE)/encoder
 lint: $(MADE)/lint
 	@$(IN_VENV) ruff check --quiet .
 	@$(IN_VENV) ruff format --quiet --check .
+	@$(IN_VENV) mypy --no-error-summary tests/typed_script.py
+	@$(IN_VENV) pyright tests/typed_script.py
 	@$(IN_VENV) fortitude --quiet check fortran benchmarks
 	@rm -rf .venv/expanded && $(IN_VENV) python .make/expanded .venv/expanded
 	@$(IN_VENV) fortitude --quiet check --config pyproject.toml --no-force-exclude .venv/expanded

@@ -27,6 +27,7 @@ def decoded_array(decode: Callable[[], NDArray], dtype: DTypeLike, copy: bool | 
 
     Examples
     --------
+    >>> import numpy as np
     >>> decoded_array(lambda: np.arange(3), np.float32, None)
     array([0., 1., 2.], dtype=float32)
     """

@@ -238,7 +238,7 @@ class Observer:
         >>> a, b = Observer("entropy"), Observer("entropy")
         >>> _ = a.update(np.array([1.0, 2.0])), b.update(np.array([100.0]))
         >>> a.merge(b)
-        <Observer entropy PerTensor(): 3 entries, 1 ... 100>
+        Observer(entropy, per tensor, 3 entries, 1 ... 100)
         """
         if not isinstance(other, Observer):
             raise TypeError(f"other must be an Observer, not {type(other).__name__}")
@@ -414,7 +414,7 @@ class Observer:
         ...     path = pathlib.Path(directory, "fc1.npz")
         ...     Observer("mse").update(np.array([0.5, -1.0])).save(path)
         ...     Observer.load(path)
-        <Observer mse PerTensor(): 2 entries, -1 ... 0.5>
+        Observer(mse, per tensor, 2 entries, -1 ... 0.5)
         """
         # Here, as in `load`: programs without files need not wait 16 ms for `pyfq.io`.
         from ..io import write_npz
