@@ -423,7 +423,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401 -- whether it is there
     except ModuleNotFoundError as e:
-        raise ImportError("figures need matplotlib: pip install 'pyfq-fortran[plot]'") from e
+        raise ImportError("figures need matplotlib: pip install matplotlib") from e
 
 
 def _lines(text: str) -> str:

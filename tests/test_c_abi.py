@@ -17,6 +17,7 @@ import pytest
 from fortran_sources import kinds_of
 
 import pyfq
+from pyfq.arrays.activation import ACTIVATIONS
 from pyfq.errors import STATUS
 from pyfq.networks.memory_plan import FIELDS, FORMATS
 
@@ -193,10 +194,15 @@ def test_products_of_any_extents_are_defined(library):
         code, c = product(loaded, m, n, k)
         assert code == 0
         np.testing.assert_array_equal(c, k + np.tile(np.arange(n), (m, 1)))
-    code, c = product(loaded, 2, 3, 0, activation=9)
+    code, c = product(loaded, 2, 3, 0, activation=len(ACTIVATIONS))
     assert code == 0
     np.testing.assert_allclose(c, np.tile(pyfq.activate(np.arange(3.0), "softmax"), (2, 1)))
-    for values in ({"b_order": 3}, {"b_order": -1}, {"activation": 10}, {"threads": 0}):
+    for values in (
+        {"b_order": 3},
+        {"b_order": -1},
+        {"activation": len(ACTIVATIONS) + 1},
+        {"threads": 0},
+    ):
         assert product(loaded, 2, 3, 4, **values)[0] == CODES["FQ_NOT_KNOWN"]
     for values in ({"a_rows": 3}, {"b_cols": 2}, {"bias_cols": 2}, {"b_order": 2}, {"b_rows": -1}):
         assert product(loaded, 2, 3, 4, **values)[0] == CODES["FQ_NOT_FITTING"]

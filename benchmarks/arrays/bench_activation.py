@@ -68,4 +68,5 @@ def in_torch(word: str):
         "softmax": lambda t: f.softmax(t, dim=-1),
         "tanh": torch.tanh,
         "sigmoid": torch.sigmoid,
+        "clipped_relu": f.relu6,
     }.get(word) or getattr(f, word)

@@ -26,6 +26,8 @@ LEFT_OUT = {
     "from_sklearn": "needs another library, whose version it would depend on",
     "from_torch": "needs another library, whose version it would depend on",
     "to_onnx": "needs another library, whose version it would depend on",
+    "to_torch": "needs another library, whose version it would depend on",
+    "load_checkpoint": "reads what other functions wrote",
     "get_num_threads": "a setting",
     "num_threads": "a setting",
     "set_num_threads": "a setting",

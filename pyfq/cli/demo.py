@@ -145,7 +145,7 @@ def load_digits(seed: int) -> Digits:
         from sklearn.model_selection import train_test_split
     except ModuleNotFoundError as e:
         raise ImportError(
-            "the demo needs scikit-learn and matplotlib: pip install 'pyfq-fortran[demo]'"
+            "the demo needs scikit-learn and matplotlib: pip install scikit-learn matplotlib"
         ) from e
     x, y = datasets.load_digits(return_X_y=True)
     seen, unseen, labels, answers = train_test_split(

@@ -72,7 +72,7 @@ def from_torch(module: "nn.Module", *, dtype: DTypeLike = None) -> Network:
     try:
         from torch import nn
     except ModuleNotFoundError as e:
-        raise ImportError("from_torch needs PyTorch: pip install 'pyfq-fortran[torch]'") from e
+        raise ImportError("from_torch needs PyTorch: pip install torch") from e
     if not isinstance(module, nn.Module):
         hint = ": from_arrays takes the arrays of a state dict" if isinstance(module, dict) else ""
         raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}{hint}")

@@ -59,7 +59,7 @@ def to_torch(network: Network) -> "nn.Sequential":
     try:
         from torch import nn
     except ModuleNotFoundError as e:
-        raise ImportError("to_torch needs PyTorch: pip install 'pyfq-fortran[torch]'") from e
+        raise ImportError("to_torch needs PyTorch: pip install torch") from e
     as_network(network)
     if network.activation_bits is not None:
         raise ValueError(

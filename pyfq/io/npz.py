@@ -291,7 +291,9 @@ def _damage_named(path: Path, part: str) -> Iterator[None]:
         OverflowError,
         OSError,  # a seek to where no file can be
     ) as error:
-        raise FormatError(path, f"{part}: {str(error) or type(error).__name__}") from error
+        # It may quote the whole of a damaged archive.
+        reason = printable(str(error)) or type(error).__name__
+        raise FormatError(path, f"{part}: {reason}") from error
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, archive_size: int) -> Member:

@@ -61,6 +61,18 @@ class Epoch:
     seconds: float
     validation_accuracy: float | None = None
 
+    def __repr__(self) -> str:
+        """Return the epoch and its losses."""
+        return object_text(
+            self,
+            f"{self.number} of {self.of}",
+            f"loss {self.loss:.4g}",
+            None if self.validation_loss is None else f"validation {self.validation_loss:.4g}",
+            None
+            if self.validation_accuracy is None
+            else f"accuracy {self.validation_accuracy:.4g}",
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Training:

@@ -14,11 +14,8 @@ _IMPORTERS = {
     ("onnx.", "ModelProto"): "from_onnx",
 }
 _READERS = {".onnx": "from_onnx", ".safetensors": "load_network"}
-# What makes a function of arrays of what no importer takes.
-_FUNCTIONS = {
-    "from_torch": "lambda x: {name}(torch.from_numpy(x)).detach().numpy()",
-    "from_sklearn": "{name}.predict_proba or {name}.predict",
-}
+# What makes a function of arrays of a module that no importer takes.
+_FUNCTIONS = {"from_torch": "lambda x: {name}(torch.from_numpy(x)).detach().numpy()"}
 
 
 def as_network(network: Any, name: str = "network") -> Network:
@@ -39,15 +36,15 @@ def as_network(network: Any, name: str = "network") -> Network:
 
 
 def refuse_foreign(teacher: Any, name: str = "teacher") -> None:
-    """Refuse a teacher that an importer takes, and that no array goes through.
+    """Refuse a teacher that an importer takes, and that nothing else makes a function of.
 
     Raises
     ------
     TypeError
-        If it is a module of PyTorch, an estimator of scikit-learn, a model or a file.
+        If it is a module of PyTorch, a model of ONNX, a mapping or a file.
     """
     importer = importer_of(teacher)
-    if importer is None or isinstance(teacher, Network):
+    if importer in (None, "from_sklearn") or isinstance(teacher, Network):
         return
     is_path = isinstance(teacher, str | os.PathLike)
     given = shown(os.fspath(teacher)) if is_path else name

@@ -142,7 +142,7 @@ def drawn(action, rng):
 @pytest.mark.parametrize("command", ["compress", "train", "distill", "predict", "evaluate"])
 def test_options_in_any_company(place, command):
     options = [a for a in actions_of(command) if a.option_strings and name_of(a) not in WRITTEN]
-    options = [a for a in options if name_of(a) not in ("--epochs", "--threads")]
+    options = [a for a in options if name_of(a) not in ("--epochs", "--threads", "--verbose")]
     found = []
     for seed in range(settings().max_examples // 2):
         cleared(place)

@@ -124,7 +124,7 @@ def test_demo_names_the_extra_to_install(missing, monkeypatch, capsys, tmp_path)
     assert main(["demo", "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "pip install 'pyfq-fortran[demo]'" in error
+    assert "pip install scikit-learn matplotlib" in error
     assert not (tmp_path / "out").exists()
 
 

@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 import pyfq
 import pyfq.io
@@ -132,25 +131,22 @@ def test_a_dtype_that_is_asked_for_is_given():
 def test_what_sklearn_has_and_a_network_has_not_is_refused():
     x, y = random(np.float64, 60, 4), random(np.float64, 60)
     labels = (y > 0).astype(int)
-    with pytest.raises(TypeError, match=r"estimator must be an MLPClassifier, .* not Logistic"):
+    with pytest.raises(NotFittedError, match="LogisticRegression"):
         pyfq.from_sklearn(LogisticRegression())
     with pytest.raises(NotFittedError, match="MLPRegressor"):
         pyfq.from_sklearn(MLPRegressor())
-    with pytest.raises(NotFittedError, match="StandardScaler"):
+    with pytest.raises(NotFittedError, match="MLPRegressor"):
         pyfq.from_sklearn(make_pipeline(StandardScaler(), MLPRegressor()))
     several = fitted(classifier(3, max_iter=2), x, np.stack([labels, 1 - labels], 1))
     with pytest.raises(ValueError, match=r"\(MLPClassifier\) must give each sample one label"):
         pyfq.from_sklearn(several)
     mlp = regressor(3, max_iter=2)
-    pca = fitted(make_pipeline(PCA(2), mlp), x, y)
-    with pytest.raises(TypeError, match=r"estimator\['pca'\] must be a StandardScaler, not PCA"):
-        pyfq.from_sklearn(pca)
+    powers = fitted(make_pipeline(PolynomialFeatures(2), mlp), x, y)
+    with pytest.raises(TypeError, match=r"estimator\['polynomialfeatures'\] must be"):
+        pyfq.from_sklearn(powers)
     logarithm = TransformedTargetRegressor(mlp, func=np.log, inverse_func=np.exp)
-    with pytest.raises(TypeError, match="transformer_ must be a StandardScaler, not Function"):
+    with pytest.raises(TypeError, match="transformer_ must be a scaler, not Function"):
         pyfq.from_sklearn(fitted(logarithm, x, y - y.min() + 1))
-    twice = fitted(make_pipeline(StandardScaler(), StandardScaler(), mlp), x, y)
-    with pytest.raises(TypeError, match="there must be one StandardScaler, not two"):
-        pyfq.from_sklearn(twice)
     fitted(mlp, x, y).out_activation_ = "exp"  # as loss="poisson" has it from scikit-learn 1.7 on
     with pytest.raises(ValueError, match=r"estimator\.out_activation_ must be one of"):
         pyfq.from_sklearn(mlp)
@@ -218,8 +214,8 @@ def test_what_torch_has_and_a_network_has_not_is_refused(torch):
             return -super().forward(x)
 
     for modules, match in (
-        ([nn.Conv2d(1, 1, 3)], r"module 0 \(Conv2d\): expected one of Linear, ReLU, "),
-        ([nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))], r"module 0\.1 \(BatchNorm1d\)"),
+        ([nn.Conv2d(1, 1, 3)], r"module 0 \(Conv2d\): expected one of Linear, BatchNorm1d, ReLU, "),
+        ([nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))], r"module 0\.1 \(LayerNorm\)"),
         ([Own(nn.Linear(2, 2))], r"module 0 \(Own\): has forward of its own"),
         ([nn.ReLU(), nn.Linear(2, 2)], r"module 0 \(ReLU\): an activation needs a layer"),
         ([nn.Linear(2, 2), nn.ReLU(), nn.Tanh()], r"module 2 \(Tanh\): a layer has one"),
@@ -227,7 +223,7 @@ def test_what_torch_has_and_a_network_has_not_is_refused(torch):
         ([nn.Linear(2, 2), nn.Softmax(0)], r"module 1 \(Softmax\): dim must be -1 or 1, not 0"),
         ([nn.Linear(2, 2), nn.Softplus(2)], r"module 1 \(Softplus\): beta must be 1"),
         ([nn.Linear(2, 2), nn.Softplus(threshold=3)], "threshold at least 20, not 1.* and 3"),
-        ([nn.Linear(2, 2), nn.Flatten()], r"module 1 \(Flatten\): expected in front only"),
+        ([nn.Linear(2, 2), nn.Flatten(0)], r"module 1 \(Flatten\)"),
         ([nn.Linear(2, 3), nn.Linear(2, 2)], r"module 1 \(Linear\): takes 2 inputs, but gets 3"),
         ([nn.Identity()], "expected at least one layer of weights"),
     ):
@@ -451,11 +447,12 @@ def test_other_libraries_are_imported_on_first_use(monkeypatch):
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
     for name, package, call in (
-        ("sklearn", "sklearn.compose", lambda: pyfq.from_sklearn(None)),
+        ("scikit-learn", "sklearn.compose", lambda: pyfq.from_sklearn(None)),
         ("torch", "torch", lambda: pyfq.from_torch(None)),
+        ("torch", "torch", lambda: pyfq.to_torch(Network.create((2, 1)))),
         ("onnx", "onnx", lambda: pyfq.from_onnx("model.onnx")),
         ("onnx", "onnx", lambda: pyfq.to_onnx(Network.create((2, 1)), "model.onnx")),
     ):
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(ImportError, match=rf"pip install 'pyfq-fortran\[{name}\]'"):
+        with pytest.raises(ImportError, match=rf"pip install {name}$"):
             call()

@@ -238,9 +238,12 @@ def run(*arguments):
 @pytest.mark.parametrize(
     ("flags", "how"),
     [
-        (["--bits", "4"], {"bits": 4, "granularity": PerGroup(128)}),
+        (["--bits", "4"], {"bits": 4, "granularity": PerGroup(64), "calibration": "als"}),
         (["--per-row"], {"bits": 8}),
-        (["--bits", "3", "--per-row", "--scheme", "minmax"], {"bits": 3, "scheme": "minmax"}),
+        (
+            ["--method", "rtn", "--bits", "3", "--per-row", "--scheme", "minmax"],
+            {"bits": 3, "scheme": "minmax"},
+        ),
     ],
 )
 @pytest.mark.parametrize("target", ["small.safetensors", "small"])

@@ -51,7 +51,7 @@ def test_the_call_that_imports_is_named(call):
         assert str(error.value) == f"network must be a Network, not {kind}: pass pyfq.{call}"
 
 
-@pytest.mark.parametrize("call", GIVEN)
+@pytest.mark.parametrize("call", [call for call in GIVEN if "sklearn" not in call])
 def test_teachers_are_told_how_they_become_one(call):
     make, kind = GIVEN[call]
     with pytest.raises(TypeError) as error:

@@ -23,7 +23,7 @@ def import_onnx(function: str) -> ModuleType:
     try:
         import onnx
     except ModuleNotFoundError as e:
-        raise ImportError(f"{function} needs onnx: pip install 'pyfq-fortran[onnx]'") from e
+        raise ImportError(f"{function} needs onnx: pip install onnx") from e
     return onnx
 
 
