@@ -161,6 +161,7 @@ def distill(
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(500, 2))
     >>> y = (x[:, 0] * x[:, 1] > 0).astype(np.int64)

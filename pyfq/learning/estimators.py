@@ -143,7 +143,9 @@ class StudentClassifier(ClassifierMixin, _Student):
         Share of the teacher in the loss, 0 ... 1; see `distill`. Not the `alpha` of
         ``MLPClassifier``, which is called `weight_decay` here.
     temperature : float
-        By which logits of teacher and student are divided; see `distill`.
+        By which logits of teacher and student are divided; see `distill`. Probabilities of a forest
+        are soft as they are, which 1 keeps; those of a perceptron, sure of itself, teach more at 2
+        or 4.
     compression : int, FakeQuantize or callable, optional
         Bits of the weights, 2 ... 8, with one scale a row: they are rounded in training, too.
         `FakeQuantize` says more of how. A function becomes that of `Network.map_weights` after
@@ -211,7 +213,7 @@ class StudentClassifier(ClassifierMixin, _Student):
         activation: Activation = "relu",
         teacher: Teacher | None = None,
         alpha: float = 0.9,
-        temperature: float = 4.0,
+        temperature: float = 1.0,
         compression: Compression | None = None,
         weight_decay: float = 0.01,
         learning_rate_init: float = 0.005,
