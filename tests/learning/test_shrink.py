@@ -243,6 +243,7 @@ def test_prune_neurons_scores_by_taylor_match_torch(activation, loss):
     torch = pytest.importorskip("torch", reason="needs the oracles extra")
     functions = {
         "gelu_tanh": lambda z: torch.nn.functional.gelu(z, approximate="tanh"),
+        "clipped_relu": torch.nn.functional.relu6,
         None: lambda z: z,
     }
     name, slope = activation if isinstance(activation, tuple) else (activation, 0.01)
