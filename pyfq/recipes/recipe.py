@@ -18,7 +18,7 @@ from pyfq.exchange.rule import Rule
 CHOICES = (2, 3, 4, 5, 6, 7, 8, 16)
 
 #: How the relative steps of entropy-coded tensors grow with their sizes unless it is said.
-EXPONENT = 0.41
+EXPONENT = 0.37
 
 # The most bits of a code of a codebook.
 _MOST_OF_CODEBOOK = 8

@@ -167,10 +167,12 @@ def test_estimators_that_cannot_teach_are_refused_by_name():
 
 def test_models_of_other_libraries_are_shown_their_importer():
     mlp = MLPClassifier((3,), max_iter=1)
-    with pytest.raises(TypeError, match=r"not MLPClassifier: pyfq.from_sklearn\(network\) makes"):
+    with pytest.raises(
+        TypeError, match=r"not sklearn MLPClassifier: pass pyfq.from_sklearn\(network\)"
+    ):
         train(mlp, X, LABELS)
-    with pytest.raises(TypeError, match=r"student .* pyfq.from_sklearn\(student\) makes one"):
+    with pytest.raises(TypeError, match=r"student .* pass pyfq.from_sklearn\(student\)"):
         distill(network(), mlp, X, LABELS)
     torch = pytest.importorskip("torch")
-    with pytest.raises(TypeError, match=r"not Linear: pyfq.from_torch\(network\) makes one"):
+    with pytest.raises(TypeError, match=r"not torch Linear: pass pyfq.from_torch\(network\)"):
         evaluate(torch.nn.Linear(4, 3), X, LABELS)
