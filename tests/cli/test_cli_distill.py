@@ -235,7 +235,6 @@ def test_distill_refuses_options_that_do_not_go_together(place, capsys, kept, da
         ("teacher.safetensors", "data.npz", ["--alpha", "2"], "alpha must be"),
         ("teacher.safetensors", "data.npz", ["--hint", "1:0"], "hints[0].layer must be"),
         ("teacher.safetensors", "data.npz", ["--student", "64,4"], "has 10 outputs, the student 4"),
-        ("teacher.safetensors", "data.npz", ["--dtype", "float64"], "of float64 as the student"),
         ("few.npy", "data.npz", [], "has outputs of 30 samples"),
         ("probabilities.npy", "data.npz", [], "rows add up to 1"),
         ("text.npy", "data.npz", [], "expected numbers (samples, outputs)"),
