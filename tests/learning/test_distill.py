@@ -242,3 +242,16 @@ def test_soften_is_finite_for_any_logits(dtype):
     for word in (0, 1e-4, 1e7, np.nan, np.inf, 10**400):
         with pytest.raises(ValueError, match="temperature must be"):
             soften(z, word)
+
+
+def test_a_teacher_may_have_another_dtype_than_the_student():
+    teacher = Network(
+        tuple(
+            Dense(layer.weights.astype("f4"), layer.bias.astype("f4"), layer.activation)
+            for layer in TEACHER.layers
+        )
+    )
+    outputs = teacher.forward(X.astype("f4")).astype(float)
+    got = distill(teacher, STUDENT, X, epochs=2, loss="kl").network
+    want = distill(outputs, STUDENT, X, epochs=2, loss="kl").network
+    np.testing.assert_array_equal(got.layers[0].weights, want.layers[0].weights)
