@@ -258,7 +258,11 @@ def test_evaluate_refuses_outputs_that_are_not_finite():
             ValueError,
             "teacher must be finit",
         ),
-        ({"teacher": Network.create((4, 7))}, ValueError, "teacher must take 5 inputs as the student"),
+        (
+            {"teacher": Network.create((4, 7))},
+            ValueError,
+            "teacher must take 5 inputs as the student",
+        ),
         ({"network": classifier(activation="tanh")}, ValueError, "last activation must be None or"),
         (
             {"network": classifier(activation="softmax"), "y": np.ones((4, 7))},
