@@ -85,7 +85,7 @@ def operations_of(module: "nn.Module", dtype: np.dtype | None) -> list[Operation
     _refuse_hooks_of_all()
     operations: list[Operation] = []
     for where, leaf, kind in _leaves(module, "", ()):
-        operations += _operations_of_leaf(leaf, kind, where, not operations, dtype)
+        operations += _operations_of_leaf(leaf, kind, where, dtype)
     return operations
 
 
@@ -214,7 +214,7 @@ def _refuse_hooks(module: Any, where: str, kind: type) -> None:
 
 
 def _operations_of_leaf(
-    leaf: Any, kind: type, where: str, is_first: bool, dtype: np.dtype | None
+    leaf: Any, kind: type, where: str, dtype: np.dtype | None
 ) -> list[Operation]:
     """Return what a module does."""
     match kind.__name__:

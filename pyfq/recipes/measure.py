@@ -168,9 +168,10 @@ def _pack(name: str, word: str, array: NDArray, rule: Rule, streams: Streams | N
 
 
 def _code(name: str, word: str, array: NDArray, rule: Rule, streams: Streams | None) -> Coded:
+    least = Coded(LEAST_STREAM)
+    if plan_tensor(name, word, array.shape, rule.with_coded(least)).rule is None:
+        return least  # it is copied, whatever its codes
     w, v = _kept(word, array, rule.for_tensor(name, array.shape))
-    if _scale_bytes(w, rule.rate) + LEAST_STREAM >= array.nbytes:
-        return Coded(LEAST_STREAM)  # it is copied, whatever its codes
     del array
     made = rule.rate.apply(v)
     v = made.dequantize(out=None if v is w else v)
@@ -192,13 +193,9 @@ def _estimate(w: NDArray, rate: QuantizeRate) -> Coded:
         step = rms * math.sqrt(12) * 10 ** (-rate.sqnr / 20) / (1 if rate.trellis is None else 2)
     how = {"granularity": rate.granularity, "trellis": rate.trellis, "tradeoff": rate.worth}
     (bits,), (sqnr,) = estimate_rate(w, [step], **how, sample=_SAMPLE)
-    nbytes = max(math.ceil(bits * w.size / 8) - _scale_bytes(w, rate), LEAST_STREAM)
-    return Coded(nbytes, step, sqnr if math.isfinite(sqnr) else None)
-
-
-def _scale_bytes(w: NDArray, rate: QuantizeRate) -> int:
     rows = 1 if isinstance(rate.granularity, PerTensor) else math.prod(w.shape[:-1])
-    return w.itemsize * rows
+    nbytes = max(math.ceil(bits * w.size / 8) - w.itemsize * rows, LEAST_STREAM)
+    return Coded(nbytes, step, sqnr if math.isfinite(sqnr) else None)
 
 
 def _error(w: NDArray, tensor: TensorPlan, kind: str) -> float:
