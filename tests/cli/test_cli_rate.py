@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from checkpoints import same, tensors_of
 
 import pyfq
 from pyfq.cli import compress as command
@@ -46,17 +47,6 @@ def shards(tmp_path):
 
 def run(*arguments):
     return main([str(argument) for argument in arguments])
-
-
-def tensors_of(path):
-    with open_checkpoint(path) as checkpoint:
-        return {name: np.array(checkpoint[name]) for name in checkpoint}
-
-
-def same(a, b):
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], strict=True)
 
 
 def tree(path):
