@@ -76,10 +76,10 @@ docs: $(MADE)/pyfq $(MADE)/docs
 	$(STEP) 'Building the site' $(IN_VENV) sphinx-build -W --keep-going -b html docs docs/_build/html
 	@echo 'The site is docs/_build/html/index.html.'
 
+# Sanitized tests draw a seventh of the examples: `test` draws all.
 check: $(MADE)/pyfq-check-native $(MADE)/test
-	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys tests
+	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys --hypothesis-profile=few tests
 
-# A seventh of the examples, here and for the variants; `check` draws all.
 check-kernels: $(MADE)/pyfq-check-native $(MADE)/test
 	@$(IN_VENV) .make/sanitized native $(PYTEST) --capture=sys --hypothesis-profile=few $(KERNEL_TESTS)
 
