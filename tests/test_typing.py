@@ -39,11 +39,8 @@ def checked(checker, path, elsewhere):
         [*CHECKERS[checker], str(path)], capture_output=True, text=True, check=False, cwd=where
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    lines = {
-        int(line[len(str(path)) :].split(":")[1])
-        for line in map(str.strip, done.stdout.splitlines())
-        if line.startswith(f"{path}:") and "error" in line
-    }
+    found = (line.strip().split(":") for line in done.stdout.splitlines() if "error" in line)
+    lines = {int(rest[0]) for name, *rest in found if (where / name).resolve() == path and rest}
     return lines, done.stdout
 
 
