@@ -21,7 +21,7 @@ pyfq.io.open_checkpoints("x")
 """
 CHECKERS = {
     "mypy": [sys.executable, "-m", "mypy", "--config-file", str(HERE.parent / "pyproject.toml")],
-    "pyright": [sys.executable, "-m", "pyright"],
+    "pyright": [sys.executable, "-m", "pyright", "--pythonpath", sys.executable],
 }  # fmt: skip
 
 
