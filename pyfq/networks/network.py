@@ -41,6 +41,13 @@ from ..formats.sparse import Sparse
 from ..formats.static import as_static_codes
 from ..products.linear import MOST_LANE_ROWS, prepare
 from ..products.lowrank import LowRank
+from .derivatives import (
+    as_point,
+    as_point_and_factor,
+    multiply_jacobian,
+    refuse_codes,
+    transpose_layers,
+)
 from .layer import Dense, Weights, as_frozen, cast, decoded, form_text, matrices_of
 from .memory_plan import ENDS, Plan, plan_layers
 from .static_ranges import input_codes
@@ -551,12 +558,151 @@ class Network:
         batch = len(x)
         if not batch:
             return
-        plan = self._plans.get((bisect_left(_LIMITS, batch), _native.lib)) or self._plan(batch)
+        plan = self._plan_for(batch)
         info = plan.call(x, *plan.arguments, y, get_num_threads())
         if info == NOT_FINITE:
             refuse_not_finite({"x": x})
         if info:
             raise FqError("forward_network", info)
+
+    def vjp(self, x: ArrayLike, v: ArrayLike) -> NDArray:
+        r"""Return :math:`J^T v`, the cotangent of inputs for one of outputs (reverse mode).
+
+        :math:`J_{ij} = \partial y_i / \partial x_j` is the Jacobian of ``forward`` at x, in the units
+        that `forward` takes and returns. Where an activation function has a kink, its derivative is
+        that from below: 0 of relu at 0.
+
+        Parameters
+        ----------
+        x : (..., inputs) array_like
+            Where to differentiate, converted as `forward` does.
+        v : (..., outputs) array_like
+            A vector for each sample, such as the gradient of a cost by the outputs.
+
+        Returns
+        -------
+        (..., inputs) array of the network's dtype
+            The products; with a gradient of a cost by outputs, its gradient by inputs. Bits are the
+            same for any number of threads.
+
+        Raises
+        ------
+        TypeError
+            If an argument is no numbers.
+        ValueError
+            If an array has the wrong shape, or inputs are quantized (`activation_bits`): codes jump.
+
+        See Also
+        --------
+        jvp : The Jacobian times a vector of inputs, forward mode.
+        jacobian : The whole matrix.
+
+        References
+        ----------
+        Griewank & Walther 2008, Evaluating derivatives, 2nd edition, chapter 3.
+
+        Examples
+        --------
+        >>> network = Network([Dense(np.array([[1.0, 2.0], [0.5, -1.0]]), activation="tanh")])
+        >>> network.vjp([[0.0, 0.0]], [[1.0, 0.0]])
+        array([[1., 2.]])
+        """
+        refuse_codes(self.activation_bits)
+        dtype, k, n = self._ends
+        x, v = as_point_and_factor(x, v, dtype, k, n)
+        return self._pull_back(x.reshape(-1, k), v.reshape(-1, 1, n)).reshape(x.shape)
+
+    def jvp(self, x: ArrayLike, v: ArrayLike) -> NDArray:
+        r"""Return :math:`J v`, the tangent of outputs for one of inputs (forward mode).
+
+        Parameters
+        ----------
+        x : (..., inputs) array_like
+            Where to differentiate, converted as `forward` does.
+        v : (..., inputs) array_like
+            A direction for each sample.
+
+        Returns
+        -------
+        (..., outputs) array of the network's dtype
+            The directional derivatives: how outputs change for a small step along v. Bits are the
+            same for any number of threads.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `vjp`.
+
+        See Also
+        --------
+        vjp : Its adjoint; says what J is.
+        jacobian : The whole matrix.
+
+        Examples
+        --------
+        >>> network = Network([Dense(np.array([[1.0, 2.0], [0.5, -1.0]]), activation="tanh")])
+        >>> network.jvp([[0.0, 0.0]], [[0.0, 1.0]])
+        array([[ 2., -1.]])
+        """
+        refuse_codes(self.activation_bits)
+        dtype, k, n = self._ends
+        x, v = as_point_and_factor(x, v, dtype, k, k)
+        product = self._push_forward(x.reshape(-1, k), v.reshape(-1, 1, k))
+        return product.reshape(*x.shape[:-1], n)
+
+    def jacobian(self, x: ArrayLike) -> NDArray:
+        """Return the derivative of each output by each input, sample by sample.
+
+        Parameters
+        ----------
+        x : (..., inputs) array_like
+            Where to differentiate, converted as `forward` does.
+
+        Returns
+        -------
+        (..., outputs, inputs) array of the network's dtype
+            The Jacobians, by rows with `vjp`, or by columns with `jvp` if there are fewer inputs.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `vjp`.
+
+        Examples
+        --------
+        >>> network = Network([Dense(np.array([[1.0, 2.0], [0.5, -1.0]]), activation="relu")])
+        >>> network.jacobian([1.0, 1.0])
+        array([[1., 2.],
+               [0., 0.]])
+        """
+        refuse_codes(self.activation_bits)
+        dtype, k, n = self._ends
+        x = as_point(x, dtype, k)
+        samples = x.reshape(-1, k)
+        directions = np.eye(min(n, k), dtype=dtype)
+        v = np.ascontiguousarray(np.broadcast_to(directions, (len(samples), *directions.shape)))
+        if n <= k:
+            product = self._pull_back(samples, v)
+        else:
+            product = np.ascontiguousarray(self._push_forward(samples, v).swapaxes(1, 2))
+        return product.reshape(*x.shape[:-1], n, k)
+
+    def _pull_back(self, x: NDArray, v: NDArray) -> NDArray:
+        """Return the transposed Jacobian at each sample times ``(samples, directions, outputs)``."""
+        key = "transposed", _native.lib
+        if key not in self._plans:
+            self._plans[key] = transpose_layers(self.layers, self.dtype)
+        plan = self._plan_for(max(1, v.shape[0] * v.shape[1]))
+        return multiply_jacobian(plan, self._plans[key], x, v, self.sizes[0])
+
+    def _push_forward(self, x: NDArray, v: NDArray) -> NDArray:
+        """Return the Jacobian at each sample times ``(samples, directions, inputs)``."""
+        plan = self._plan_for(max(1, v.shape[0] * v.shape[1]))
+        return multiply_jacobian(plan, None, x, v, self.sizes[-1])
+
+    def _plan_for(self, batch: int) -> Plan:
+        """Return the plan for so many samples."""
+        return self._plans.get((bisect_left(_LIMITS, batch), _native.lib)) or self._plan(batch)
 
     def predict(self, x: ArrayLike) -> NDArray:
         """Return the most likely class of each sample, or the outputs of a network without classes.
