@@ -11,11 +11,11 @@ module fq_network_real32
   use fq_plan, only: plan_status, planned_ends
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
   use fq_stored_layer, only: FORMAT_NM24, FORMAT_STATIC, stored_layer
-  use fq_work_size, only: SMALL_PRODUCT
+  use fq_work_size, only: SMALL_PRODUCT, SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: forward_network
+  public :: count_outside, forward_network
 
   ! Samples that pass through all layers together: their activations, or codes, stay in L2.
   integer(i64), parameter :: MOST_SAMPLES = 240
@@ -204,4 +204,20 @@ contains
   end subroutine normalize
 
   include 'fq_denormalize.inc'
+
+  !> How many inputs of each sample are not between two bounds: below, above, or NaN.
+  subroutine count_outside(samples, k, x, least, largest, counts, threads)
+    integer(i64), intent(in) :: samples, k           !! samples and inputs
+    real(wp), intent(in) :: x(k, samples)            !! inputs, `(k, samples)`
+    real(wp), intent(in) :: least(k), largest(k)     !! bounds of each input, `(k)`
+    integer(i64), intent(out) :: counts(samples)     !! of each sample, `(samples)`
+    integer(i32), intent(in) :: threads              !! threads to use, at least 1
+    integer(i64) :: i
+
+    !$omp parallel do default(none) schedule(static) num_threads(threads) &
+    !$omp   if(size(x, kind=i64) > SMALL_WORK) shared(samples, k, x, least, largest, counts)
+    do i = 1, samples
+      counts(i) = k - count(x(:, i) >= least .and. x(:, i) <= largest, kind=i64)
+    end do
+  end subroutine count_outside
 end module fq_network_real32

@@ -2,11 +2,12 @@
 
 import itertools
 import math
+import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -49,8 +50,13 @@ from .derivatives import (
     transpose_layers,
 )
 from .layer import Dense, Weights, as_frozen, cast, decoded, form_text, matrices_of
+from .input_range import count_outside, outside_text
 from .memory_plan import ENDS, Plan, plan_layers
 from .static_ranges import input_codes
+
+# What `forward` does about inputs beyond `input_min` and `input_max`.
+Outside = Literal["ignore", "warn", "raise", "count"]
+RANGE = ("input_min", "input_max")
 
 Initialization = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
 
@@ -81,6 +87,9 @@ class Network:
         8: layers of `Quantized` weights of at most 8 bits, of `RateQuantized` ones with such codes,
         and of `Sparse` codes, quantize their inputs as `linear` does; those of `LowRank` weights do
         not. Layers with `x_scale`, which all have or none, need it, and quantize with that.
+    input_min, input_max : (inputs,) array of the layers' dtype, optional
+        Both or neither; finite: the least and the largest of each input that the network was
+        trained on. `train` and `distill` find them, `forward` can tell of inputs beyond them.
 
     Raises
     ------
@@ -112,6 +121,8 @@ class Network:
     output_scale: NDArray | None = None
     classes: NDArray | None = None
     activation_bits: int | None = None
+    input_min: NDArray | None = None
+    input_max: NDArray | None = None
     _plans: dict[Any, Plan] = field(default_factory=dict, init=False, repr=False)
     _ends: tuple[Any, ...] = field(default=(), init=False, repr=False)
 
@@ -144,6 +155,7 @@ class Network:
             raise ValueError("activation_bits must be 8 for layers with x_scale, not None")
         for name, n in zip(ENDS, (self.sizes[0],) * 2 + (self.sizes[-1],) * 2, strict=True):
             self._freeze_end(name, n)
+        self._freeze_range()
         dtype = np.dtype(self.dtype.type)  # the one object that most arrays have
         ends = dtype, self.sizes[0], self.sizes[-1]
         set_part(self, "_ends", ends)
@@ -161,6 +173,22 @@ class Network:
                 at = np.flatnonzero(end == 0)[0]
                 raise ValueError(f"{name} must not be 0, but {name}[{at}] is")
             set_part(self, name, end)
+
+    def _freeze_range(self) -> None:
+        if (self.input_min is None) != (self.input_max is None):
+            raise ValueError("input_min and input_max must both be given, or neither")
+        if self.input_min is None:
+            return
+        for name in RANGE:
+            bound = as_frozen(getattr(self, name), name, (self.dtype.type,), self.sizes[:1])
+            set_part(self, name, bound)
+        crossed = np.flatnonzero(self.input_min > self.input_max)
+        if crossed.size:
+            i = crossed[0]
+            raise ValueError(
+                f"input_min must not be above input_max, but input_min[{i}] is "
+                f"{self.input_min[i]} and input_max[{i}] is {self.input_max[i]}"
+            )
 
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
@@ -424,7 +452,8 @@ class Network:
         for layer in self.layers:
             bias = None if layer.bias is None else cast(layer.bias, dtype)
             layers.append(replace(layer, weights=cast(layer.weights, dtype), bias=bias))
-        ends = {name: getattr(self, name) for name in ENDS if getattr(self, name) is not None}
+        names = (*ENDS, *RANGE)
+        ends = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         ends = {name: cast(end, dtype) for name, end in ends.items()}
         return replace(self, layers=tuple(layers), **ends)
 
@@ -511,7 +540,23 @@ class Network:
         )
         return replace(self, layers=tuple(layers), activation_bits=8)
 
-    def forward(self, x: ArrayLike, *, out: NDArray | None = None) -> NDArray:
+    @overload
+    def forward(
+        self,
+        x: ArrayLike,
+        *,
+        out: NDArray | None = None,
+        outside: Literal["ignore", "warn", "raise"] = "ignore",
+    ) -> NDArray: ...
+
+    @overload
+    def forward(
+        self, x: ArrayLike, *, out: NDArray | None = None, outside: Literal["count"]
+    ) -> tuple[NDArray, NDArray[np.int64]]: ...
+
+    def forward(
+        self, x: ArrayLike, *, out: NDArray | None = None, outside: Outside = "ignore"
+    ) -> NDArray | tuple[NDArray, NDArray[np.int64]]:
         """Return the outputs for some inputs.
 
         The outputs of a sample are the same bits for any number of threads; and for any number of
@@ -524,11 +569,16 @@ class Network:
             it is; another, lists, a data frame, or a tensor of another library is converted first.
         out : (..., outputs) array of the network's dtype, optional
             Where to write; must not overlap `x`.
+        outside : "ignore", "warn", "raise" or "count"
+            What to do about inputs that are NaN, or beyond `input_min` and `input_max`, what the
+            network was trained on. To look takes one pass over `x`.
 
         Returns
         -------
         (..., outputs) array of the network's dtype
             What the last layer gives, in the units of `output_scale` if there is one.
+        (...,) int64
+            With ``outside="count"``, how many inputs of each sample are outside.
 
         Raises
         ------
@@ -536,22 +586,52 @@ class Network:
             If `x` are no numbers, or `out` has another dtype.
         ValueError
             If an array has the wrong shape; if a number is beyond the largest of the dtype, or
-            inputs are quantized and not finite; if `out` is not C-contiguous.
+            inputs are quantized and not finite; if `out` is not C-contiguous; if inputs are outside
+            and that is to raise, or the network does not know its range.
         FqError
             If inputs of a later layer are quantized and not finite.
+
+        Examples
+        --------
+        >>> from pyfq import train
+        >>> x = np.linspace(-1, 1, 100)[:, None]
+        >>> network = Network.create((1, 8, 1), dtype=np.float64)
+        >>> emulator = train(network, x, x**2, epochs=1).network
+        >>> y, outside = emulator.forward([[0.5], [1.5]], outside="count")
+        >>> outside
+        array([0, 1])
         """
         dtype, k, n = self._ends
         x = as_floats(x, "x", dtype)
         shape = x.shape
         if not shape or shape[-1] != k:
             raise ValueError(f"x must have shape (..., {k}), not {shape}")
+        counts = None if outside == "ignore" else self._look_outside(x, outside)
         if len(shape) == 2 and out is None:  # what almost always comes
             y = np.empty((shape[0], n), dtype)
             self._run(x, y)
-            return y
-        y = as_output(out, "out", dtype, (*shape[:-1], n), x)
-        self._run(x.reshape(-1, k), y.reshape(-1, n))
-        return y
+        else:
+            y = as_output(out, "out", dtype, (*shape[:-1], n), x)
+            self._run(x.reshape(-1, k), y.reshape(-1, n))
+        return y if counts is None else (y, counts)
+
+    def _look_outside(self, x: NDArray, outside: Outside) -> NDArray[np.int64] | None:
+        """Return how many inputs of each sample are outside, if that is asked for; or tell of it."""
+        as_choice(outside, "outside", get_args(Outside))
+        if self.input_min is None:
+            raise ValueError(
+                f"outside must be 'ignore' for a network without a range, not {outside!r}: train "
+                "it, or dataclasses.replace(network, input_min=..., input_max=...)"
+            )
+        counts = count_outside(x, self.input_min, self.input_max)
+        if outside == "count":
+            return counts
+        if counts.any():
+            text = outside_text(x, self.input_min, self.input_max, counts)
+            if outside == "raise":
+                raise ValueError(text)
+            warnings.warn(text, stacklevel=3)
+        return None
 
     def _run(self, x: NDArray, y: NDArray) -> None:
         """Write the outputs for (samples, inputs) to (samples, outputs)."""

@@ -31,7 +31,7 @@ from .arrays.select import select_kth
 from .formats.sparse import linear_sparse, to_sparse
 from .learning.train import train_epoch
 from .networks.derivatives import jvp_network, vjp_network
-from .networks.network import forward_network
+from .networks.network import count_outside, forward_network
 from .products.integer import matmul_integer, quantized_matmul
 from .products.linear import linear
 from .products.lowrank import svd_lowrank
@@ -44,6 +44,7 @@ __all__ = [
     "cast_from",
     "cast_to",
     "count_bins",
+    "count_outside",
     "dequantize",
     "dequantize_codebook",
     "distortion",
