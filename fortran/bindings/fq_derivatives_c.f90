@@ -52,8 +52,8 @@ contains
 
   !> Cotangents of inputs, the transposed Jacobian at x times those of outputs: see
   !> `multiply_jacobian`.
-  subroutine fq_vjp_network(samples, directions, k, n, count, bytes, transposed_bytes, x, v, layers, &
-    slopes, memory, ends, transposed_layers, transposed_memory, product, threads, info) &
+  subroutine fq_vjp_network(samples, directions, k, n, count, bytes, transposed_bytes, x, v, &
+    layers, slopes, memory, ends, transposed_layers, transposed_memory, product, threads, info) &
     bind(c, name='fq_vjp_network_f32')
     integer(i64), intent(in), value :: samples           !! rows of x
     integer(i64), intent(in), value :: directions        !! cotangents of a sample

@@ -8,6 +8,7 @@ module fq_derivatives_real32
   use fq_activation_kind, only: ACT_NONE, ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
   use fq_align, only: aligned_start
+  use fq_ends_real32, only: normalize, scale_rows
   use fq_gemm_real32, only: LINE
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_real32, only: apply_layer
@@ -17,7 +18,6 @@ module fq_derivatives_real32
   use fq_stored_layer, only: FORMAT_BLOCKED_CSR, FORMAT_CODE_PANELS, FORMAT_CSR, FORMAT_DENSE, &
     FORMAT_HALF, FORMAT_LEVEL_PANELS, FORMAT_NM24, FORMAT_PANELS, stored_layer
   use fq_work_size, only: SMALL_PRODUCT
-  use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
   public :: chain_status, multiply_jacobian
@@ -105,7 +105,8 @@ contains
       return
     end if
     !$omp parallel do default(none) private(last, t, state) num_threads(team) schedule(dynamic) &
-    !$omp   reduction(max: info) shared(network, transposed, x, v, product, share, scratch, at, inner)
+    !$omp   reduction(max: info) shared(network, transposed, x, v, product, share, scratch, at, &
+    !$omp   inner)
     do first = 1, size(x, 2, kind=i64), share
       t = 1
       !$ t = omp_get_thread_num() + 1
@@ -186,7 +187,7 @@ contains
 
     m = size(x, 2, kind=i64)
     entries = size(x, kind=i64)
-    call normalize(x, network, scratch(at%from:at%from + entries - 1))
+    call normalize(x, network%memory, network%ends, scratch(at%from:))
     found = at%factors
     do l = 1, size(network%layers, kind=i64)
       n = network%layers(l)%n
@@ -226,8 +227,8 @@ contains
     at = given
     samples = size(v, 3, kind=i64)
     rows = size(v, 2, kind=i64)*samples
-    call scale_rows(network, network%ends%input_scale, .true., size(v, 1, kind=i64), rows, v, &
-      scratch(at%from:))
+    call scale_rows(network%memory, network%ends%input_scale, .true., size(v, 1, kind=i64), rows, &
+      v, scratch(at%from:))
     found = at%factors
     do l = 1, size(network%layers, kind=i64)
       n = network%layers(l)%n
@@ -239,7 +240,8 @@ contains
       found = found + n*samples
       at = scratch_map(at%to, at%from, at%part, at%factors, at%entries)
     end do
-    call scale_rows(network, network%ends%output_scale, .false., n, rows, scratch(at%from:), product)
+    call scale_rows(network%memory, network%ends%output_scale, .false., n, rows, &
+      scratch(at%from:), product)
   end subroutine push_forward
 
   !> Cotangents of outputs become those of inputs.
@@ -256,8 +258,8 @@ contains
     at = given
     samples = size(v, 3, kind=i64)
     rows = size(v, 2, kind=i64)*samples
-    call scale_rows(network, network%ends%output_scale, .false., size(v, 1, kind=i64), rows, v, &
-      scratch(at%from:))
+    call scale_rows(network%memory, network%ends%output_scale, .false., size(v, 1, kind=i64), &
+      rows, v, scratch(at%from:))
     count = size(network%layers, kind=i64)
     found = at%factors + sum(network%layers%n)*samples
     do l = count, 1, -1
@@ -270,8 +272,8 @@ contains
       if (info /= FQ_OK) return
       at = scratch_map(at%to, at%from, at%part, at%factors, at%entries)
     end do
-    call scale_rows(network, network%ends%input_scale, .true., size(product, 1, kind=i64), rows, &
-      scratch(at%from:), product)
+    call scale_rows(network%memory, network%ends%input_scale, .true., size(product, 1, kind=i64), &
+      rows, scratch(at%from:), product)
   end subroutine pull_back
 
   !> A layer whose activation function is left out.
@@ -308,49 +310,4 @@ contains
       end do
     end do
   end subroutine multiply_factors
-
-  !> Rows times a scale of the ends, or divided by it; as they are if there is none.
-  subroutine scale_rows(network, place, divides, n, rows, from, to)
-    type(chain), intent(in) :: network
-    integer(i64), intent(in) :: place    ! where the scale is in the memory, -1 if there is none
-    logical, intent(in) :: divides
-    integer(i64), intent(in) :: n, rows
-    real(wp), intent(in) :: from(n, rows)
-    real(wp), intent(inout) :: to(n, rows)
-    real(wp), pointer, contiguous :: scale(:)
-    integer(i64) :: i
-
-    if (place < 0) then
-      to = from
-      return
-    end if
-    call c_f_pointer(c_loc(network%memory(place + 1)), scale, [n])
-    do i = 1, rows
-      if (divides) then
-        to(:, i) = from(:, i)/scale
-      else
-        to(:, i) = scale*from(:, i)
-      end if
-    end do
-  end subroutine scale_rows
-
-  !> Inputs as the first layer takes them.
-  subroutine normalize(x, network, normalized)
-    real(wp), intent(in), contiguous :: x(:, :)
-    type(chain), intent(in) :: network
-    real(wp), intent(inout) :: normalized(size(x, 1, kind=i64), *)
-    real(wp), pointer, contiguous :: mean(:), scale(:)
-    integer(i64) :: k, i
-
-    k = size(x, 1, kind=i64)
-    if (network%ends%input_mean < 0) then
-      normalized(:, :size(x, 2, kind=i64)) = x
-      return
-    end if
-    call c_f_pointer(c_loc(network%memory(network%ends%input_mean + 1)), mean, [k])
-    call c_f_pointer(c_loc(network%memory(network%ends%input_scale + 1)), scale, [k])
-    do i = 1, size(x, 2, kind=i64)
-      normalized(:, i) = (x(:, i) - mean)/scale
-    end do
-  end subroutine normalize
 end module fq_derivatives_real32

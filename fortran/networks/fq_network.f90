@@ -5,6 +5,7 @@ module fq_network_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_align, only: aligned_start
   use fq_forward_static_real32, only: CODE_KIND, pass_static_samples, static_scratch
+  use fq_ends_real32, only: normalize
   use fq_gemm_real32, only: LINE
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_real32, only: apply_layer
@@ -185,23 +186,6 @@ contains
     call c_f_pointer(c_loc(memory(ends%output_scale + 1)), scale, [n])
     call denormalize(n, m, scale, mean, y)
   end subroutine pass_samples
-
-  !> `(x - mean)/scale`.
-  subroutine normalize(x, memory, ends, normalized)
-    real(wp), intent(in), contiguous :: x(:, :)
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    type(planned_ends), intent(in) :: ends
-    real(wp), intent(inout) :: normalized(size(x, 1, kind=i64), *)
-    real(wp), pointer, contiguous :: mean(:), scale(:)
-    integer(i64) :: k, i
-
-    k = size(x, 1, kind=i64)
-    call c_f_pointer(c_loc(memory(ends%input_mean + 1)), mean, [k])
-    call c_f_pointer(c_loc(memory(ends%input_scale + 1)), scale, [k])
-    do i = 1, size(x, 2, kind=i64)
-      normalized(:, i) = (x(:, i) - mean)/scale
-    end do
-  end subroutine normalize
 
   include 'fq_denormalize.inc'
 

@@ -100,7 +100,5 @@ def multiply_jacobian(
         _native.call("jvp_network", kind, x, v, *plan.arguments, product, threads)
     else:
         layers, _, memory, _ = transposed.arguments
-        _native.call(
-            "vjp_network", kind, x, v, *plan.arguments, layers, memory, product, threads
-        )
+        _native.call("vjp_network", kind, x, v, *plan.arguments, layers, memory, product, threads)
     return product

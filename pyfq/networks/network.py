@@ -49,8 +49,8 @@ from .derivatives import (
     refuse_codes,
     transpose_layers,
 )
-from .layer import Dense, Weights, as_frozen, cast, decoded, form_text, matrices_of
 from .input_range import count_outside, outside_text
+from .layer import Dense, Weights, as_frozen, cast, decoded, form_text, matrices_of
 from .memory_plan import ENDS, Plan, plan_layers
 from .static_ranges import input_codes
 
@@ -616,7 +616,7 @@ class Network:
         return y if counts is None else (y, counts)
 
     def _look_outside(self, x: NDArray, outside: Outside) -> NDArray[np.int64] | None:
-        """Return how many inputs of each sample are outside, if that is asked for; or tell of it."""
+        """Return how many inputs of each sample are outside, or tell of it, as is asked for."""
         as_choice(outside, "outside", get_args(Outside))
         if self.input_min is None:
             raise ValueError(
@@ -648,9 +648,9 @@ class Network:
     def vjp(self, x: ArrayLike, v: ArrayLike) -> NDArray:
         r"""Return :math:`J^T v`, the cotangent of inputs for one of outputs (reverse mode).
 
-        :math:`J_{ij} = \partial y_i / \partial x_j` is the Jacobian of ``forward`` at x, in the units
-        that `forward` takes and returns. Where an activation function has a kink, its derivative is
-        that from below: 0 of relu at 0.
+        :math:`J_{ij} = \partial y_i / \partial x_j` is the Jacobian of `forward` at x, in the
+        units that `forward` takes and returns. Where an activation function has a kink, its
+        derivative is that from below: 0 of relu at 0.
 
         Parameters
         ----------
@@ -670,7 +670,8 @@ class Network:
         TypeError
             If an argument is no numbers.
         ValueError
-            If an array has the wrong shape, or inputs are quantized (`activation_bits`): codes jump.
+            If an array has the wrong shape; or if inputs are quantized (`activation_bits`), since
+            codes jump.
 
         See Also
         --------
@@ -768,7 +769,7 @@ class Network:
         return product.reshape(*x.shape[:-1], n, k)
 
     def _pull_back(self, x: NDArray, v: NDArray) -> NDArray:
-        """Return the transposed Jacobian at each sample times ``(samples, directions, outputs)``."""
+        """Return transposed Jacobians times ``(samples, directions, outputs)``."""
         key = "transposed", _native.lib
         if key not in self._plans:
             self._plans[key] = transpose_layers(self.layers, self.dtype)
@@ -776,7 +777,7 @@ class Network:
         return multiply_jacobian(plan, self._plans[key], x, v, self.sizes[0])
 
     def _push_forward(self, x: NDArray, v: NDArray) -> NDArray:
-        """Return the Jacobian at each sample times ``(samples, directions, inputs)``."""
+        """Return Jacobians times ``(samples, directions, inputs)``."""
         plan = self._plan_for(max(1, v.shape[0] * v.shape[1]))
         return multiply_jacobian(plan, None, x, v, self.sizes[-1])
 

@@ -41,7 +41,7 @@ def as_samples(network: Network, x: Any, name: str) -> NDArray:
 
 
 def with_range(network: Network, x: NDArray) -> Network:
-    """Return a network that remembers the range of samples it is trained on, and of those before."""
+    """Return a network that remembers the range of these samples, and of those before."""
     least, largest = x.min(axis=0), x.max(axis=0)
     if network.input_min is not None:
         least = np.minimum(least, network.input_min)

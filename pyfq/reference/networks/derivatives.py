@@ -17,7 +17,7 @@ def jvp_network(x, v, network):
 
 
 def vjp_network(x, v, network):
-    """Return the transposed Jacobian at x times v: the cotangents of inputs for those of outputs."""
+    """Return the transposed Jacobian at x times v: cotangents of inputs for those of outputs."""
     if network.output_mean is not None:
         v = network.output_scale * v
     for transposed, layer, z, y in reversed(passed(x, network)):
