@@ -8,7 +8,7 @@ module fq_derivatives_real32
   use fq_activation_kind, only: ACT_NONE, ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
   use fq_align, only: aligned_start
-  use fq_ends_real32, only: normalize, scale_rows
+  use fq_ends_real32, only: normalize, scale_by_end
   use fq_gemm_real32, only: LINE
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_real32, only: apply_layer
@@ -89,7 +89,7 @@ contains
         network) == FQ_OK, 'multiply_jacobian: layers can be differentiated')
     end if
     info = FQ_OK
-    call share_samples(network%layers, size(v, 2, kind=i64), size(x, 2, kind=i64), threads, team, &
+    call share_directions(network%layers, size(v, 2, kind=i64), size(x, 2, kind=i64), threads, team, &
       inner, share)
     at = map_scratch(network%layers, size(v, 2, kind=i64), share)
     allocate (scratch(at%entries, team), stat=stat)
@@ -118,7 +118,7 @@ contains
   end subroutine multiply_jacobian
 
   !> Threads that share the samples, threads of each of these, and samples that pass together.
-  pure subroutine share_samples(layers, directions, samples, threads, team, inner, share)
+  pure subroutine share_directions(layers, directions, samples, threads, team, inner, share)
     type(stored_layer), intent(in), contiguous :: layers(:)
     integer(i64), intent(in) :: directions, samples
     integer(i32), intent(in) :: threads
@@ -134,7 +134,7 @@ contains
       team = 1
     end if
     share = max(1_i64, min((samples + team - 1)/team, MOST_ROWS/directions))
-  end subroutine share_samples
+  end subroutine share_directions
 
   !> Where arrays start in the scratch of so many samples.
   pure function map_scratch(layers, directions, samples) result(at)
@@ -227,7 +227,7 @@ contains
     at = given
     samples = size(v, 3, kind=i64)
     rows = size(v, 2, kind=i64)*samples
-    call scale_rows(network%memory, network%ends%input_scale, .true., size(v, 1, kind=i64), rows, &
+    call scale_by_end(network%memory, network%ends%input_scale, .true., size(v, 1, kind=i64), rows, &
       v, scratch(at%from:))
     found = at%factors
     do l = 1, size(network%layers, kind=i64)
@@ -240,7 +240,7 @@ contains
       found = found + n*samples
       at = scratch_map(at%to, at%from, at%part, at%factors, at%entries)
     end do
-    call scale_rows(network%memory, network%ends%output_scale, .false., n, rows, &
+    call scale_by_end(network%memory, network%ends%output_scale, .false., n, rows, &
       scratch(at%from:), product)
   end subroutine push_forward
 
@@ -258,7 +258,7 @@ contains
     at = given
     samples = size(v, 3, kind=i64)
     rows = size(v, 2, kind=i64)*samples
-    call scale_rows(network%memory, network%ends%output_scale, .false., size(v, 1, kind=i64), &
+    call scale_by_end(network%memory, network%ends%output_scale, .false., size(v, 1, kind=i64), &
       rows, v, scratch(at%from:))
     count = size(network%layers, kind=i64)
     found = at%factors + sum(network%layers%n)*samples
@@ -272,7 +272,7 @@ contains
       if (info /= FQ_OK) return
       at = scratch_map(at%to, at%from, at%part, at%factors, at%entries)
     end do
-    call scale_rows(network%memory, network%ends%input_scale, .true., size(product, 1, kind=i64), &
+    call scale_by_end(network%memory, network%ends%input_scale, .true., size(product, 1, kind=i64), &
       rows, scratch(at%from:), product)
   end subroutine pull_back
 

@@ -5,7 +5,7 @@ module fq_ends_real32
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: normalize, scale_rows
+  public :: normalize, scale_by_end
 
 contains
 
@@ -31,7 +31,7 @@ contains
   end subroutine normalize
 
   !> Rows times a scale of the ends, or divided by it; as they are if there is none.
-  subroutine scale_rows(memory, place, divides, n, rows, from, to)
+  subroutine scale_by_end(memory, place, divides, n, rows, from, to)
     integer(i8), intent(in), target, contiguous :: memory(:)  !! where the scale is
     integer(i64), intent(in) :: place          !! where in it, -1 if there is none
     logical, intent(in) :: divides             !! by the scale
@@ -53,5 +53,5 @@ contains
         to(:, i) = scale*from(:, i)
       end if
     end do
-  end subroutine scale_rows
+  end subroutine scale_by_end
 end module fq_ends_real32
