@@ -89,8 +89,8 @@ contains
         network) == FQ_OK, 'multiply_jacobian: layers can be differentiated')
     end if
     info = FQ_OK
-    call share_directions(network%layers, size(v, 2, kind=i64), size(x, 2, kind=i64), threads, team, &
-      inner, share)
+    call share_directions(network%layers, size(v, 2, kind=i64), size(x, 2, kind=i64), threads, &
+      team, inner, share)
     at = map_scratch(network%layers, size(v, 2, kind=i64), share)
     allocate (scratch(at%entries, team), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
@@ -227,8 +227,8 @@ contains
     at = given
     samples = size(v, 3, kind=i64)
     rows = size(v, 2, kind=i64)*samples
-    call scale_by_end(network%memory, network%ends%input_scale, .true., size(v, 1, kind=i64), rows, &
-      v, scratch(at%from:))
+    call scale_by_end(network%memory, network%ends%input_scale, .true., size(v, 1, kind=i64), &
+      rows, v, scratch(at%from:))
     found = at%factors
     do l = 1, size(network%layers, kind=i64)
       n = network%layers(l)%n
@@ -272,8 +272,8 @@ contains
       if (info /= FQ_OK) return
       at = scratch_map(at%to, at%from, at%part, at%factors, at%entries)
     end do
-    call scale_by_end(network%memory, network%ends%input_scale, .true., size(product, 1, kind=i64), &
-      rows, scratch(at%from:), product)
+    call scale_by_end(network%memory, network%ends%input_scale, .true., &
+      size(product, 1, kind=i64), rows, scratch(at%from:), product)
   end subroutine pull_back
 
   !> A layer whose activation function is left out.
