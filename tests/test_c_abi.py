@@ -19,6 +19,7 @@ from fortran_sources import kinds_of
 import pyfq
 from pyfq.arrays.activation import ACTIVATIONS
 from pyfq.errors import STATUS
+from pyfq.networks.derivatives import transpose_layers
 from pyfq.networks.memory_plan import FIELDS, FORMATS
 
 ROOT = Path(__file__).parents[1]
@@ -267,6 +268,52 @@ def test_networks_of_float64_have_no_weights_of_two_bytes(library):
     arguments = routines()["fq_forward_network_f32"]
     code = status(ctypes.CDLL(library), "fq_forward_network_f64", arguments, given)
     assert code == CODES["FQ_NOT_KNOWN"]
+
+
+@needs_build
+def test_derivatives_answer_a_status(library):
+    loaded = ctypes.CDLL(library)
+    network = pyfq.Network.create((4, 6, 3), seed=1)
+    x, v = np.ones((5, 4), np.float32), np.ones((5, 2, 4), np.float32)  # of either side
+    table, slopes, memory, ends = network._plan(1).arguments
+    transposed = transpose_layers(network.layers, network.dtype).arguments
+
+    def call(routine, **values):
+        given = {
+            "samples": 5, "directions": 2, "k": 4, "n": 3, "count": 2, "bytes": memory.size,
+            "transposed_bytes": transposed[2].size, "x": x, "v": v, "layers": table,
+            "slopes": slopes, "memory": memory, "ends": ends, "transposed_layers": transposed[0],
+            "transposed_memory": transposed[2], "product": np.zeros((5, 2, 4), np.float32),
+            "threads": 1, **values,
+        }  # fmt: skip
+        return status(loaded, routine, routines()[routine], given)
+
+    def changed(plan, row, field, value):
+        other = plan.copy()
+        other[row, FIELDS.index(field)] = value
+        return other
+
+    unknown, unfitting = CODES["FQ_NOT_KNOWN"], CODES["FQ_NOT_FITTING"]
+    for routine in ("fq_jvp_network_f32", "fq_vjp_network_f32"):
+        assert call(routine, samples=0) == call(routine, directions=0) == 0
+        assert call(routine, count=0) == call(routine, k=3) == call(routine, n=4) == unfitting
+        assert call(routine, samples=-1) == call(routine, directions=-1) == unfitting
+        assert call(routine, bytes=0) == unfitting
+        for format in ("codes", "nibbles", "nm24_int8"):  # whose inputs become codes
+            coded = changed(table, 0, "format", 1 + FORMATS.index(format))
+            assert call(routine, layers=coded) == unknown
+        csr = changed(table, 0, "format", 1 + FORMATS.index("csr"))
+        assert call(routine, layers=changed(csr, 0, "coded_inputs", 1)) == unknown
+        assert call(routine, layers=changed(table, 1, "activation", 99)) == unknown
+        assert call(routine, threads=0) == unknown
+        for array in ("x", "v", "layers", "slopes", "memory", "ends", "product"):
+            assert call(routine, **{array: 0}) == CODES["FQ_NOT_GIVEN"]
+    routine = "fq_vjp_network_f32"
+    for array in ("transposed_layers", "transposed_memory"):
+        assert call(routine, **{array: 0}) == CODES["FQ_NOT_GIVEN"]
+    wrong = changed(changed(transposed[0], 0, "n", 5), 1, "k", 5)
+    assert call(routine, transposed_layers=wrong) == unfitting
+    assert call(routine, transposed_layers=changed(transposed[0], 0, "weights", -1)) == unfitting
 
 
 PROGRAM = """

@@ -2,13 +2,13 @@
 module fq_network_c_real32
   use fq_arguments, only: is_given, status_of
   use fq_kinds, only: i8, i32, i64, wp => sp
-  use fq_network_real32, only: forward_network
+  use fq_network_real32, only: count_outside, forward_network
   use fq_plan, only: planned_ends
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   use fq_stored_layer, only: stored_layer
   implicit none (type, external)
   private
-  public :: fq_forward_network
+  public :: fq_count_outside, fq_forward_network
 
 contains
 
@@ -39,4 +39,25 @@ contains
     if (info /= FQ_OK) return
     call forward_network(samples, k, x, layers, slopes, memory, ends, n, y, threads, info)
   end subroutine fq_forward_network
+
+  !> Inputs of each sample beyond their bounds: see `count_outside`.
+  subroutine fq_count_outside(samples, k, x, least, largest, counts, threads, info) &
+    bind(c, name='fq_count_outside_f32')
+    integer(i64), intent(in), value :: samples, k      !! extents of x
+    real(wp), intent(in), optional :: x(k, samples)    !! inputs, `(samples, k)`
+    real(wp), intent(in), optional :: least(k)         !! the least of each input, `(k)`
+    real(wp), intent(in), optional :: largest(k)       !! the largest of each input, `(k)`
+    integer(i64), intent(out), optional :: counts(samples)  !! of each sample, `(samples)`
+    integer(i32), intent(in), value :: threads         !! threads to use, at least 1
+    integer(i32), intent(out) :: info                  !! status code
+
+    info = FQ_NOT_GIVEN
+    if (.not. is_given(present(x), [k, samples])) return
+    if (.not. is_given(present(least), [k])) return
+    if (.not. is_given(present(largest), [k])) return
+    if (.not. is_given(present(counts), [samples])) return
+    info = status_of([samples, k], .true., threads >= 1)
+    if (info /= FQ_OK .or. samples == 0) return
+    call count_outside(samples, k, x, least, largest, counts, threads)
+  end subroutine fq_count_outside
 end module fq_network_c_real32

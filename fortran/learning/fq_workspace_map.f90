@@ -1,13 +1,13 @@
 !> Where what a step of training holds lies in one workspace.
 module fq_workspace_map_real32
-  use fq_activation_kind, only: ACT_NONE, ACT_RELU, ACT_SIGMOID, ACT_TANH
+  use fq_activation_derivative_real32, only: needs_sums
   use fq_dense_real32, only: packed_vectors, panel_at
   use fq_gemm_real32, only: LANES, LINE
   use fq_kinds, only: i32, i64, wp => sp
   use fq_training, only: trained_layer
   implicit none (type, external)
   private
-  public :: clear_panel_ends, count_layers, map_workspace, needs_sums
+  public :: clear_panel_ends, count_layers, map_workspace
 
   !> Where a layer's arrays start in the workspace.
   type, public :: workspace_map
@@ -84,14 +84,6 @@ contains
         + LANES*packed_vectors(k, n) - 1) = 0
     end do
   end subroutine clear_panel_ends
-
-  !> Whether the derivative of an activation function is found from what came before it.
-  pure function needs_sums(activation) result(needs)
-    integer(i32), intent(in) :: activation  !! one of ACT_...
-    logical :: needs
-
-    needs = all(activation /= [ACT_NONE, ACT_RELU, ACT_TANH, ACT_SIGMOID])
-  end function needs_sums
 
   !> Layers before the first projection.
   pure function count_layers(layers) result(count)

@@ -5,17 +5,18 @@ module fq_network_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_align, only: aligned_start
   use fq_forward_static_real32, only: CODE_KIND, pass_static_samples, static_scratch
+  use fq_ends_real32, only: normalize
   use fq_gemm_real32, only: LINE
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_real32, only: apply_layer
   use fq_plan, only: plan_status, planned_ends
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
   use fq_stored_layer, only: FORMAT_NM24, FORMAT_STATIC, stored_layer
-  use fq_work_size, only: SMALL_PRODUCT
+  use fq_work_size, only: SMALL_PRODUCT, SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: forward_network
+  public :: count_outside, forward_network
 
   ! Samples that pass through all layers together: their activations, or codes, stay in L2.
   integer(i64), parameter :: MOST_SAMPLES = 240
@@ -186,22 +187,21 @@ contains
     call denormalize(n, m, scale, mean, y)
   end subroutine pass_samples
 
-  !> `(x - mean)/scale`.
-  subroutine normalize(x, memory, ends, normalized)
-    real(wp), intent(in), contiguous :: x(:, :)
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    type(planned_ends), intent(in) :: ends
-    real(wp), intent(inout) :: normalized(size(x, 1, kind=i64), *)
-    real(wp), pointer, contiguous :: mean(:), scale(:)
-    integer(i64) :: k, i
-
-    k = size(x, 1, kind=i64)
-    call c_f_pointer(c_loc(memory(ends%input_mean + 1)), mean, [k])
-    call c_f_pointer(c_loc(memory(ends%input_scale + 1)), scale, [k])
-    do i = 1, size(x, 2, kind=i64)
-      normalized(:, i) = (x(:, i) - mean)/scale
-    end do
-  end subroutine normalize
-
   include 'fq_denormalize.inc'
+
+  !> How many inputs of each sample are not between two bounds: below, above, or NaN.
+  subroutine count_outside(samples, k, x, least, largest, counts, threads)
+    integer(i64), intent(in) :: samples, k           !! samples and inputs
+    real(wp), intent(in) :: x(k, samples)            !! inputs, `(k, samples)`
+    real(wp), intent(in) :: least(k), largest(k)     !! bounds of each input, `(k)`
+    integer(i64), intent(out) :: counts(samples)     !! of each sample, `(samples)`
+    integer(i32), intent(in) :: threads              !! threads to use, at least 1
+    integer(i64) :: i
+
+    !$omp parallel do default(none) schedule(static) num_threads(threads) &
+    !$omp   if(size(x, kind=i64) > SMALL_WORK) shared(samples, k, x, least, largest, counts)
+    do i = 1, samples
+      counts(i) = k - count(x(:, i) >= least .and. x(:, i) <= largest, kind=i64)
+    end do
+  end subroutine count_outside
 end module fq_network_real32

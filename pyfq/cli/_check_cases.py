@@ -596,6 +596,31 @@ def _forward(
     return lambda: network.forward(x), expected
 
 
+def derivatives_cases() -> list[Case]:
+    """Products with Jacobians, of reals and of codes of weights, within a bound."""
+    cases = []
+    for w, label in _of_both_dtypes():
+        x, towards = w[:, :70].copy(), np.ascontiguousarray(w[::-1, :70])
+        back = np.ascontiguousarray(w[:, -7:])
+        plain_one = pyfq.Network.create((70, 90, 40, 7), activation="tanh", dtype=w.dtype, seed=2)
+        codes = plain_one.map_weights(partial(pyfq.quantize, granularity=PerGroup(32)))
+        for name, network in (("reals", plain_one), ("codes of weights", codes)):
+            for method, v in (("jvp", towards), ("vjp", back)):
+                cases.append(Case(f"{method} {name} {label}", *_derivative(network, method, x, v)))
+    return cases
+
+
+def _derivative(
+    network: pyfq.Network, method: str, x: NDArray, v: NDArray
+) -> tuple[Callable, Callable]:
+    def expected() -> Near:
+        product = getattr(reference, f"{method}_network")(x, v, network)
+        bound = 500 * np.finfo(product.dtype).eps * np.abs(product).max()
+        return Near(product, np.full_like(product, bound))
+
+    return lambda: getattr(network, method)(x, v), expected
+
+
 def train_cases() -> list[Case]:
     """Training, whose epochs are near those of the reference."""
     x = weights(np.float64)[:, :40].copy()
@@ -685,6 +710,7 @@ TOPICS: dict[str, Callable[[], list[Case]]] = {
     "rate": rate_cases,
     "lowrank": lowrank_cases,
     "network": network_cases,
+    "derivatives": derivatives_cases,
     "train": train_cases,
 }
 

@@ -106,9 +106,21 @@ def _predictions(
 ) -> Iterator[NDArray]:
     wanted = args.outputs or ("raw" if network.classes is None else "classes")
     names = np.arange(network.sizes[-1]) if network.classes is None else network.classes
+    samples = beyond = 0
     for chunk in chunks:
-        y = network.forward(as_floats(chunk, network.dtype, args.input))
+        x = as_floats(chunk, network.dtype, args.input)
+        if network.input_min is None:
+            y = network.forward(x)
+        else:
+            y, outside = network.forward(x, outside="count")
+            samples, beyond = samples + len(x), beyond + np.count_nonzero(outside)
         yield np.asarray(names)[y.argmax(axis=1)] if wanted == "classes" else y
+    if beyond:
+        print(
+            f"pyfq predict: {beyond:,} of {samples:,} samples have inputs outside of what the "
+            "network was trained on",
+            file=sys.stderr,
+        )
 
 
 def _write_npy(file: BinaryIO, parts: Iterator[NDArray]) -> int:

@@ -21,7 +21,7 @@ from ..io.dtypes import word_of
 from ..io.strict_json import parse_object
 from ..networks.layer import Dense, Weights
 from ..networks.memory_plan import ENDS
-from ..networks.network import Network
+from ..networks.network import RANGE, Network
 from ..products.lowrank import LowRank
 from .manifest import KEY as MANIFEST
 from .manifest import read_manifest, write_manifest
@@ -65,6 +65,8 @@ _PARTS = {
     "nm": ("values", "positions", "scale"),
     "rows": ("values", "rows", "scale"),
 }
+# Arrays of the inputs and outputs of a network, any of which may be there.
+_ENDS = (*ENDS, *RANGE)
 # What safetensors calls the formats of 2 bytes.
 _HALVES = {"bfloat16": "BF16", "float16": "F16"}
 # What codes are, by signed, with zero points, with minima, in the words of a recipe.
@@ -97,7 +99,7 @@ def tensors_of(network: Network) -> tuple[dict[str, NDArray], dict[str, str], di
             about |= {"x_scale": float(layer.x_scale), "x_zero_point": layer.x_zero_point}
         layers.append(about)
         compressed += [] if plan is None else [plan]
-    ends = {name: getattr(network, name) for name in ENDS if getattr(network, name) is not None}
+    ends = {name: getattr(network, name) for name in _ENDS if getattr(network, name) is not None}
     classes, labels = _classes_of(network.classes)
     entry = {
         "version": VERSION,
@@ -149,8 +151,8 @@ def network_in(checkpoint: Checkpoint) -> Network:
         except (TypeError, ValueError) as e:
             raise ValueError(f"layers.{i}: {e}") from e
     ends = _field(entry, "ends", list)
-    if any(name not in ENDS for name in ends):
-        raise ValueError(f"{_ENTRY}: ends must be some of {', '.join(ENDS)}, not {shown(ends)}")
+    if any(name not in _ENDS for name in ends):
+        raise ValueError(f"{_ENTRY}: ends must be some of {', '.join(_ENDS)}, not {shown(ends)}")
     classes = _field(entry, "classes", list, str, type(None))
     bits = _field(entry, "activation_bits", int, type(None))
     network = Network(

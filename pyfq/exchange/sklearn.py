@@ -150,7 +150,8 @@ def _with_steps(student: Network, parts: _Parts, dtype: DTypeLike) -> Network:
     mean, scale = (
         cast(end, student.dtype, where) for end in (both.mean, both.scale)
     )  # fmt: skip
-    return replace(student, input_mean=mean, input_scale=scale)
+    # The range that the student remembers is that of scaled inputs.
+    return replace(student, input_mean=mean, input_scale=scale, input_min=None, input_max=None)
 
 
 def _model_of(named: Named, dtype: DTypeLike) -> _Model:

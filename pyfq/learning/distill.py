@@ -13,7 +13,7 @@ from .._core.frozen import freeze, reduce_to_parts, restore_parts
 from .._core.text import array_text, object_text
 from ..networks.foreign import as_network, refuse_foreign
 from ..networks.network import Network
-from ..networks.samples import as_samples, scale_inputs, scale_outputs
+from ..networks.samples import as_samples, scale_inputs, scale_outputs, with_range
 from .data import as_data, as_validation, as_weights, refuse_activation, times_class_weight
 from .fake_quantize import FakeQuantize
 from .losses import Imitation, Loss, as_temperature
@@ -211,7 +211,8 @@ def distill(
     )  # fmt: skip
     if y is None and validation is not None:
         raise ValueError("validation needs y, whose loss it is")
-    return fit(student, problem, options, as_validation(student, validation, data, delta))
+    check = as_validation(student, validation, data, delta)
+    return fit(with_range(student, x), problem, options, check)
 
 
 def _resolved(

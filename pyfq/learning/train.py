@@ -21,7 +21,7 @@ from ..arrays.quantize import code_rule
 from ..errors import NOT_FINITE, FqError
 from ..networks.layer import Dense
 from ..networks.network import Network
-from ..networks.samples import as_samples, refuse_compressed, scale_inputs
+from ..networks.samples import as_samples, refuse_compressed, scale_inputs, with_range
 from .data import as_data, as_validation, as_weights, times_class_weight
 from .fake_quantize import FakeQuantize
 from .losses import IMITATIONS, LOSSES, Loss
@@ -428,7 +428,8 @@ def train(
         scale_inputs(network, x), weights, loss, labels, targets,
         as_number(delta, "delta", SMALLEST, LARGEST),
     )  # fmt: skip
-    return fit(network, problem, options, as_validation(network, validation, loss, delta))
+    check = as_validation(network, validation, loss, delta)
+    return fit(with_range(network, x), problem, options, check)
 
 
 def fit(

@@ -2,11 +2,12 @@
 
 import itertools
 import math
+import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -41,9 +42,21 @@ from ..formats.sparse import Sparse
 from ..formats.static import as_static_codes
 from ..products.linear import MOST_LANE_ROWS, prepare
 from ..products.lowrank import LowRank
+from .derivatives import (
+    as_point,
+    as_point_and_factor,
+    multiply_jacobian,
+    refuse_codes,
+    transpose_layers,
+)
+from .input_range import count_outside, outside_text
 from .layer import Dense, Weights, as_frozen, cast, decoded, form_text, matrices_of
 from .memory_plan import ENDS, Plan, plan_layers
 from .static_ranges import input_codes
+
+# What `forward` does about inputs beyond `input_min` and `input_max`.
+Outside = Literal["ignore", "warn", "raise", "count"]
+RANGE = ("input_min", "input_max")
 
 Initialization = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
 
@@ -74,6 +87,9 @@ class Network:
         8: layers of `Quantized` weights of at most 8 bits, of `RateQuantized` ones with such codes,
         and of `Sparse` codes, quantize their inputs as `linear` does; those of `LowRank` weights do
         not. Layers with `x_scale`, which all have or none, need it, and quantize with that.
+    input_min, input_max : (inputs,) array of the layers' dtype, optional
+        Both or neither; finite: the least and the largest of each input that the network was
+        trained on. `train` and `distill` find them, `forward` can tell of inputs beyond them.
 
     Raises
     ------
@@ -105,6 +121,8 @@ class Network:
     output_scale: NDArray | None = None
     classes: NDArray | None = None
     activation_bits: int | None = None
+    input_min: NDArray | None = None
+    input_max: NDArray | None = None
     _plans: dict[Any, Plan] = field(default_factory=dict, init=False, repr=False)
     _ends: tuple[Any, ...] = field(default=(), init=False, repr=False)
 
@@ -137,6 +155,7 @@ class Network:
             raise ValueError("activation_bits must be 8 for layers with x_scale, not None")
         for name, n in zip(ENDS, (self.sizes[0],) * 2 + (self.sizes[-1],) * 2, strict=True):
             self._freeze_end(name, n)
+        self._freeze_range()
         dtype = np.dtype(self.dtype.type)  # the one object that most arrays have
         ends = dtype, self.sizes[0], self.sizes[-1]
         set_part(self, "_ends", ends)
@@ -154,6 +173,22 @@ class Network:
                 at = np.flatnonzero(end == 0)[0]
                 raise ValueError(f"{name} must not be 0, but {name}[{at}] is")
             set_part(self, name, end)
+
+    def _freeze_range(self) -> None:
+        if (self.input_min is None) != (self.input_max is None):
+            raise ValueError("input_min and input_max must both be given, or neither")
+        if self.input_min is None:
+            return
+        for name in RANGE:
+            bound = as_frozen(getattr(self, name), name, (self.dtype.type,), self.sizes[:1])
+            set_part(self, name, bound)
+        crossed = np.flatnonzero(self.input_min > self.input_max)
+        if crossed.size:
+            i = crossed[0]
+            raise ValueError(
+                f"input_min must not be above input_max, but input_min[{i}] is "
+                f"{self.input_min[i]} and input_max[{i}] is {self.input_max[i]}"
+            )
 
     __reduce__ = reduce_to_parts
     __setstate__ = restore_parts
@@ -417,7 +452,8 @@ class Network:
         for layer in self.layers:
             bias = None if layer.bias is None else cast(layer.bias, dtype)
             layers.append(replace(layer, weights=cast(layer.weights, dtype), bias=bias))
-        ends = {name: getattr(self, name) for name in ENDS if getattr(self, name) is not None}
+        names = (*ENDS, *RANGE)
+        ends = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         ends = {name: cast(end, dtype) for name, end in ends.items()}
         return replace(self, layers=tuple(layers), **ends)
 
@@ -504,7 +540,23 @@ class Network:
         )
         return replace(self, layers=tuple(layers), activation_bits=8)
 
-    def forward(self, x: ArrayLike, *, out: NDArray | None = None) -> NDArray:
+    @overload
+    def forward(
+        self,
+        x: ArrayLike,
+        *,
+        out: NDArray | None = None,
+        outside: Literal["ignore", "warn", "raise"] = "ignore",
+    ) -> NDArray: ...
+
+    @overload
+    def forward(
+        self, x: ArrayLike, *, out: NDArray | None = None, outside: Literal["count"]
+    ) -> tuple[NDArray, NDArray[np.int64]]: ...
+
+    def forward(
+        self, x: ArrayLike, *, out: NDArray | None = None, outside: Outside = "ignore"
+    ) -> NDArray | tuple[NDArray, NDArray[np.int64]]:
         """Return the outputs for some inputs.
 
         The outputs of a sample are the same bits for any number of threads; and for any number of
@@ -517,11 +569,16 @@ class Network:
             it is; another, lists, a data frame, or a tensor of another library is converted first.
         out : (..., outputs) array of the network's dtype, optional
             Where to write; must not overlap `x`.
+        outside : "ignore", "warn", "raise" or "count"
+            What to do about inputs that are NaN, or beyond `input_min` and `input_max`, what the
+            network was trained on. To look takes one pass over `x`.
 
         Returns
         -------
         (..., outputs) array of the network's dtype
             What the last layer gives, in the units of `output_scale` if there is one.
+        (...,) int64
+            With ``outside="count"``, how many inputs of each sample are outside.
 
         Raises
         ------
@@ -529,34 +586,204 @@ class Network:
             If `x` are no numbers, or `out` has another dtype.
         ValueError
             If an array has the wrong shape; if a number is beyond the largest of the dtype, or
-            inputs are quantized and not finite; if `out` is not C-contiguous.
+            inputs are quantized and not finite; if `out` is not C-contiguous; if inputs are outside
+            and that is to raise, or the network does not know its range.
         FqError
             If inputs of a later layer are quantized and not finite.
+
+        Examples
+        --------
+        >>> from pyfq import train
+        >>> x = np.linspace(-1, 1, 100)[:, None]
+        >>> network = Network.create((1, 8, 1), dtype=np.float64)
+        >>> emulator = train(network, x, x**2, epochs=1).network
+        >>> y, outside = emulator.forward([[0.5], [1.5]], outside="count")
+        >>> outside
+        array([0, 1])
         """
         dtype, k, n = self._ends
         x = as_floats(x, "x", dtype)
         shape = x.shape
         if not shape or shape[-1] != k:
             raise ValueError(f"x must have shape (..., {k}), not {shape}")
+        counts = None if outside == "ignore" else self._look_outside(x, outside)
         if len(shape) == 2 and out is None:  # what almost always comes
             y = np.empty((shape[0], n), dtype)
             self._run(x, y)
-            return y
-        y = as_output(out, "out", dtype, (*shape[:-1], n), x)
-        self._run(x.reshape(-1, k), y.reshape(-1, n))
-        return y
+        else:
+            y = as_output(out, "out", dtype, (*shape[:-1], n), x)
+            self._run(x.reshape(-1, k), y.reshape(-1, n))
+        return y if counts is None else (y, counts)
+
+    def _look_outside(self, x: NDArray, outside: Outside) -> NDArray[np.int64] | None:
+        """Return how many inputs of each sample are outside, or tell of it, as is asked for."""
+        as_choice(outside, "outside", get_args(Outside))
+        if self.input_min is None:
+            raise ValueError(
+                f"outside must be 'ignore' for a network without a range, not {outside!r}: train "
+                "it, or dataclasses.replace(network, input_min=..., input_max=...)"
+            )
+        counts = count_outside(x, self.input_min, self.input_max)
+        if outside == "count":
+            return counts
+        if counts.any():
+            text = outside_text(x, self.input_min, self.input_max, counts)
+            if outside == "raise":
+                raise ValueError(text)
+            warnings.warn(text, stacklevel=3)
+        return None
 
     def _run(self, x: NDArray, y: NDArray) -> None:
         """Write the outputs for (samples, inputs) to (samples, outputs)."""
         batch = len(x)
         if not batch:
             return
-        plan = self._plans.get((bisect_left(_LIMITS, batch), _native.lib)) or self._plan(batch)
+        plan = self._plan_for(batch)
         info = plan.call(x, *plan.arguments, y, get_num_threads())
         if info == NOT_FINITE:
             refuse_not_finite({"x": x})
         if info:
             raise FqError("forward_network", info)
+
+    def vjp(self, x: ArrayLike, v: ArrayLike) -> NDArray:
+        r"""Return :math:`J^T v`, the cotangent of inputs for one of outputs (reverse mode).
+
+        :math:`J_{ij} = \partial y_i / \partial x_j` is the Jacobian of `forward` at x, in the
+        units that `forward` takes and returns. Where an activation function has a kink, its
+        derivative is that from below: 0 of relu at 0.
+
+        Parameters
+        ----------
+        x : (..., inputs) array_like
+            Where to differentiate, converted as `forward` does.
+        v : (..., outputs) array_like
+            A vector for each sample, such as the gradient of a cost by the outputs.
+
+        Returns
+        -------
+        (..., inputs) array of the network's dtype
+            The products; with a gradient of a cost by outputs, its gradient by inputs. Bits are the
+            same for any number of threads.
+
+        Raises
+        ------
+        TypeError
+            If an argument is no numbers.
+        ValueError
+            If an array has the wrong shape; or if inputs are quantized (`activation_bits`), since
+            codes jump.
+
+        See Also
+        --------
+        jvp : The Jacobian times a vector of inputs, forward mode.
+        jacobian : The whole matrix.
+
+        References
+        ----------
+        Griewank & Walther 2008, Evaluating derivatives, 2nd edition, chapter 3.
+
+        Examples
+        --------
+        >>> network = Network([Dense(np.array([[1.0, 2.0], [0.5, -1.0]]), activation="tanh")])
+        >>> network.vjp([[0.0, 0.0]], [[1.0, 0.0]])
+        array([[1., 2.]])
+        """
+        refuse_codes(self.activation_bits)
+        dtype, k, n = self._ends
+        x, v = as_point_and_factor(x, v, dtype, k, n)
+        return self._pull_back(x.reshape(-1, k), v.reshape(-1, 1, n)).reshape(x.shape)
+
+    def jvp(self, x: ArrayLike, v: ArrayLike) -> NDArray:
+        r"""Return :math:`J v`, the tangent of outputs for one of inputs (forward mode).
+
+        Parameters
+        ----------
+        x : (..., inputs) array_like
+            Where to differentiate, converted as `forward` does.
+        v : (..., inputs) array_like
+            A direction for each sample.
+
+        Returns
+        -------
+        (..., outputs) array of the network's dtype
+            The directional derivatives: how outputs change for a small step along v. Bits are the
+            same for any number of threads.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `vjp`.
+
+        See Also
+        --------
+        vjp : Its adjoint; says what J is.
+        jacobian : The whole matrix.
+
+        Examples
+        --------
+        >>> network = Network([Dense(np.array([[1.0, 2.0], [0.5, -1.0]]), activation="tanh")])
+        >>> network.jvp([[0.0, 0.0]], [[0.0, 1.0]])
+        array([[ 2., -1.]])
+        """
+        refuse_codes(self.activation_bits)
+        dtype, k, n = self._ends
+        x, v = as_point_and_factor(x, v, dtype, k, k)
+        product = self._push_forward(x.reshape(-1, k), v.reshape(-1, 1, k))
+        return product.reshape(*x.shape[:-1], n)
+
+    def jacobian(self, x: ArrayLike) -> NDArray:
+        """Return the derivative of each output by each input, sample by sample.
+
+        Parameters
+        ----------
+        x : (..., inputs) array_like
+            Where to differentiate, converted as `forward` does.
+
+        Returns
+        -------
+        (..., outputs, inputs) array of the network's dtype
+            The Jacobians, by rows with `vjp`, or by columns with `jvp` if there are fewer inputs.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `vjp`.
+
+        Examples
+        --------
+        >>> network = Network([Dense(np.array([[1.0, 2.0], [0.5, -1.0]]), activation="relu")])
+        >>> network.jacobian([1.0, 1.0])
+        array([[1., 2.],
+               [0., 0.]])
+        """
+        refuse_codes(self.activation_bits)
+        dtype, k, n = self._ends
+        x = as_point(x, dtype, k)
+        samples = x.reshape(-1, k)
+        directions = np.eye(min(n, k), dtype=dtype)
+        v = np.ascontiguousarray(np.broadcast_to(directions, (len(samples), *directions.shape)))
+        if n <= k:
+            product = self._pull_back(samples, v)
+        else:
+            product = np.ascontiguousarray(self._push_forward(samples, v).swapaxes(1, 2))
+        return product.reshape(*x.shape[:-1], n, k)
+
+    def _pull_back(self, x: NDArray, v: NDArray) -> NDArray:
+        """Return transposed Jacobians times ``(samples, directions, outputs)``."""
+        key = "transposed", _native.lib
+        if key not in self._plans:
+            self._plans[key] = transpose_layers(self.layers, self.dtype)
+        plan = self._plan_for(max(1, v.shape[0] * v.shape[1]))
+        return multiply_jacobian(plan, self._plans[key], x, v, self.sizes[0])
+
+    def _push_forward(self, x: NDArray, v: NDArray) -> NDArray:
+        """Return Jacobians times ``(samples, directions, inputs)``."""
+        plan = self._plan_for(max(1, v.shape[0] * v.shape[1]))
+        return multiply_jacobian(plan, None, x, v, self.sizes[-1])
+
+    def _plan_for(self, batch: int) -> Plan:
+        """Return the plan for so many samples."""
+        return self._plans.get((bisect_left(_LIMITS, batch), _native.lib)) or self._plan(batch)
 
     def predict(self, x: ArrayLike) -> NDArray:
         """Return the most likely class of each sample, or the outputs of a network without classes.

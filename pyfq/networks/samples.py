@@ -40,6 +40,15 @@ def as_samples(network: Network, x: Any, name: str) -> NDArray:
     return x
 
 
+def with_range(network: Network, x: NDArray) -> Network:
+    """Return a network that remembers the range of these samples, and of those before."""
+    least, largest = x.min(axis=0), x.max(axis=0)
+    if network.input_min is not None:
+        least = np.minimum(least, network.input_min)
+        largest = np.maximum(largest, network.input_max)
+    return replace(network, input_min=least, input_max=largest)
+
+
 def logits_of(network: Network) -> Network:
     """Return the layers alone, without a last softmax."""
     layers = network.layers

@@ -30,7 +30,8 @@ from .arrays.rate import quantize_rate
 from .arrays.select import select_kth
 from .formats.sparse import linear_sparse, to_sparse
 from .learning.train import train_epoch
-from .networks.network import forward_network
+from .networks.derivatives import jvp_network, vjp_network
+from .networks.network import count_outside, forward_network
 from .products.integer import matmul_integer, quantized_matmul
 from .products.linear import linear
 from .products.lowrank import svd_lowrank
@@ -43,6 +44,7 @@ __all__ = [
     "cast_from",
     "cast_to",
     "count_bins",
+    "count_outside",
     "dequantize",
     "dequantize_codebook",
     "distortion",
@@ -51,6 +53,7 @@ __all__ = [
     "fake_quantize",
     "fit_codebook",
     "forward_network",
+    "jvp_network",
     "linear",
     "linear_half",
     "linear_sparse",
@@ -76,4 +79,5 @@ __all__ = [
     "to_sparse",
     "train_epoch",
     "unpack",
+    "vjp_network",
 ]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..arrays.activation import activate, with_number
+from ..arrays.activation import activate, derivative
 from ..arrays.quantize import fake_quantize
 
 
@@ -52,38 +52,6 @@ def train_epoch(layers, batches, loss, optimizer, state, rates, *, hints=(), cli
                        decays=part == 0)  # fmt: skip
         losses.append(total)
     return np.array(losses)
-
-
-def derivative(z, y, activation):
-    """Return the derivative of an activation function at z, where its value is y."""
-    kind, number = with_number(activation)
-    match kind:
-        case "relu":
-            return (y > 0).astype(z.dtype)
-        case "leaky_relu":
-            return np.where(z > 0, 1, number).astype(z.dtype)
-        case "clipped_relu":
-            return ((z > 0) & (z <= number)).astype(z.dtype)
-        case "elu":
-            return np.where(z > 0, 1, y + number).astype(z.dtype)
-        case "tanh":
-            return 1 - y * y
-        case "sigmoid":
-            return y * (1 - y)
-        case "softplus":
-            return activate(z, "sigmoid")
-        case None:
-            return np.ones_like(z)
-    share = np.divide(
-        y, z, out=np.full_like(z, 0.5), where=np.abs(z) > np.finfo(z.dtype).tiny ** 0.5
-    )
-    match kind:
-        case "silu":
-            return share + y * (1 - share)
-        case "gelu":
-            return share + z * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
-    inner = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * np.minimum(np.abs(z), 30) ** 2)
-    return share + z * 2 * share * (1 - share) * inner
 
 
 def update(w, g, optimizer, moments, rate, step, *, decays):

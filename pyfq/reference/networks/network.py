@@ -28,6 +28,11 @@ def forward_network(x, network):
     return x
 
 
+def count_outside(x, least, largest):
+    """Return how many inputs of each sample are not between two bounds; NaN is not."""
+    return x.shape[-1] - ((x >= least) & (x <= largest)).sum(axis=-1)
+
+
 def linear_static(x, layer):
     """Return the outputs of a layer whose inputs become codes of a fixed scale."""
     w, zero = decoded(layer.weights), layer.x_zero_point
