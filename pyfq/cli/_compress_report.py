@@ -1,9 +1,11 @@
 """What ``pyfq compress`` tells of what it did: JSON, text, a figure."""
 
 import argparse
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyfq
@@ -24,6 +26,33 @@ from pyfq.cli._source import Source
 from pyfq.exchange.stored import COPY, DENSE
 from pyfq.recipes import Recipe, Rule, TensorPlan
 from pyfq.recipes.declare import clash_of
+
+
+def is_told(path: str, document: Mapping[str, Any]) -> bool:
+    """Return whether a file says all that a report does, of whichever machine.
+
+    Of a target that is complete already the errors are not known; the report of the run that wrote
+    it has them.
+    """
+    if not Path(path).is_file():
+        return False
+    try:
+        told = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    known = {key: value for key, value in document.items() if key != "environment"}
+    return _is_within(json.loads(json.dumps(known)), told)
+
+
+def _is_within(part: Any, whole: Any) -> bool:
+    """Return whether JSON holds what other JSON does, and perhaps further keys."""
+    if type(part) is not type(whole):
+        return False
+    if isinstance(part, dict):
+        return all(key in whole and _is_within(part[key], whole[key]) for key in part)
+    if isinstance(part, list):
+        return len(part) == len(whole) and all(map(_is_within, part, whole))
+    return part == whole
 
 
 def document_of(

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from pyfq.cli import SubParsers, UsageError, use_threads
 from pyfq.cli._compress_options import MIN_SIZE, add_method_arguments, auto_line, recipe_of
-from pyfq.cli._compress_report import budget_entry, document_of, draw, dry_text, totals_text
+from pyfq.cli._compress_report import (
+    budget_entry,
+    document_of,
+    draw,
+    dry_text,
+    is_told,
+    totals_text,
+)
 from pyfq.cli._destination import (
     config_content,
     output_path,
@@ -286,6 +293,8 @@ def run(args: argparse.Namespace) -> int:
     if journal is None:
         if args.plot is not None:
             print("pyfq compress: the errors that --plot draws are not known", file=sys.stderr)
+        if args.json is not None and is_told(args.json, document):
+            args.json = None  # with the errors, which only the run that wrote the target knows
         _tell(args, document, [], f"{path_text(destination.path)}: complete already")
         return 0
     document["removed"] = [str(file) for file in written.removed]

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .._core.check import FLOATS, as_input
+from .._core.check import FLOATS, as_input, shown
 from ..arrays.activation import Activation, as_activation
 from ..io.npz import write_npz
 from ..networks.foreign import as_network
@@ -83,7 +83,7 @@ def from_arrays(
     if named:
         refuse_roles(items)
     for name, x in items.items():
-        as_input(x, name, FLOATS)
+        as_input(x, f"arrays[{shown(name)}]" if named else name, FLOATS)
     if named:
         tables = [name for name, x in items.items() if x.ndim != 1]
         refuse_other_patterns([name for name in tables if not re.search(r"(^|\.)bias$", name)])

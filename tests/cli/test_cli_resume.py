@@ -91,6 +91,21 @@ def test_resume_of_a_finished_run_is_complete_already(place, capsys):
     assert "back: complete already" in capsys.readouterr().out
 
 
+def test_a_finished_run_keeps_the_report_of_its_errors(place):
+    flags = ("compress", "model", *FLAGS, "-o", "out", "--resume", "--json", "out.json")
+    report = place / "out.json"
+    assert run(*flags) == 0
+    before = report.read_bytes()
+    assert all("sqnr_db" in tensor for tensor in json.loads(before)["tensors"])
+    assert run(*flags) == 0
+    assert report.read_bytes() == before
+    of_another = before.replace(b'"bytes_after": ', b'"bytes_after": 1')
+    for other in b"{}", b"[" * 9999, b"\xff", of_another:
+        report.write_bytes(other)
+        assert run(*flags) == 0
+        assert len(json.loads(report.read_text())["tensors"]) == 4
+
+
 @pytest.mark.parametrize("what", ["recipe", "data", "config", "shard", "stale", "damaged"])
 def test_resume_over_something_else_is_refused(place, capsys, what):
     assert run("compress", "model", "-o", "out", *FLAGS) == 0

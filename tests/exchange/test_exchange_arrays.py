@@ -267,6 +267,15 @@ def test_tensors_and_modules_are_refused_with_what_takes_them():
             pyfq.from_arrays(arrays)
 
 
+@pytest.mark.parametrize("x", [np.ones((2, 3), np.float32).T, np.ones((3, 2), np.float16)])
+def test_the_call_that_converts_an_array_runs_as_it_stands(x):
+    arrays = {"fc1.weight": x}
+    with pytest.raises((TypeError, ValueError), match="pass np") as caught:
+        pyfq.from_arrays(arrays)
+    converted = eval(str(caught.value).partition(": pass ")[2], {"np": np, "arrays": arrays})
+    assert pyfq.from_arrays({"fc1.weight": converted}).sizes == (2, 3)
+
+
 def test_activations_are_refused_by_name_also_where_no_layer_has_them():
     for arrays in ([np.eye(2)], [np.eye(2), np.eye(2)]):
         with pytest.raises(ValueError, match=r"^activation must be None, .*'rleu'$"):
