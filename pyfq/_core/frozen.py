@@ -1,10 +1,12 @@
 """Frozen objects: arrays that nobody writes to through them, and copies that are checked again."""
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 
 def read_only(x: NDArray) -> NDArray:
@@ -53,6 +55,19 @@ def freeze(frozen: Any, *names: str) -> None:
         part = getattr(frozen, name)
         if isinstance(part, np.ndarray):
             set_part(frozen, name, read_only(part))
+
+
+def made_of(kind: type[T], **parts: Any) -> T:
+    """Return a frozen dataclass of parts that a kernel has just made, which are not checked.
+
+    `parts` are all its fields. Arrays refuse writes from now on; nobody else may hold them.
+    """
+    for part in parts.values():
+        if isinstance(part, np.ndarray):
+            part.setflags(write=False)
+    made = object.__new__(kind)
+    made.__dict__.update(parts)
+    return made
 
 
 def reduce_to_parts(frozen: Any) -> tuple[type, tuple[Any, ...]]:

@@ -120,10 +120,16 @@ class Grid(NamedTuple):
         return max(-(-self.cols // self.group_size), 1)
 
     @property
+    def last_length(self) -> int:
+        """Entries of the last group of a row; all others have `group_size`."""
+        return self.cols - (self.groups - 1) * self.group_size
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
         """Entries of each group of a row, `(groups,)`."""
-        starts = np.arange(self.groups, dtype=np.int64) * self.group_size
-        return np.minimum(self.group_size, self.cols - starts)
+        lengths = np.full(self.groups, self.group_size, np.int64)
+        lengths[-1] = self.last_length
+        return lengths
 
     def in_parts(self) -> "Grid":
         """Return the grid of one large group cut into parts; any other grid unchanged."""

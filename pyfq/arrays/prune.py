@@ -265,20 +265,21 @@ def prune_ratio(
     grid = grid_of(w.shape, granularity)
     ratio = as_number(ratio, "ratio", 0, 1)
     name = "w" if magnitude else "scores"
-    counts = np.array([round(ratio * int(n)) for n in grid.lengths], np.int64)
-    limit = np.full((grid.rows, grid.groups), -np.inf, w.dtype)
-    ties = None
-    if w.size and counts.any():
-        if grid.in_parts() is not grid:
-            limit[0, 0], below, _ = kth_of_tensors({name: scores}, int(counts[0]) - 1, magnitude)
-            ties = _first_ties(scores, limit[0, 0], magnitude, int(counts[0]) - below)
-        else:
-            value, _, below = kth_of_groups(
-                scores, name, grid, np.maximum(counts - 1, 0), magnitude
-            )
-            limit[:, counts > 0] = value[:, counts > 0]
-            ties = np.where(counts > 0, counts - below, 0)
-    limit = limit.reshape(grid.parameter_shape)
+    full, last = (round(ratio * length) for length in (grid.group_size, grid.last_length))
+    limit, ties = None, None
+    if w.size and grid.in_parts() is not grid and full:
+        limit, below, _ = kth_of_tensors({name: scores}, full - 1, magnitude)
+        ties = _first_ties(scores, limit, magnitude, full - below)
+    elif w.size and max(full, last):
+        counts = np.empty(grid.groups, np.int64)
+        counts[:-1], counts[-1] = full, last
+        limit, _, below = kth_of_groups(scores, name, grid, np.maximum(counts - 1, 0), magnitude)
+        ties = np.subtract(counts, below, out=below)
+        if not min(full, last):  # groups of which nothing is pruned
+            limit[:, counts == 0], ties[:, counts == 0] = -np.inf, 0
+    if limit is None:
+        limit = np.full((grid.rows, grid.groups), -np.inf, w.dtype)
+    limit = np.asarray(limit, w.dtype).reshape(grid.parameter_shape)
     return _kept(_cut(w, scores, magnitude, grid, limit, ties, y), out)
 
 
@@ -614,7 +615,9 @@ def _cut(
     if w.size:
         parts = grid.in_parts()
         groups = (parts.rows, parts.groups)
-        each = np.full(groups, limit.reshape(grid.rows, grid.groups))
+        each = limit.reshape(grid.rows, grid.groups)
+        if parts is not grid:
+            each = np.full(groups, each)
         left = np.zeros(groups, np.int64) if ties is None else ties
         shape = (grid.rows, grid.cols)
         kept = np.empty(groups, np.int64)

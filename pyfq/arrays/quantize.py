@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from .._core.check import (
     refuse_not_finite,
     shown,
 )
-from .._core.frozen import freeze, reduce_to_parts, restore_parts, set_part
+from .._core.frozen import freeze, made_of, read_only, reduce_to_parts, restore_parts, set_part
 from .._core.grid import Granularity, Grid, PerRow, PerTensor, granularity_text, grid_of
 from .._core.protocol import decoded_array
 from .._core.text import bytes_text, object_text, shape_text
@@ -588,20 +589,17 @@ def _rule(
     if seed is not None and not stochastic:
         raise ValueError(f"seed is of rounding 'stochastic', not {shown(rounding)}")
     start = as_count(0 if seed is None else seed, "seed", 0, 2**64 - 1)
-    return np.array(
-        [
-            bits,
-            low,
-            high,
-            SCHEMES.index(scheme),
-            as_choice(convention, "scale", SCALES),
-            ROUNDINGS.index(rounding),
-            as_flag(reciprocal, "reciprocal"),
-            wraps,
-            start - (start >> 63 << 64),
-        ],
-        np.int64,
-    )
+    choices = SCHEMES.index(scheme), as_choice(convention, "scale", SCALES)
+    return _rule_of(
+        bits, low, high, *choices, ROUNDINGS.index(rounding), as_flag(reciprocal, "reciprocal"),
+        wraps, start - (start >> 63 << 64),
+    )  # fmt: skip
+
+
+@lru_cache
+def _rule_of(*components: int) -> NDArray[np.int64]:
+    """Return the components as an array, which calls with the same options share."""
+    return read_only(np.array(components, np.int64))
 
 
 def _fit(
@@ -665,9 +663,10 @@ def _fit(
     least = minimum.reshape(grid.parameter_shape) if scheme == "minmax" else None
     if packed is None:
         return _encode(w, rule, granularity, grid, scale, zero_point, least)
-    return Quantized(
-        packed, w.shape, int(rule[0]), bool(rule[3] == 0), granularity, scale, zero_point, least
-    )
+    return made_of(
+        Quantized, packed=packed, shape=w.shape, bits=int(rule[0]), signed=scheme == "symmetric",
+        granularity=granularity, scale=scale, zero_point=zero_point, minimum=least,
+    )  # fmt: skip
 
 
 def _ranges(w: NDArray, grid: Grid, threads: int) -> tuple[NDArray, NDArray, NDArray]:
