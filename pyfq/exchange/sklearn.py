@@ -20,8 +20,10 @@ from .sklearn_fitted import (
     is_of_sklearn,
     refuse_features,
     refuse_overrides,
+    thawed,
 )
 from .sklearn_linear import is_linear, layer_of
+from .sklearn_probe import refuse_another
 from .sklearn_steps import Steps, flat, scaling_of, steps_of
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
         SGDClassifier or LinearSVC; a GammaRegressor, PoissonRegressor or TweedieRegressor, if its
         link is the identity; a `StudentClassifier` or `StudentRegressor`. Or what holds one of
         these: a Pipeline, a TransformedTargetRegressor, a search such as GridSearchCV, whose best
-        estimator is taken, or a FrozenEstimator.
+        estimator is taken, or a FrozenEstimator, of a step too.
 
         Before it in a pipeline may be StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, PCA
         and ColumnTransformer of such, behind a regressor one of these scalers. Scalers become means
@@ -90,7 +92,8 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
         If it is not fitted, classifies into several labels at once or into one class, ends in
         another activation, such as the exponential of a PoissonRegressor, clips, or holds a number
         that is not finite. If a subclass or the instance has an own ``predict`` or another method
-        that it uses, or fitted attributes do not belong together.
+        that it uses, or fitted attributes do not belong together. If it gives something else for a
+        few rows than the network.
     ImportError
         If scikit-learn is not installed.
 
@@ -114,6 +117,7 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
     if isinstance(student, Network):
         return _with_steps(student, parts, dtype)
     model = _model_of(parts.model, dtype)
+    refuse_another(parts.model, replace(network_of(model.operations), classes=model.classes))
     first = model.operations[0]
     steps = steps_of(parts.steps, first.weights.shape[1])
     operations = [*_joined(steps, first, model.dtype), *model.operations[1:]]
@@ -215,6 +219,7 @@ def _parts_of(named: Named) -> _Parts:
         from sklearn.pipeline import Pipeline
     except ModuleNotFoundError as e:
         raise ImportError("from_sklearn needs scikit-learn: pip install scikit-learn") from e
+    named = thawed(named)
     estimator, where = named
     match estimator:
         case MLPClassifier() | MLPRegressor():
@@ -224,7 +229,8 @@ def _parts_of(named: Named) -> _Parts:
         case TransformedTargetRegressor():
             check_fitted(named, TransformedTargetRegressor)
             parts = _parts_of(Named(estimator.regressor_, f"{where}.regressor_"))
-            return _of_target(parts, Named(estimator.transformer_, f"{where}.transformer_"), where)
+            behind = thawed(Named(estimator.transformer_, f"{where}.transformer_"))
+            return _of_target(parts, behind, where)
         case Pipeline():
             refuse_overrides(estimator, where, Pipeline)
             return _parts_of_pipeline(estimator, where)
@@ -233,8 +239,6 @@ def _parts_of(named: Named) -> _Parts:
             if not hasattr(estimator, "best_estimator_"):
                 raise ValueError(f"{where} must have best_estimator_: fit it with refit=True")
             return _parts_of(Named(estimator.best_estimator_, f"{where}.best_estimator_"))
-    if type(estimator).__name__ == "FrozenEstimator":  # since scikit-learn 1.6
-        return _parts_of(Named(estimator.estimator, f"{where}.estimator"))
     if is_linear(estimator) or isinstance(getattr(estimator, "network_", None), Network):
         return _Parts([], named)
     raise TypeError(

@@ -101,9 +101,37 @@ def cast(x: NDArray, dtype: np.dtype, where: str) -> NDArray:
     """Return a contiguous array of `dtype`, whose numbers are finite if those of `x` are."""
     with np.errstate(over="ignore"):
         y = np.ascontiguousarray(x, dtype)
-    if not np.isfinite(y).all():
-        raise ValueError(f"{where} must be finite in {dtype}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{where} must be finite")
+    beyond = x[~np.isfinite(y)]
+    if beyond.size:
+        raise ValueError(
+            f"{where} must be finite in {dtype}, and {beyond.flat[0]:g} is beyond it: pass "
+            "dtype=np.float64"
+        )
     return y
+
+
+def thawed(named: Named) -> Named:
+    """Return what a FrozenEstimator holds, which answers for it; any other estimator as it is."""
+    try:
+        from sklearn.frozen import FrozenEstimator
+    except ModuleNotFoundError:  # before scikit-learn 1.6
+        return named
+    estimator, where = named
+    while isinstance(estimator, FrozenEstimator):
+        refuse_overrides(estimator, where, FrozenEstimator)
+        # Methods that it does not have itself it looks up in what it holds.
+        own = [name for name in _METHODS if _is_defined(estimator, name)]
+        if own:
+            raise ValueError(f"{where} (FrozenEstimator) has {', '.join(own)} of its own")
+        estimator, where = estimator.estimator, f"{where}.estimator"
+    return Named(estimator, where)
+
+
+def _is_defined(estimator: Any, name: str) -> bool:
+    """Tell whether an instance or its class defines a name."""
+    return inspect.getattr_static(estimator, name, None) is not None
 
 
 def class_labels(classes: Any, where: str) -> NDArray:

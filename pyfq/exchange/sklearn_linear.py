@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .._core.check import shown
 from .sklearn_fitted import Named, check_fitted, class_labels, dtype_of, is_numbers, refuse_features
+from .sklearn_probe import probabilities_of
 
 # Their predict is ``x @ coef_.T + intercept_``.
 _REGRESSORS = (
@@ -93,15 +94,17 @@ def layer_of(named: Named, *, any_dtype: bool = False) -> Layer:
     if binarizer is not None and binarizer.y_type_.startswith("multilabel"):
         raise ValueError(f"{where} ({kind.__name__}) must give each sample one label, not several")
     classes = class_labels(model.classes_, f"{where} ({kind.__name__})")
-    activation = "softmax" if _has_softmax(model, kind.__name__, len(classes)) else None
-    if len(classes) == 2 and len(weights) == 1:
-        other = -1 if activation and _is_multinomial(model, kind.__name__) else 0
-        weights = np.concatenate([other * weights, weights])
-        bias = np.concatenate([other * bias, bias])
-    if len(weights) != len(classes):
+    is_one = len(classes) == 2 and len(weights) == 1
+    if not is_one and len(weights) != len(classes):
         raise ValueError(
             f"{where}.coef_ must have a row for each of {len(classes)} classes, not {len(weights)}"
         )
+    probabilities = probabilities_of(named)
+    if is_one:
+        other = -1 if probabilities == "softmax of both signs" else 0
+        weights = np.concatenate([other * weights, weights])
+        bias = np.concatenate([other * bias, bias])
+    activation = None if probabilities is None else "softmax"
     return Layer(weights, bias, activation, classes, dtype)
 
 
@@ -131,26 +134,3 @@ def _arrays_of(named: Named) -> tuple[NDArray, NDArray]:
             f"{where}.intercept_ must have shape {weights.shape[:1]}, not {shown(bias.shape)}"
         )
     return weights, np.broadcast_to(bias, weights.shape[:1])
-
-
-def _has_softmax(model: Any, kind: str, classes: int) -> bool:
-    """Tell whether predict_proba is the softmax of decision values, of two classes 0 and theirs."""
-    if kind == "SGDClassifier":
-        return model.loss == "log_loss" and classes == 2
-    if not kind.startswith("Logistic"):
-        return False
-    return classes == 2 or _is_multinomial(model, kind)
-
-
-def _is_multinomial(model: Any, kind: str) -> bool:
-    """Tell whether a logistic regression is one model of all classes, not one of each.
-
-    `multi_class` was a parameter before scikit-learn 1.8; since then only two classes have a
-    logistic function.
-    """
-    if not kind.startswith("Logistic"):
-        return False
-    word = getattr(model, "multi_class", "auto")
-    if word in ("auto", "deprecated"):
-        return len(model.classes_) > 2 and model.solver != "liblinear"
-    return word == "multinomial"

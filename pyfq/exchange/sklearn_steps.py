@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core.check import shown
-from .sklearn_fitted import Named, check_fitted, numbers_of, refuse_features
+from .sklearn_fitted import Named, check_fitted, numbers_of, refuse_features, thawed
 
 _KNOWN = "StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, PCA or ColumnTransformer"
 
@@ -72,7 +72,7 @@ def flat(named: Sequence[Named]) -> list[Named]:
     from sklearn.pipeline import Pipeline
 
     steps = []
-    for step in named:
+    for step in map(thawed, named):
         passes = isinstance(step.estimator, str) and step.estimator == "passthrough"
         if isinstance(step.estimator, Pipeline):
             check_fitted(step, Pipeline)

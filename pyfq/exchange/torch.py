@@ -19,12 +19,12 @@ def from_torch(module: "nn.Module", *, dtype: DTypeLike = None) -> Network:
     Parameters
     ----------
     module : torch.nn.Sequential
-        Linear, ReLU, LeakyReLU, PReLU of one slope, ReLU6, Hardtanh, ELU, SELU, CELU, Tanh,
-        Sigmoid, GELU, SiLU, Softplus with ``beta=1``, Softmax over the last of two axes as the
-        last; BatchNorm1d, which becomes part of the layer before or after it, at the ends means
-        and scales of the network; Identity, Dropout, AlphaDropout, which do nothing in inference,
-        Flatten, whose result the network's inputs are already, and Sequential of these. One alone
-        will do.
+        Linear, ReLU, LeakyReLU, PReLU of one slope, ReLU6, Hardtanh, ELU, SELU, CELU of positive
+        ``alpha``, Tanh, Sigmoid, GELU, SiLU, Softplus with ``beta=1``, Softmax over the last of two
+        axes as the last; BatchNorm1d, which becomes part of the layer before or after it, at the
+        ends means and scales of the network; Identity, Dropout, AlphaDropout, which do nothing in
+        inference, Flatten, whose result the network's inputs are already, and Sequential of these.
+        One alone will do.
     dtype : float32 or float64, optional
         Of the network; by default that of the weights, which then must be float32 or float64.
         With it half precision, bfloat16 and any other floats are converted.
@@ -40,14 +40,15 @@ def from_torch(module: "nn.Module", *, dtype: DTypeLike = None) -> Network:
     Raises
     ------
     TypeError
-        If a module is no torch.nn.Module, `dtype` is neither, or is not given and weights are not
-        float32 or float64.
+        If a module is no torch.nn.Module, a parameter of it is no number, `dtype` is neither, or is
+        not given and weights are not float32 or float64.
     ValueError
         If a module is none of these, or does not follow the one before; if BatchNorm1d has no
-        running means; if something else than its
+        running means, or an activation a parameter that none here has; if something else than its
         class says what it computes: a forward hook, a forward pre-hook, an own ``forward``, another
         function in the place of one of ``torch.nn.functional`` that it calls; if its weights have
-        no values or are no plain tensors. The message says which and where.
+        no values, are no plain tensors, or hold numbers that `dtype` does not. The message says
+        which and where.
     ImportError
         If PyTorch is not installed.
 

@@ -1,14 +1,13 @@
 """What a Sequential of PyTorch computes in inference: its modules in order, and nothing else."""
 
-import math
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._core.check import shown
-from ..networks.operations import Affine, Linear, Nonlinear, Operation
+from .._core.check import as_number, shown
+from ..networks.operations import DEEPEST_FLOOR, MOST_FACTOR, Affine, Linear, Nonlinear, Operation
 from .overrides import overrides
 from .torch_tensors import refuse_hook, tensor_of, weights_and_bias
 
@@ -30,8 +29,10 @@ _FUNCTIONS = {
     "Softmax": "softmax", "Dropout": "dropout", "AlphaDropout": "alpha_dropout",
     "BatchNorm1d": "batch_norm",
 }  # fmt: skip
-# torch.nn.Softplus is the identity above its threshold: of 20, within 1e-10 of the function.
-_LEAST_THRESHOLD = 20
+# torch.nn.Softplus is the identity above its threshold: of 20, within 1e-10 of the function. Below
+# it takes an exponential, which from 89 on overflows in float32.
+_LEAST_THRESHOLD, _MOST_THRESHOLD = 20, 88
+_LARGEST = float(np.finfo(np.float32).max)
 # Of torch.nn.SELU, which is this times an ELU of that alpha.
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 # What a class of modules may define, and instances may hold, without a change of what a call does.
@@ -225,15 +226,15 @@ def _operations_of_leaf(
         case word if word in _WORDS:
             return [Nonlinear(where, _WORDS[word])]
         case "ReLU6" | "Hardtanh":
-            return _clip(where, leaf.min_val, leaf.max_val)
+            return _clip(leaf, where)
         case "ELU":
             return [Nonlinear(where, ("elu", leaf.alpha))]
         case "SELU":
             return [Nonlinear(where, ("elu", _SELU_ALPHA)), _factor(where, _SELU_SCALE)]
         case "CELU":
-            return [
-                _factor(where, 1 / leaf.alpha), Nonlinear(where, "elu"), _factor(where, leaf.alpha)
-            ]  # fmt: skip
+            # Of a negative alpha it grows exponentially below 0, which no activation here does.
+            alpha = _number_of(leaf, "alpha", where, 1 / MOST_FACTOR, MOST_FACTOR)
+            return [_factor(where, 1 / alpha), Nonlinear(where, "elu"), _factor(where, alpha)]
         case "PReLU":
             return [Nonlinear(where, ("leaky_relu", _slope_of(leaf, where, dtype)))]
         case "LeakyReLU":
@@ -244,13 +245,11 @@ def _operations_of_leaf(
             raise ValueError(
                 f"{where}: approximate must be none or tanh, not {shown(leaf.approximate)}"
             )
-        case "Softplus" if leaf.beta == 1 and leaf.threshold >= _LEAST_THRESHOLD:
-            return [Nonlinear(where, "softplus")]
         case "Softplus":
-            raise ValueError(
-                f"{where}: beta must be 1 and threshold at least {_LEAST_THRESHOLD}, not "
-                f"{leaf.beta} and {leaf.threshold}"
-            )
+            _number_of(leaf, "threshold", where, _LEAST_THRESHOLD, _MOST_THRESHOLD)
+            if _number_of(leaf, "beta", where) != 1:
+                raise ValueError(f"{where}: beta must be 1, not {leaf.beta}")
+            return [Nonlinear(where, "softplus")]
         case "Softmax" if leaf.dim in (-1, 1, None):  # None is 1 for two axes
             return [Nonlinear(where, "softmax")]
         case "Softmax":
@@ -267,10 +266,19 @@ def _factor(where: str, factor: float) -> Affine:
     return Affine(where, "multiply", np.array(factor))
 
 
-def _clip(where: str, least: float, most: float) -> list[Operation]:
+def _number_of(
+    leaf: Any, name: str, where: str, least: float = -_LARGEST, most: float = _LARGEST
+) -> float:
+    """Return an attribute of a module that is a finite number."""
+    return as_number(getattr(leaf, name), f"{where}: {name}", least, most)
+
+
+def _clip(leaf: Any, where: str) -> list[Operation]:
     """Return what lies between two numbers: the first, and what is above it up to the second."""
-    if not -math.inf < least < most < math.inf:
-        raise ValueError(f"{where}: min_val and max_val must be finite, not {least} and {most}")
+    least = _number_of(leaf, "min_val", where, DEEPEST_FLOOR)
+    most = _number_of(leaf, "max_val", where)
+    if not least < most:
+        raise ValueError(f"{where}: min_val must be less than max_val, not {least} and {most}")
     clip = Nonlinear(where, ("clipped_relu", most - least))
     if least == 0:
         return [clip]
@@ -296,9 +304,10 @@ def _normalization(leaf: Any, where: str, dtype: np.dtype | None) -> list[Operat
             "it normalizes by those of each batch"
         )
     mean, variance = mean.astype(np.float64), variance.astype(np.float64)
+    eps = _number_of(leaf, "eps", where)
     weight, bias = (tensor_of(leaf, name, where, dtype) for name in ("weight", "bias"))
     with np.errstate(all="ignore"):  # of what is refused below
-        factor = (1.0 if weight is None else weight) / np.sqrt(variance + leaf.eps)
+        factor = (1.0 if weight is None else weight) / np.sqrt(variance + eps)
         shift = (0.0 if bias is None else bias) - mean * factor
     if not (np.isfinite(factor).all() and np.isfinite(shift).all()):
         raise ValueError(f"{where}: expected finite numbers, and positive variances")

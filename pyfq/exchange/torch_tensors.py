@@ -207,7 +207,7 @@ def _array_of(tensor: Any, name: str, where: str, dtype: np.dtype | None) -> NDA
     if tensor.layout is not torch.strided:
         raise ValueError(f"{where}: {name} is sparse: pass its to_dense() to from_arrays")
     if dtype is not None and tensor.is_floating_point():
-        tensor = tensor.to(getattr(torch, dtype.name))
+        tensor = _converted(tensor, name, where, dtype)
     if tensor.dtype not in (torch.float32, torch.float64):
         word = str(tensor.dtype).removeprefix("torch.")
         hint = "pass from_torch(module, dtype=numpy.float32), which converts them"
@@ -216,3 +216,18 @@ def _array_of(tensor: Any, name: str, where: str, dtype: np.dtype | None) -> NDA
         raise TypeError(f"{where}: weights must be float32 or float64, not {word}: {hint}")
     # Not `np.ascontiguousarray`, which makes one axis of none.
     return np.asarray(tensor.detach().cpu().resolve_neg().numpy(), order="C")
+
+
+def _converted(tensor: "Tensor", name: str, where: str, dtype: np.dtype) -> "Tensor":
+    """Return a tensor in a dtype, which has to hold its numbers."""
+    import torch
+
+    converted = tensor.to(getattr(torch, dtype.name))
+    if tensor.dtype == torch.float64:  # the others that there are fit both dtypes
+        beyond = tensor[torch.isinf(converted) & torch.isfinite(tensor)]
+        if beyond.numel():
+            raise ValueError(
+                f"{where}: {name} holds {beyond[0].item():g}, which is beyond {dtype}: pass "
+                "from_torch(module, dtype=numpy.float64)"
+            )
+    return converted

@@ -60,8 +60,11 @@ class Affine:
 
 Operation = Linear | Nonlinear | Affine
 
-# The largest factor that becomes part of weights.
-_MOST_FACTOR = 2.0**60
+# The largest factor that becomes part of weights; the smallest is 1 by it.
+MOST_FACTOR = 2.0**60
+# The deepest floor that may be taken from what lies above it, and added again: a deeper one takes
+# its digits.
+DEEPEST_FLOOR = -1e4
 
 
 def network_of(operations: Iterable[Operation]) -> Network:
@@ -165,8 +168,8 @@ def _biased(layer: Dense, sum_: Affine) -> Dense | None:
     if sum_.kind != "add" or layer.activation is not None:
         return None
     constant = _spread(sum_, layer.shape[0])
-    bias = constant if layer.bias is None else layer.bias + constant
     with np.errstate(over="ignore"):  # what overflows is refused as not finite
+        bias = constant if layer.bias is None else layer.bias + constant
         return _layer(sum_.where, layer.weights, bias.astype(layer.dtype))
 
 
@@ -193,15 +196,15 @@ def _input_ends(operations: list[Affine], layer: Dense) -> dict[str, NDArray]:
     mean, scale = np.zeros(layer.shape[1]), np.ones(layer.shape[1])
     for operation in operations:
         constant = _spread(operation, layer.shape[1]).astype(np.float64)
-        match operation.kind:
-            case "add":
-                mean -= constant * scale
-            case "multiply":
-                scale /= constant
-            case "divide":
-                scale *= constant
-    ends = {"input_mean": mean.astype(layer.dtype), "input_scale": scale.astype(layer.dtype)}
-    return ends if operations else {}
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            match operation.kind:
+                case "add":
+                    mean -= constant * scale
+                case "multiply":
+                    scale /= constant
+                case "divide":
+                    scale *= constant
+    return _ends(operations, layer.dtype, input_mean=mean, input_scale=scale)
 
 
 def _output_ends(operations: list[Affine], layer: Dense) -> dict[str, NDArray]:
@@ -209,17 +212,31 @@ def _output_ends(operations: list[Affine], layer: Dense) -> dict[str, NDArray]:
     mean, scale = np.zeros(layer.shape[0]), np.ones(layer.shape[0])
     for operation in operations:
         constant = _spread(operation, layer.shape[0]).astype(np.float64)
-        match operation.kind:
-            case "add":
-                mean += constant
-            case "multiply":
-                mean *= constant
-                scale *= constant
-            case "divide":
-                mean /= constant
-                scale /= constant
-    ends = {"output_mean": mean.astype(layer.dtype), "output_scale": scale.astype(layer.dtype)}
-    return ends if operations else {}
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            match operation.kind:
+                case "add":
+                    mean += constant
+                case "multiply":
+                    mean *= constant
+                    scale *= constant
+                case "divide":
+                    mean /= constant
+                    scale /= constant
+    return _ends(operations, layer.dtype, output_mean=mean, output_scale=scale)
+
+
+def _ends(operations: list[Affine], dtype: np.dtype, **ends: NDArray) -> dict[str, NDArray]:
+    """Return a mean and a scale in the dtype of a network; none if no operation makes them."""
+    if not operations:
+        return {}
+    with np.errstate(over="ignore"):  # what overflows is refused next
+        rounded = {name: end.astype(dtype) for name, end in ends.items()}
+    for name, end in rounded.items():
+        if not np.isfinite(end).all() or ("scale" in name and not end.all()):
+            raise ValueError(
+                f"{operations[-1].where}: with it {name} of the network is beyond {dtype}"
+            )
+    return rounded
 
 
 def _merged(operations: Iterable[Operation]) -> Iterator[Operation]:
@@ -234,6 +251,7 @@ def _merged(operations: Iterable[Operation]) -> Iterator[Operation]:
     for operation in operations:
         match operation:
             case Affine():
+                _refuse_not_finite(operation)
                 affines.append(operation)
                 continue
             case Linear():
@@ -268,8 +286,9 @@ def _with_inputs(layer: Linear, affines: list[Affine]) -> Linear:
         return layer
     factor, term = _factor_and_term(affines, layer.weights.shape[1])
     weights = layer.weights.astype(np.float64)
-    bias = weights @ term
-    return _rounded(layer, weights * factor, bias if layer.bias is None else bias + layer.bias)
+    with np.errstate(all="ignore"):  # what overflows is refused below
+        bias = (0 if layer.bias is None else layer.bias) + weights @ term
+        return _rounded(layer, affines[-1], weights * factor, bias)
 
 
 def _with_outputs(layer: Linear, affines: list[Affine]) -> Linear:
@@ -277,8 +296,10 @@ def _with_outputs(layer: Linear, affines: list[Affine]) -> Linear:
     if layer.weights.ndim != 2:
         return layer
     factor, term = _factor_and_term(affines, layer.weights.shape[0])
-    weights = layer.weights.astype(np.float64) * factor[:, np.newaxis]
-    return _rounded(layer, weights, term if layer.bias is None else layer.bias * factor + term)
+    with np.errstate(all="ignore"):  # what overflows is refused below
+        weights = layer.weights.astype(np.float64) * factor[:, np.newaxis]
+        bias = term if layer.bias is None else layer.bias * factor + term
+        return _rounded(layer, affines[-1], weights, bias)
 
 
 def _factor_and_term(affines: list[Affine], features: int) -> tuple[NDArray, NDArray]:
@@ -289,14 +310,22 @@ def _factor_and_term(affines: list[Affine], features: int) -> tuple[NDArray, NDA
         # As a summand any constant will do; _spread refuses the divisor 0.
         kind = "divide" if operation.kind == "divide" else "add"
         constant = _spread(Affine(operation.where, kind, operation.operand), features)
-        match operation.kind:
-            case "add":
-                term = term + constant
-            case "multiply":
-                factor, term = factor * constant, term * constant
-            case "divide":
-                factor, term = factor / constant, term / constant
+        with np.errstate(all="ignore"):  # what overflows is refused as part of the layer
+            match operation.kind:
+                case "add":
+                    term = term + constant
+                case "multiply":
+                    factor, term = factor * constant, term * constant
+                case "divide":
+                    factor, term = factor / constant, term / constant
     return factor, term
+
+
+def _refuse_not_finite(operation: Affine) -> None:
+    """Raise ValueError if a constant is infinite or NaN."""
+    bad = operation.operand[~np.isfinite(operation.operand)]
+    if bad.size:
+        raise ValueError(f"{operation.where}: a constant must be finite, not {bad[0]}")
 
 
 def _refuse_extreme(operation: Affine) -> None:
@@ -306,15 +335,24 @@ def _refuse_extreme(operation: Affine) -> None:
     is scaled to nearly nothing beside others is none of these.
     """
     largest = float(np.abs(operation.operand).max(initial=0))
-    if operation.kind != "add" and largest and not 1 / _MOST_FACTOR <= largest <= _MOST_FACTOR:
+    if operation.kind != "add" and largest and not 1 / MOST_FACTOR <= largest <= MOST_FACTOR:
         raise ValueError(
             f"{operation.where}: a factor of {largest:g} can't become part of a layer: expected "
             "2**-60 ... 2**60"
         )
 
 
-def _rounded(layer: Linear, weights: NDArray, bias: NDArray) -> Linear:
-    """Return a layer in the dtype that it had; what overflows is refused as not finite."""
+def _rounded(layer: Linear, affine: Affine, weights: NDArray, bias: NDArray) -> Linear:
+    """Return a layer in the dtype that it had, of which `affine` became a part."""
     dtype = layer.weights.dtype
     with np.errstate(over="ignore"):
-        return Linear(layer.where, np.ascontiguousarray(weights, dtype), bias.astype(dtype))
+        rounded = np.ascontiguousarray(weights, dtype), bias.astype(dtype)
+    was_finite = np.isfinite(layer.weights).all() and (
+        layer.bias is None or np.isfinite(layer.bias).all()
+    )
+    # What was not finite before is refused as part of the layer.
+    if was_finite and not all(np.isfinite(x).all() for x in rounded):
+        raise ValueError(
+            f"{affine.where}: as part of {layer.where} it makes weights or biases beyond {dtype}"
+        )
+    return Linear(layer.where, *rounded)

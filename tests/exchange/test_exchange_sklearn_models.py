@@ -3,6 +3,8 @@
 What is right is what scikit-learn predicts. What no network does exactly is refused by name.
 """
 
+from types import CellType, FunctionType
+
 import numpy as np
 import pytest
 import sklearn.linear_model as linear
@@ -127,17 +129,97 @@ def test_sgd_of_two_classes_and_log_loss_gives_its_probabilities():
     assert check_same(model.fit(x, SEVERAL), proba=False).layers[-1].activation is None
 
 
-def test_one_logistic_function_for_each_class_is_no_softmax():
-    """What `multi_class` was before scikit-learn 1.8, as far as coefficients and words go."""
+@pytest.mark.parametrize("y", [BINARY, SEVERAL])
+@pytest.mark.parametrize(
+    "left_over",
+    [
+        {"multi_class": "multinomial"}, {"multi_class": "ovr"}, {"solver": "liblinear"},
+        {"C": -1}, {"penalty": "l1"}, {"coef_": "large"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_attributes_that_its_version_ignores_change_nothing(y, left_over):
+    """Some were read by older versions: then what those computed is right."""
+    model = linear.LogisticRegression().fit(X, y)
+    if left_over == {"coef_": "large"}:  # all probabilities of samples are 0 or 1
+        left_over = {"coef_": 1e6 * model.coef_, "multi_class": "multinomial"}
+    edited(model, **left_over)
+    is_softmax = pyfq.from_sklearn(model).layers[-1].activation == "softmax"
+    check_same(model, proba=is_softmax)
+
+
+def old(proba):
+    """Return a method as one of scikit-learn would be."""
+    return FunctionType(proba.__code__, {"__name__": "sklearn.old", "np": np})
+
+
+def of_each_class(self, x):
+    likely = 1 / (1 + np.exp(-self.decision_function(x)))
+    return likely / likely.sum(axis=1, keepdims=True)
+
+
+def of_both_signs(self, x):
+    z = self.decision_function(x)
+    return np.stack([1 / (1 + np.exp(2 * z)), 1 / (1 + np.exp(-2 * z))], axis=1)
+
+
+def test_one_logistic_function_for_each_class_is_no_softmax(monkeypatch):
+    """As versions before 1.8 have for multi_class="ovr"."""
     model = linear.LogisticRegression().fit(X, SEVERAL)
-    model.multi_class = "ovr"
-    assert pyfq.from_sklearn(model).layers[-1].activation is None
+    monkeypatch.setattr(linear.LogisticRegression, "predict_proba", old(of_each_class))
+    network = check_same(model, proba=False)
+    assert network.layers[-1].activation is None
+
+
+def test_two_classes_of_one_multinomial_model_have_their_softmax(monkeypatch):
+    """As versions before 1.8 have for multi_class="multinomial"."""
     model = linear.LogisticRegression().fit(X, BINARY)
-    plain = pyfq.from_sklearn(model).forward(FRESH)
-    model.multi_class = "multinomial"  # softmax(-z, z) of two classes
-    z = np.log(plain[:, 1] / plain[:, 0])
-    got = pyfq.from_sklearn(model).forward(FRESH)
-    np.testing.assert_allclose(got[:, 1], 1 / (1 + np.exp(-2 * z)), atol=1e-9)
+    monkeypatch.setattr(linear.LogisticRegression, "predict_proba", old(of_both_signs))
+    network = check_same(model)
+    assert network.layers[-1].activation == "softmax"
+
+
+def test_two_rows_of_two_classes_are_two_logistic_functions():
+    model = linear.LogisticRegression().fit(X, BINARY)
+    edited(model, coef_=np.concatenate([-0.3 * model.coef_, model.coef_]), intercept_=np.ones(2))
+    network = check_same(model, proba=False)
+    assert network.layers[-1].activation is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "y", "match"),
+    [
+        (linear.Ridge, "predict", Y, r"\(Ridge\): its predict gives something else than its w"),
+        (linear.RidgeClassifier, "decision_function", SEVERAL, "its decision_function gives some"),
+        (linear.RidgeClassifier, "predict", SEVERAL, "its predict gives other classes"),
+        (MLPRegressor, "predict", Y, r"\(MLPRegressor\): its predict gives something else"),
+        (MLPClassifier, "predict_proba", SEVERAL, "its predict_proba gives something else"),
+    ],
+)
+def test_what_computes_something_else_in_its_version_is_refused(
+    kind, method, y, match, monkeypatch
+):
+    model = kind().fit(X[:20], y[:20])
+    changed = FunctionType(
+        (lambda self, x: method(self, x)[::-1] * 2).__code__,
+        {"__name__": "sklearn.new"},
+        closure=(CellType(getattr(kind, method)),),
+    )
+    monkeypatch.setattr(kind, method, changed)
+    with pytest.raises(ValueError, match=match):
+        pyfq.from_sklearn(model)
+
+
+def of_an_older_model(self, x):
+    return self.multi_class
+
+
+def test_what_can_not_be_asked_is_refused(monkeypatch):
+    model = linear.LogisticRegression().fit(X, SEVERAL)
+    monkeypatch.setattr(linear.LogisticRegression, "predict_proba", old(of_an_older_model))
+    match = r"\(LogisticRegression\): its predict_proba fails: .* has no attribute 'multi_class'"
+    with pytest.raises(ValueError, match=match):
+        pyfq.from_sklearn(model)
 
 
 # ---------------------------------------------------------------------------------- before models
@@ -235,6 +317,37 @@ def test_searches_give_their_best_estimator(search):
 def test_frozen_models_are_taken():
     frozen = pytest.importorskip("sklearn.frozen").FrozenEstimator(mlp().fit(X, SEVERAL))
     check_same(frozen)
+    check_same(type(frozen)(frozen))
+
+
+def test_frozen_steps_are_taken():
+    freeze = pytest.importorskip("sklearn.frozen").FrozenEstimator
+    for scaler in (StandardScaler(), make_pipeline(RobustScaler(), freeze(PCA(3).fit(X)))):
+        frozen = freeze(scaler.fit(X))
+        check_same(
+            make_pipeline(frozen, freeze(MaxAbsScaler().fit(frozen.transform(X))), mlp()).fit(
+                X, SEVERAL
+            )
+        )
+    parts = ColumnTransformer([("a", freeze(StandardScaler().fit(X[:, :2])), [1, 0])])
+    check_same(make_pipeline(parts, linear.Ridge()).fit(X, Y))
+    model = TransformedTargetRegressor(linear.Ridge(), transformer=MinMaxScaler()).fit(X, Y)
+    check_same(edited(model, transformer_=freeze(model.transformer_)))
+
+
+def test_frozen_steps_with_methods_of_their_own_are_refused():
+    freeze = pytest.importorskip("sklearn.frozen").FrozenEstimator
+
+    class Doubled(freeze):
+        def transform(self, X):
+            return 2 * self.estimator.transform(X)
+
+    own = Doubled(StandardScaler().fit(X))
+    on_it = edited(freeze(StandardScaler().fit(X)), transform=lambda x: 2 * x)
+    for step in (own, on_it):
+        model = make_pipeline(step, linear.Ridge()).fit(X, Y)
+        with pytest.raises(ValueError, match=r"\(FrozenEstimator\) has transform of its own"):
+            pyfq.from_sklearn(model)
 
 
 def test_a_student_keeps_its_weights_behind_scalers():

@@ -537,6 +537,27 @@ def test_dtypes_are_converted_when_asked(dtype):
         pyfq.from_torch(chain(), dtype=np.float16)
 
 
+def test_numbers_that_a_dtype_does_not_hold_are_refused_by_name():
+    module = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5)).double().eval()
+    module[0].weight.data[1, 2] = -1e300
+    match = (
+        r"module 0 \(Linear\): weight holds -1e\+300, which is beyond float32: pass "
+        r"from_torch\(module, dtype=numpy\.float64\)"
+    )
+    with pytest.raises(ValueError, match=match):
+        pyfq.from_torch(module, dtype=np.float32)
+    assert pyfq.from_torch(module, dtype=np.float64).dtype == np.float64
+    module[0].weight.data[1, 2] = np.inf
+    with pytest.raises(ValueError, match=r"weights must be finite, but weights\[1, 2\] is -?inf"):
+        pyfq.from_torch(module, dtype=np.float32)
+    module = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU())
+    module[0].weight.data.fill_(1e38)
+    module[1].weight.data.fill_(100)
+    match = r"1 \(BatchNorm1d\): as part of module 0 \(Linear\) it makes weights .* beyond float32"
+    with pytest.raises(ValueError, match=match):
+        pyfq.from_torch(module)
+
+
 @pytest.mark.parametrize(
     "register",
     [nn.modules.module.register_module_forward_hook,
@@ -686,7 +707,33 @@ def test_activations_are_the_same(activation, last):
 @pytest.mark.parametrize(
     ("leaf", "match"),
     [
-        (lambda: nn.Hardtanh(-np.inf, 1), r"min_val and max_val must be finite, not -inf and 1"),
+        (
+            lambda: nn.Hardtanh(-np.inf, 1),
+            r"\(Hardtanh\): min_val must be -10000 \.\.\. .*, not -inf",
+        ),
+        (
+            lambda: nn.Hardtanh(-1e30, 1),
+            r"\(Hardtanh\): min_val must be -10000 \.\.\. .*, not -1e\+30",
+        ),
+        (
+            lambda: with_attributes(nn.Hardtanh(), min_val=3.0, max_val=1.0),
+            r"\(Hardtanh\): min_val must be less than max_val, not 3\.0 and 1\.0",
+        ),
+        (
+            lambda: with_attributes(nn.ReLU6(), max_val=np.nan),
+            r"\(ReLU6\): max_val must be .*, not nan",
+        ),
+        (lambda: nn.CELU(-1.0), r"1 \(CELU\): alpha must be 8\.67\S* \.\.\. 1\.15\S*, not -1"),
+        (lambda: nn.CELU(np.inf), r"1 \(CELU\): alpha must be .*, not inf"),
+        (lambda: nn.CELU(np.nan), r"1 \(CELU\): alpha must be .*, not nan"),
+        (lambda: nn.CELU(0), r"1 \(CELU\): alpha must be .*, not 0"),
+        (lambda: nn.ELU(np.inf), r"1 \(ELU\): alpha of activation must be .*, not inf"),
+        (lambda: nn.LeakyReLU(np.nan), r"1 \(LeakyReLU\): slope of activation must be .*, not nan"),
+        (lambda: nn.Softplus(2), r"1 \(Softplus\): beta must be 1, not 2"),
+        (
+            lambda: nn.Softplus(1, np.inf),
+            r"1 \(Softplus\): threshold must be 20 \.\.\. 88, not inf",
+        ),
         (
             lambda: nn.Flatten(0, 1),
             r"1 \(Flatten\): expected Flatten\(1, -1\), which leaves samples",
@@ -698,6 +745,59 @@ def test_activations_are_the_same(activation, last):
 def test_what_is_not_exact_is_refused_by_name(leaf, match):
     with pytest.raises(ValueError, match=match):
         pyfq.from_torch(nn.Sequential(nn.Linear(6, 5), leaf()))
+
+
+def with_attributes(module, **attributes):
+    for name, value in attributes.items():
+        setattr(module, name, value)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("leaf", "match"),
+    [
+        (with_attributes(nn.CELU(), alpha="1"), r"1 \(CELU\): alpha must be a number, not str"),
+        (with_attributes(nn.Hardtanh(), min_val=None), r"1 \(Hardtanh\): min_val must be a number"),
+        (
+            with_attributes(nn.Softplus(), threshold=None),
+            r"1 \(Softplus\): threshold must be a num",
+        ),
+    ],
+    ids=str,
+)
+def test_parameters_that_are_no_numbers_are_refused_by_name(leaf, match):
+    with pytest.raises(TypeError, match=match):
+        pyfq.from_torch(nn.Sequential(nn.Linear(6, 5), leaf))
+
+
+ENDS = (-np.inf, -1e30, -2.0, -0.5, 0.0, 1e-3, 0.5, 2.0, 1e30, np.inf, np.nan)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", ENDS)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (nn.ELU, "alpha"), (nn.CELU, "alpha"), (nn.LeakyReLU, "negative_slope"),
+        (nn.Softplus, "beta"), (nn.Softplus, "threshold"), (nn.Hardtanh, "min_val"),
+        (nn.Hardtanh, "max_val"), (nn.ReLU6, "min_val"), (nn.ReLU6, "max_val"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("last", [True, False])
+def test_any_parameter_is_the_same_or_refused_by_name(kind, name, value, last):
+    leaf = with_attributes(kind(), **{name: value})
+    ones = [nn.Linear(1, 1, bias=False) for _ in range(2)]
+    for one in ones:
+        one.weight.data.fill_(1)
+    module = nn.Sequential(ones[0], leaf, *([] if last else ones[1:]))
+    x = np.array([[-200], [-30], [-2], [-1], [-1e-3], [0], [1e-3], [0.5], [3], [200]], np.float32)
+    try:
+        network = pyfq.from_torch(module)
+    except ValueError as e:
+        assert str(e).startswith(f"module 1 ({kind.__name__}): "), e
+        return
+    want = module(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(network.forward(x), want, rtol=1e-4, atol=1e-5)
 
 
 def test_slopes_that_differ_are_refused():

@@ -419,6 +419,47 @@ def test_other_functions_are_refused_by_name(text, match):
         pyfq.from_onnx(model_of(f"v = Gemm(x, V, B)\n{text}", **NUMBERS))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [-np.inf, -1e30, -2, -0.5, 0, 1e-30, 0.5, 2, np.inf, np.nan])
+@pytest.mark.parametrize(
+    ("operator", "name"),
+    [
+        ("Elu", "alpha"), ("Celu", "alpha"), ("LeakyRelu", "alpha"), ("ThresholdedRelu", "alpha"),
+        ("Selu", "alpha"), ("Selu", "gamma"), ("HardSigmoid", "alpha"), ("HardSigmoid", "beta"),
+    ],
+)  # fmt: skip
+def test_any_parameter_is_the_same_or_refused_by_name(operator, name, value):
+    model = model_of(f"v = Gemm(x, V, B)\ny = {operator}(v)", **NUMBERS)
+    model.graph.node[-1].attribute.append(onnx.helper.make_attribute(name, float(value)))
+    try:
+        pyfq.from_onnx(model)
+    except ValueError as e:
+        assert str(e).startswith(f"node 'the y' ({operator})"), e
+        return
+    assert_equals_onnxruntime(model)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("y = Celu(v) alpha=-1.0", r"\(Celu\): alpha must be 8\.67\S* \.\.\. 1\.15\S*, not -1"),
+        ("y = Celu(v) alpha=0.0", r"\(Celu\): alpha must be .*, not 0"),
+        ("y = Mul(v, inf)", r"node 'the y' \(Mul\): a constant must be finite, not inf"),
+        ("y = Add(v, inf)", r"node 'the y' \(Add\): a constant must be finite, not inf"),
+        ("r = Relu(v)\ny = Div(r, inf)", r"node 'the y' \(Div\): a constant must be finite"),
+        ("r = Relu(v)\ns = Mul(r, large)\ny = Mul(s, large)",
+         r"node 'the y' \(Mul\): with it output_scale of the network is beyond float32"),
+        ("r = Relu(v)\ns = Div(r, large)\ny = Div(s, large)",
+         r"node 'the y' \(Div\): with it output_scale of the network is beyond float32"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_parameters_and_constants_of_no_network_are_refused_by_name(text, match):
+    numbers = NUMBERS | {"inf": np.float32(np.inf), "large": np.float32(1e30)}
+    with pytest.raises(ValueError, match=match):
+        pyfq.from_onnx(model_of(f"v = Gemm(x, V, B)\n{text}", **numbers))
+
+
 # ------------------------------------------------------------------------------ exporters
 
 

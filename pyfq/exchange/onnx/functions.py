@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._core.check import as_number
 from ...arrays.activation import Activation
+from ...networks.operations import DEEPEST_FLOOR, MOST_FACTOR
+from .nodes import where
 
 # A function of parameters and of a polynomial (its terms); x itself is the atom of this name.
 Atom = tuple[str, tuple[float, ...], tuple[Any, ...]]
@@ -33,8 +36,6 @@ MOST_NODES = 24
 
 # As ONNX and PyTorch have them, in float32 and in more digits.
 SELU_ALPHA, SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
-# A floor that shifts by more takes the digits of what lies above it.
-_MOST_END = 1e4
 _SIMPLE = ("relu", "tanh", "sigmoid", "softplus", "leaky_relu", "elu", "clip")
 _UNARY = {
     "Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Softplus": "softplus", "Erf": "erf",
@@ -153,6 +154,7 @@ def applied(
     """
     if not operands or operands[0] is None:
         return None
+    _refuse_parameters(node, attributes)
     p, *others = operands
     if node.op_type in ("Clip", "Where"):
         result = (_clipped if node.op_type == "Clip" else _chosen)(operands, attributes)
@@ -166,6 +168,21 @@ def applied(
     else:
         result = None
     return result if result is not None and _is_small(result) else None
+
+
+def _refuse_parameters(node: Any, attributes: Mapping[str, Any]) -> None:
+    """Raise ValueError if no activation here has a parameter that a node has."""
+    if node.op_type in ("Clip", "Swish"):  # infinite ends are none; Swish is refused by its factor
+        return
+    for name in ("alpha", "beta", "gamma"):
+        number = attributes.get(name, 0.0)
+        if not math.isfinite(number):
+            raise ValueError(f"{where(node)}: {name} must be finite, not {number}")
+    # Of a negative alpha Celu grows exponentially below 0, which no activation here does.
+    if node.op_type == "Celu":
+        as_number(
+            attributes.get("alpha", 1.0), f"{where(node)}: alpha", 1 / MOST_FACTOR, MOST_FACTOR
+        )
 
 
 def _is_small(p: Polynomial) -> bool:
@@ -208,8 +225,8 @@ def _of_one(operator: str, p: Polynomial, attributes: Mapping[str, Any]) -> Poly
             return product(constant(attributes.get("gamma", SELU_GAMMA)), elu)
         case "Celu":
             alpha = attributes.get("alpha", 1.0)
-            inner = product(constant(1 / alpha), p) if alpha else {}
-            return product(constant(alpha), call("elu", inner, 1.0)) if inner else None
+            inner = product(constant(1 / alpha), p)
+            return product(constant(alpha), call("elu", inner, 1.0))
     return call(_UNARY[operator], p) if operator in _UNARY else None
 
 
@@ -401,7 +418,7 @@ def _clip(
 ) -> Scaled | None:
     """Return what lies between two constants, as the first of them and what is above it."""
     least, most = ends
-    if not least < most or least < -_MOST_END:
+    if not least < most or least < DEEPEST_FLOOR:
         return None
     activation = "clipped_relu", most - least
     return Scaled(activation, inner[0], inner[1] - least, scale, shift + scale * least)
