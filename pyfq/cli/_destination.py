@@ -293,6 +293,8 @@ def refuse_overlap(source: Source, destination: Destination) -> None:
     stale = stale_files(destination)
     _refuse_read(source, destination, stale)
     for staging in places_of(destination.target):
+        if staging.is_symlink():  # which writers refuse
+            continue
         for file in (*source.read, *destination.inputs):
             if is_within(followed(file), staging):
                 what = file if file in destination.inputs else source.path
