@@ -1,7 +1,9 @@
 """Public objects show themselves in one line, and as tables where a table says more."""
 
+import copy
 import dataclasses
 import inspect
+import pickle
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -10,7 +12,14 @@ import pytest
 import pyfq
 from pyfq import Dense, Network, PerGroup
 from pyfq._core.text import bytes_text
-from pyfq.io import open_checkpoint, open_npz, open_safetensors, write_npz, write_safetensors
+from pyfq.io import (
+    SafetensorsWriter,
+    open_checkpoint,
+    open_npz,
+    open_safetensors,
+    write_npz,
+    write_safetensors,
+)
 
 W = np.random.default_rng(0).standard_normal((32, 64)).astype(np.float32)
 X = np.random.default_rng(1).standard_normal((40, 64)).astype(np.float32)
@@ -60,6 +69,37 @@ HOLDERS = [word for word, example in EXAMPLES.items() if hasattr(example, "nbyte
 def test_every_public_class_has_an_example():
     classes = {name for name in pyfq.__all__ if inspect.isclass(getattr(pyfq, name))}
     assert classes == EXAMPLES.keys()
+
+
+@pytest.mark.parametrize("word", EXAMPLES)
+def test_examples_compare_hash_and_copy_without_an_error(word):
+    example = EXAMPLES[word]
+    assert example == example
+    assert isinstance(example == copy.copy(example), bool)
+    assert isinstance(example == copy.deepcopy(example), bool)
+    assert hash(example) == hash(example)
+
+
+def test_open_files_are_themselves_alone_and_do_not_travel(tmp_path):
+    write_npz(tmp_path / "w.npz", {"w": W})
+    write_safetensors(tmp_path / "w.safetensors", {"w": W})
+    for opens, name in (
+        (pyfq.load_checkpoint, "w.npz"),
+        (open_checkpoint, "w.npz"),
+        (open_npz, "w.npz"),
+        (open_safetensors, "w.safetensors"),
+    ):
+        with opens(tmp_path / name) as one, opens(tmp_path / name) as other:
+            assert one == one
+            assert one != other
+            assert {one, other} == {other, one}
+            for travels in pickle.dumps, copy.copy, copy.deepcopy:
+                with pytest.raises(TypeError, match=rf"open its path again, with {opens.__name__}"):
+                    travels(one)
+    with SafetensorsWriter(tmp_path / "v.safetensors", {}) as writer:
+        for travels in pickle.dumps, copy.copy, copy.deepcopy:
+            with pytest.raises(TypeError, match="neither pickled nor copied"):
+                travels(writer)
 
 
 @pytest.mark.parametrize("word", EXAMPLES)

@@ -36,7 +36,7 @@ from pyfq.exchange.manifest import KEY
 from pyfq.io.directory import SINGLE, checkpoints_in, find_checkpoint, older_files
 from pyfq.io.dtypes import WORDS, nbytes_of
 from pyfq.io.errors import FormatError
-from pyfq.io.links import followed, target_of
+from pyfq.io.links import followed, is_within, target_of
 from pyfq.io.npz import can_hold
 from pyfq.io.sharded import index_content, is_index, read_index_document
 from pyfq.io.staging import INSIDE, places_of, refuse_obstacles
@@ -51,8 +51,9 @@ _FOREIGN = (
     ".toml", ".txt", ".zip",
 )  # fmt: skip
 
-#: Where PEFT says what an adapter is; there is no ``config.json`` beside it.
-ADAPTER = "adapter_config.json"
+#: Where PEFT says what an adapter is, and how the names of its weights begin. A ``config.json``
+#: beside it is that of a model.
+ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model."
 
 #: Where it stands how to open a directory; README.md is the model's own card.
 README = "README-pyfq.md"
@@ -138,6 +139,8 @@ class Destination:
         What stands in the source's index besides sizes and files: in its metadata, and beside it.
     inputs : tuple of Path
         What else the command reads, such as a recipe.
+    adapts : bool
+        Whether the weights are those of an adapter of PEFT.
     """
 
     path: Path
@@ -149,16 +152,14 @@ class Destination:
     found: Beside = field(default_factory=Beside)
     index_entries: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     inputs: tuple[Path, ...] = ()
+    adapts: bool = False
 
     @property
     def is_explained(self) -> bool:
         """Whether it is the directory of a model of transformers, where a README says of it."""
-        return self.config is not None and is_of_transformers(read_config(self.config))
-
-    @property
-    def adapts(self) -> bool:
-        """Whether it is the directory of an adapter of PEFT."""
-        return self.config is None and self.target / ADAPTER in self.beside
+        if self.config is None or self.adapts:
+            return False
+        return is_of_transformers(read_config(self.config))
 
     @property
     def is_file(self) -> bool:
@@ -194,7 +195,7 @@ class Destination:
     def names(self) -> set[Path]:
         """The names of all files that may be written, relative to the root."""
         places = {*self.files, *filter(None, [self.index]), *self.places_beside}
-        if self.adapts:
+        if self.adapts and self.config is None:
             places.discard(self.target / CONFIG)
         return {place.relative_to(self.root) for place in places}
 
@@ -224,10 +225,13 @@ def plan_destination(source: Source, path: Path, inputs: Iterable[Path] = ()) ->
         Links lead in a circle, or ``..`` leads up from nowhere.
     """
     target = target_of(path)
+    adapts = _is_adapter(source)
     if path.suffix in FORMATS:
         if target.suffix in FORMATS and target.suffix != path.suffix:
             raise ValueError(f"{path} is a link to {target}, the name of another format")
-        return Destination(path, target, {target: list(source.tensors)}, inputs=tuple(inputs))
+        return Destination(
+            path, target, {target: list(source.tensors)}, inputs=tuple(inputs), adapts=adapts
+        )
     index = target / source.file.name if is_index(source.file.name) else None
     places = {
         file: target / (file.relative_to(source.file.parent) if index else _name_in(file))
@@ -249,7 +253,17 @@ def plan_destination(source: Source, path: Path, inputs: Iterable[Path] = ()) ->
         found = find_beside(root, {*source.files, source.file, *made})
     beside = {target / name: root / name for name in found.files}
     entries = _entries_of(source.file) if index else ({}, {})
-    return Destination(path, target, files, index, beside, config, found, entries, tuple(inputs))
+    return Destination(
+        path, target, files, index, beside, config, found, entries, tuple(inputs), adapts
+    )
+
+
+def _is_adapter(source: Source) -> bool:
+    """Return whether weights are an adapter's by their name, or are all that stands beside one."""
+    root = source.file.parent
+    if source.file.name.startswith(_ADAPTER_WEIGHTS):
+        return True
+    return (root / ADAPTER).is_file() and not (root / CONFIG).exists()
 
 
 def _entries_of(index: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -279,8 +293,10 @@ def refuse_overlap(source: Source, destination: Destination) -> None:
     stale = stale_files(destination)
     _refuse_read(source, destination, stale)
     for staging in places_of(destination.target):
+        if staging.is_symlink():  # which writers refuse
+            continue
         for file in (*source.read, *destination.inputs):
-            if followed(file).is_relative_to(staging):
+            if is_within(followed(file), staging):
                 what = file if file in destination.inputs else source.path
                 raise ValueError(
                     f"{what} leads into {staging}, which is for writing {destination.path}: "
@@ -288,7 +304,7 @@ def refuse_overlap(source: Source, destination: Destination) -> None:
                 )
     _refuse_obstacles(destination, stale)
     for root in destination.found.roots if destination.beside else ():
-        if place.is_relative_to(root):
+        if is_within(place, root):
             raise ValueError(
                 f"{destination.path} is inside the model's directory {root}: "
                 "choose a destination outside"
@@ -331,10 +347,19 @@ def _refuse_read(source: Source, destination: Destination, stale: Iterable[Path]
             other = read.get((found.st_dev, found.st_ino))
             if other is None:
                 continue
+            if other not in destination.inputs and _is_directory_of(source, destination):
+                raise ValueError(
+                    f"{destination.path} is the directory of the source itself, {source.path}: "
+                    "choose another destination"
+                )
             asked = destination.path if destination.is_file else file
             is_source = other == source.file or other in source.files
             what = "the source itself" if is_source else f"{other}, which is read"
             raise ValueError(f"{asked} is {what}: choose another destination")
+
+
+def _is_directory_of(source: Source, destination: Destination) -> bool:
+    return not destination.is_file and destination.target.samefile(source.file.parent)
 
 
 def refuse_existing(destination: Destination, *, force: bool) -> None:
@@ -404,15 +429,15 @@ def config_content(
 ) -> bytes | None:
     """Return ``config.json``: the source's, with this quantization or none, else as it is.
 
-    Where the source has none, that of the target stays, but for its quantization, which was that of
-    the weights that go. A file has none.
+    Beside an adapter it is as it is. Where the source has none, that of the target stays, but for
+    its quantization, which was that of the weights that go. A file has none.
     """
     if destination.is_file:
         return None
+    if destination.adapts:  # a config beside an adapter is that of the model which it adapts
+        return None if destination.config is None else destination.config.read_bytes()
     if destination.config is not None:
         return with_quantization(read_config(destination.config), quantization).encode()
-    if destination.adapts:
-        return None
     text = _config_of_target(destination)
     if quantization is None and (text is None or QUANTIZATION not in values_of(text)):
         return None

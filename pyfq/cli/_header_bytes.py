@@ -1,31 +1,24 @@
 """How many bytes of a target the headers of files take."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from pyfq import __version__
+from pyfq.cli._destination import Destination
 from pyfq.cli._report import bytes_text
 from pyfq.cli._source import Source
-from pyfq.exchange.compressed_tensors import Declaration
-from pyfq.exchange.manifest import KEY, write_manifest
+from pyfq.cli._writing import nbytes_of_files
 from pyfq.exchange.rule import Rule
+from pyfq.exchange.stored import TensorPlan
 from pyfq.io.dtypes import nbytes_of
-from pyfq.io.header import encode_header, lay_out
 from pyfq.recipes import Coded, Recipe
 from pyfq.recipes.declare import open_rules, plan_each
 
 # Numbers with as many digits as there are.
 _STEP, _SQNR = 0.01234567890123, 12.345678901234567
 
-# Bytes of an entry of an npz file besides its array and two times its name, with the ending .npy:
-# headers of 30 bytes, 20 of long sizes, 128 of NumPy, 46 in the directory.
-_NPZ_ENTRY = 30 + 20 + 128 + 46 + 2 * 4
-# Bytes of what ends the directory.
-_NPZ_END = 22
 
-
-def without_headers(source: Source, recipe: Recipe, target: Path) -> Recipe:
-    """Return a recipe whose budget has the bytes that headers leave to tensors.
+def without_headers(source: Source, recipe: Recipe, destination: Destination) -> Recipe:
+    """Return a recipe whose budget has about the bytes that headers leave to tensors.
 
     Parameters
     ----------
@@ -33,8 +26,8 @@ def without_headers(source: Source, recipe: Recipe, target: Path) -> Recipe:
         What is compressed.
     recipe : Recipe
         How.
-    target : Path
-        What is written; .npz has headers of its own.
+    destination : Destination
+        What is written: files of each kind have headers of their own.
 
     Raises
     ------
@@ -43,15 +36,67 @@ def without_headers(source: Source, recipe: Recipe, target: Path) -> Recipe:
     """
     if recipe.budget is None or recipe.budget.nbytes is None:
         return recipe
-    nbytes, headers = recipe.budget.nbytes, _header_bytes(source, recipe, target)
+    nbytes, headers = recipe.budget.nbytes, _header_bytes(source, recipe, destination)
     if headers >= nbytes:
-        raise ValueError(
-            f"a file of {bytes_text(nbytes)} is less than its header, {bytes_text(headers)}"
-        )
+        asked, count = bytes_text(nbytes), len(destination.files)
+        what = f"a file of {asked} is less than its header"
+        if count > 1:
+            what = f"{count} files of {asked} together are less than their headers"
+        raise ValueError(f"{what}, {bytes_text(headers)}")
     return replace(recipe, budget=replace(recipe.budget, nbytes=nbytes - headers))
 
 
-def _header_bytes(source: Source, recipe: Recipe, target: Path) -> int:
+def choose_within(
+    source: Source,
+    recipe: Recipe,
+    destination: Destination,
+    choose: Callable[[Recipe], dict[str, Rule]],
+) -> tuple[dict[str, Rule], list[TensorPlan]]:
+    """Choose what becomes of tensors such that files, headers counted, are within the budget.
+
+    Headers name what was chosen, so their bytes are known behind the choice. Where they are more
+    than what was left to them, tensors get so many less, and the choice is made again.
+
+    Parameters
+    ----------
+    source, recipe, destination
+        See `without_headers`.
+    choose : callable
+        Returns the rules that a recipe, whose budget is one of tensors alone, gives open ones.
+
+    Returns
+    -------
+    dict of str to Rule
+        What was chosen.
+    list of TensorPlan
+        What becomes of all tensors with it.
+
+    Raises
+    ------
+    ValueError
+        If the budget is too small.
+    """
+    of_tensors = without_headers(source, recipe, destination)
+    rules = open_rules(source.words, source.shapes, recipe).values()
+    asks = any(rule.asks_for_bits for rule in rules)
+    while True:
+        decided = choose(of_tensors)
+        tensors = plan_each(source.words, source.shapes, recipe, decided=decided)
+        if recipe.budget is None or recipe.budget.nbytes is None:
+            return decided, tensors
+        excess = _nbytes(source, destination, tensors) - recipe.budget.nbytes
+        if excess <= 0:
+            return decided, tensors
+        if not asks:
+            raise ValueError(
+                f"nbytes of the budget must be at least {recipe.budget.nbytes + excess}, headers "
+                f"counted, not {recipe.budget.nbytes}: no tensor has bits to choose"
+            )
+        nbytes = max(of_tensors.budget.nbytes - excess, 1)
+        of_tensors = replace(recipe, budget=replace(recipe.budget, nbytes=nbytes))
+
+
+def _header_bytes(source: Source, recipe: Recipe, destination: Destination) -> int:
     """Return about how many bytes names, shapes and methods take in the files of weights."""
     words, shapes = source.words, source.shapes
     decided = {}
@@ -59,17 +104,13 @@ def _header_bytes(source: Source, recipe: Recipe, target: Path) -> int:
         nbytes = max(nbytes_of(words[name], shapes[name]) // 8, 1)
         decided[name] = _decided(rule, recipe, nbytes)
     tensors = plan_each(words, shapes, recipe, decided=decided)
-    parts: Declaration = {}
-    for tensor in tensors:
-        parts |= tensor.parts
-    manifest = write_manifest(tensors, __version__)
-    if target.suffix == ".npz":
-        names = [*parts, KEY]
-        return _NPZ_END + len(manifest) + sum(_NPZ_ENTRY + 2 * len(name.encode()) for name in names)
-    metadata = {KEY: manifest}
-    for entries in source.metadata.values():
-        metadata |= entries
-    return len(encode_header(lay_out(parts), metadata))
+    stored = sum(tensor.nbytes_after for tensor in tensors)
+    return _nbytes(source, destination, tensors) - stored
+
+
+def _nbytes(source: Source, destination: Destination, tensors: Sequence[TensorPlan]) -> int:
+    by_name: Mapping[str, TensorPlan] = {tensor.name: tensor for tensor in tensors}
+    return nbytes_of_files(source, destination, by_name)
 
 
 def _decided(rule: Rule, recipe: Recipe, nbytes: int) -> Rule:

@@ -9,6 +9,7 @@ from typing import Any
 from pyfq.io import FormatError
 from pyfq.io.magic import HEAD, kind_of
 from pyfq.io.regular import read_regular
+from pyfq.io.strict_json import json_kind
 
 CONFIG = "config.json"
 QUANTIZATION = "quantization_config"
@@ -42,7 +43,7 @@ def read_config(path: Path) -> str:
     except (ValueError, RecursionError) as e:
         raise FormatError(path, f"expected JSON, {e}") from e
     if not isinstance(value, dict):
-        raise FormatError(path, f"expected a JSON object, got {type(value).__name__}")
+        raise FormatError(path, f"expected a JSON object, got {json_kind(text)}")
     return text
 
 

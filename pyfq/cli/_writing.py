@@ -41,9 +41,11 @@ from pyfq.exchange.manifest import KEY, write_manifest
 from pyfq.exchange.stored import CAST, COPY, DENSE, TensorPlan
 from pyfq.io import FormatError, NpzFile, SafetensorsFile, disk, open_npz, open_safetensors
 from pyfq.io.atomic import DiskFile, buffered
-from pyfq.io.npz import write_archive
+from pyfq.io.dtypes import nbytes_of
+from pyfq.io.header import encode_header, lay_out
+from pyfq.io.npz import archive_nbytes, write_archive
 from pyfq.io.safetensors_writer import TensorStream
-from pyfq.io.staging import Staging, commit, created, discard, place, staged
+from pyfq.io.staging import Staging, commit, created, discard, place, refuse_unknown, staged
 
 _CHUNK = 1 << 20  # bytes
 _SAMPLE = 1 << 26  # bytes of tensors that are made again to see whether a destination is theirs
@@ -177,6 +179,24 @@ def _files_of(
     return files, metadata, contents
 
 
+def nbytes_of_files(
+    source: Source, destination: Destination, tensors: Mapping[str, TensorPlan]
+) -> int:
+    """Return the bytes of the files of weights, headers counted, that tensors would become."""
+    total = 0
+    files, metadata, _ = _files_of(source, destination, tensors)
+    for file, its_tensors in files.items():
+        order = file_order(list(its_tensors.values()))
+        if destination.is_archive:
+            manifest = metadata[file].get(KEY)
+            order |= {} if manifest is None else {KEY: ("U8", as_array(manifest).shape)}
+            total += archive_nbytes(order)
+        else:
+            total += len(encode_header(lay_out(order), metadata[file] or None))
+            total += sum(nbytes_of(*declared) for declared in order.values())
+    return total
+
+
 @contextmanager
 def _locked(destination: Destination, args: argparse.Namespace) -> Iterator[Staging]:
     """Exclude other writers of a destination for the length of a block."""
@@ -187,6 +207,7 @@ def _locked(destination: Destination, args: argparse.Namespace) -> Iterator[Stag
         ) as staging,
     ):
         if not _is_interrupted(staging):
+            refuse_unknown(staging, destination.names)
             discard(staging)  # what is left of a run that was given up
         yield staging
 

@@ -23,6 +23,7 @@ from pyfq.cli._compress_report import (
     totals_text,
 )
 from pyfq.cli._destination import (
+    Destination,
     config_content,
     output_path,
     plan_destination,
@@ -31,7 +32,7 @@ from pyfq.cli._destination import (
     tell_left_out,
 )
 from pyfq.cli._foreign import refuse_foreign
-from pyfq.cli._header_bytes import without_headers
+from pyfq.cli._header_bytes import choose_within, without_headers
 from pyfq.cli._help import HelpFormatter
 from pyfq.cli._journal import Journal
 from pyfq.cli._opening import for_loaders, opening_line
@@ -66,7 +67,7 @@ from pyfq.recipes import (
     plan,
 )
 from pyfq.recipes.choose import choose_bits, refuse_budget
-from pyfq.recipes.declare import open_rules, plan_each
+from pyfq.recipes.declare import open_rules
 from pyfq.recipes.measure import code, measure, read_finding
 from pyfq.recipes.streams import Streams
 
@@ -248,18 +249,18 @@ def run(args: argparse.Namespace) -> int:
     refuse_taken({"-o": args.output}, inputs)
     _refuse_compressed(source)
     recipe = for_loaders(recipe, args, source)
+    destination = plan_destination(source, args.output, inputs)
     # What needs no data is planned before any is read: a refusal should not wait for it.
     undecided = open_rules(source.words, source.shapes, recipe)
     certain = {name: word for name, word in source.words.items() if name not in undecided}
     with placed(str(args.source)):
-        refuse_budget(source.words, source.shapes, without_headers(source, recipe, args.output))
+        refuse_budget(source.words, source.shapes, without_headers(source, recipe, destination))
         planned = plan(certain, source.shapes, recipe, dense=args.dense)
     if not undecided and all(tensor.rule is None for tensor in planned):
         advice = "" if args.recipe else _advice(source, recipe)
         raise ValueError(f"{args.source}: {_nothing_to_do(planned)}{advice}")
     for remark in _unused(recipe, source):
         print(f"pyfq compress: {remark}", file=sys.stderr)
-    destination = plan_destination(source, args.output, inputs)
     refuse_taken(reports, destination.read_beside)
     if destination.adapts and not args.dense:
         print(f"pyfq compress: {_FOR_ADAPTERS}", file=sys.stderr)
@@ -271,7 +272,7 @@ def run(args: argparse.Namespace) -> int:
     )
     refuse_config_of_another(destination, config_content(destination, {} if quantizes else None))
     _announce(args, source, undecided)
-    work = _Compression(source, recipe, undecided, args)
+    work = _Compression(source, destination, recipe, undecided, args)
     first_pass = _bytes_of(source, undecided)
     if args.dry_run:
         with progress(first_pass, quiet=args.quiet) as work.shown:
@@ -379,6 +380,7 @@ class _Compression:
     """What `write_checkpoint` is to do: what a recipe says to the tensors of a source."""
 
     source: Source
+    destination: Destination
     recipe: Recipe
     undecided: Mapping[str, Rule]
     args: argparse.Namespace
@@ -406,13 +408,15 @@ class _Compression:
         source, recipe = self.source, self.recipe
         findings = {name: self._finding(name, journal) for name in self.undecided}
         coded = partial(self._coded, journal)
+
+        def choose(of_tensors: Recipe) -> dict[str, Rule]:
+            return choose_bits(source.words, source.shapes, of_tensors, findings, coded)
+
         with placed(str(source.path)):
-            of_tensors = without_headers(source, recipe, self.args.output)
-            decided = choose_bits(source.words, source.shapes, of_tensors, findings, coded)
+            decided, self.packed = choose_within(source, recipe, self.destination, choose)
             tensors = plan(
                 source.words, source.shapes, recipe, dense=self.args.dense, decided=decided
             )
-        self.packed = plan_each(source.words, source.shapes, recipe, decided=decided)
         self.budget = budget_entry(recipe, decided, self.packed)
         if self.args.json and journal is not None:
             self.inputs = source.digests()

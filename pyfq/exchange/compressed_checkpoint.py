@@ -114,6 +114,17 @@ class CompressedCheckpoint(Mapping[str, Form | Half]):
         self.methods = {name: str(tensor.rule or COPY) for name, tensor in tensors.items()}
         self.nbytes = sum(tensor.nbytes_after for tensor in tensors.values())
 
+    # Of two that are open none is the other, and their arrays are not compared.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __reduce__(self) -> str:
+        """Refuse to travel or be copied: open files do neither."""
+        raise TypeError(
+            "an open CompressedCheckpoint can be neither pickled nor copied: "
+            "open its path again, with load_checkpoint, where it is used"
+        )
+
     def __getitem__(self, name: str) -> Form | Half:
         """Return a tensor in the form that it has.
 

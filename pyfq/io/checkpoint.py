@@ -176,6 +176,17 @@ class Checkpoint(Mapping[str, np.ndarray]):
         path = printable(str(self.path))
         return object_text(self, path, count_text(len(self), "tensor"), bytes_text(self.nbytes, 2))
 
+    # Of two that are open none is the other, and their arrays are not compared.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __reduce__(self) -> str:
+        """Refuse to travel or be copied: open files do neither."""
+        raise TypeError(
+            "an open Checkpoint can be neither pickled nor copied: "
+            "open its path again, with open_checkpoint, where it is used"
+        )
+
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a tensor from the file that holds it."""
         file = self._opened[self.file_of[name]]

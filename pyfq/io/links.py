@@ -7,6 +7,7 @@ replaced. `Path.resolve` of Python 3.11 and 3.12 raises RuntimeError for such li
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 _ROOT = Path(os.sep)
@@ -61,6 +62,23 @@ def _refuse_no_directory(place: Path, name: str, asked: str) -> None:
             return
         what = f"there is no directory {place}, behind which {name or os.sep} stands"
         raise OSError(e.errno, f"{e.strerror}: {what}: leave both out", asked) from e
+
+
+def is_within(path: Path, directory: Path) -> bool:
+    """Return whether a path, there or not, is a directory or below it, by whatever names.
+
+    Directories are told by device and inode: one that is mounted in a second place has two names.
+    A directory that may not be looked at is told by its name alone.
+    """
+    if path.is_relative_to(directory):
+        return True
+    with suppress(OSError):
+        found = directory.stat()
+        for place in (path, *path.parents):
+            with suppress(OSError):
+                if os.path.samestat(found, place.stat()):
+                    return True
+    return False
 
 
 def target_of(path: Path) -> Path:

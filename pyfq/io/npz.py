@@ -6,11 +6,12 @@ before it has looked at the member's size, and lets errors of five modules throu
 """
 
 import ast
+import io
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from pyfq._core.check import shown
 from pyfq._core.text import bytes_text, count_text, object_text, printable
 from pyfq.io import disk
 from pyfq.io.atomic import replacing
-from pyfq.io.dtypes import NUMBERS, WORDS, nbytes_of, word_of
+from pyfq.io.dtypes import DTYPES, NUMBERS, WORDS, carrier_shape, nbytes_of, word_of
 from pyfq.io.errors import FormatError
 from pyfq.io.magic import HEAD, TORCH_ARCHIVE, kind_of
 from pyfq.io.regular import open_regular
@@ -40,6 +41,10 @@ _VERSIONS = {  # how the header's length and text are coded
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of savez and savez_compressed
 _DEFLATE_RATIO = 1032  # the best that deflate can do
 _CHUNK = 1 << 20  # bytes that zipfile copies at a time
+
+# Bytes of zip besides names and data: what stands before a member with room for sizes of 8 bytes,
+# its entry in the directory, the end of that, and what large archives have before the end.
+_LOCAL, _ENTRY, _END, _LARGE_END = 30 + 20, 46, 22, 56 + 20
 
 #: Each `descr` that safetensors has a word for; no text from a file reaches `numpy.dtype`.
 _DESCRS = {
@@ -164,6 +169,17 @@ class NpzFile(Mapping[str, np.ndarray]):
         path = printable(str(self.path))
         return object_text(self, path, count_text(len(self), "tensor"), bytes_text(self.nbytes, 2))
 
+    # Of two that are open none is the other, and their arrays are not compared.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __reduce__(self) -> str:
+        """Refuse to travel or be copied: open files do neither."""
+        raise TypeError(
+            "an open NpzFile can be neither pickled nor copied: "
+            "open its path again, with open_npz, where it is used"
+        )
+
     def __getitem__(self, name: str) -> np.ndarray:
         """Read an array; damaged data raises `FormatError`."""
         member = self._members[name]
@@ -273,6 +289,32 @@ def write_archive(
             info = zipfile.ZipInfo(name + _SUFFIX)  # dated 1980, whatever the clock says
             with archive.open(info, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def archive_nbytes(declaration: Mapping[str, tuple[str, Sequence[int]]]) -> int:
+    """Return the bytes of an npz file that `write_archive` writes.
+
+    Parameters
+    ----------
+    declaration : mapping of str to (str, sequence of int)
+        Dtype word and shape of each array.
+    """
+    members = directory = 0
+    for name, (word, shape) in declaration.items():
+        text = len(f"{name}{_SUFFIX}".encode())
+        head = io.BytesIO()
+        descr = np.lib.format.dtype_to_descr(DTYPES[word].carrier)
+        fields = {"descr": descr, "fortran_order": False, "shape": carrier_shape(word, shape)}
+        np.lib.format.write_array_header_1_0(head, fields)
+        size = head.tell() + nbytes_of(word, shape)
+        # What has no room in fields of 4 bytes has 8 behind the entry, and 4 that say so.
+        large = 16 * (size > zipfile.ZIP64_LIMIT) + 8 * (members > zipfile.ZIP64_LIMIT)
+        directory += _ENTRY + text + (large and large + 4)
+        members += _LOCAL + text + size
+    is_large = len(declaration) > zipfile.ZIP_FILECOUNT_LIMIT or (
+        max(members, directory) > zipfile.ZIP64_LIMIT
+    )
+    return members + directory + _END + _LARGE_END * is_large
 
 
 @contextmanager

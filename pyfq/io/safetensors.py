@@ -106,6 +106,17 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         path = printable(str(self.path))
         return object_text(self, path, count_text(len(self), "tensor"), bytes_text(self.nbytes, 2))
 
+    # Of two that are open none is the other, and their arrays are not compared.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __reduce__(self) -> str:
+        """Refuse to travel or be copied: open files do neither."""
+        raise TypeError(
+            "an open SafetensorsFile can be neither pickled nor copied: "
+            "open its path again, with open_safetensors, where it is used"
+        )
+
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a tensor as a read-only view of the file."""
         entry = self._tensors[name]

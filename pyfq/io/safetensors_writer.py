@@ -253,6 +253,13 @@ class SafetensorsWriter:
         total = self.completed + len(self.remaining)
         return object_text(self, printable(str(self.path)), f"{self.completed} of {total} tensors")
 
+    def __reduce__(self) -> str:
+        """Refuse to travel or be copied: an open file does neither."""
+        raise TypeError(
+            "an open SafetensorsWriter can be neither pickled nor copied: make one where it is "
+            "used, with resume=True for what is kept of another"
+        )
+
     @property
     def completed(self) -> int:
         """How many leading tensors are written."""

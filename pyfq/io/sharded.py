@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from pyfq._core.check import shown
@@ -98,6 +98,7 @@ def read_index_document(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise FormatError(
                 path, f"weight_map: {shown(name)}: {shown(file)} is outside the index's directory"
             )
+        weight_map[name] = _plain(file)
     return index
 
 
@@ -182,6 +183,11 @@ def index_content(
     }
     text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     return text.encode("utf-8")
+
+
+def _plain(file: str) -> str:
+    """Return the one name of a file among those that lead to it through ``.`` or two slashes."""
+    return str(PurePosixPath(file)) if file else file
 
 
 def _escapes(file: str) -> bool:

@@ -26,7 +26,7 @@ import os
 import stat
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +35,7 @@ from typing import Any
 from pyfq._core.check import shown
 from pyfq.io import disk, lock
 from pyfq.io.atomic import DiskFile
-from pyfq.io.links import followed
+from pyfq.io.links import followed, is_within
 
 PARTIAL = ".partial"
 INSIDE = ".pyfq.partial"
@@ -128,7 +128,7 @@ def staged(asked: Path, *, is_file: bool, break_lock: bool = False) -> Iterator[
             raise
     staging = Staging(asked, target, is_file, directory, held, tuple(made))
     try:
-        with disk.naming(asked):
+        with _naming_obstacle(asked):
             _recover(staging)
         yield staging
     finally:
@@ -194,7 +194,7 @@ def commit(staging: Staging, files: Iterable[Path], stale: Iterable[Path]) -> No
     files, stale = sorted(set(files)), sorted(set(stale) - set(files))
     if staging.is_file and {*files, *stale} != {Path(staging.target.name)}:
         raise ValueError(f"{staging.target}: expected its own name, got {[*files, *stale]}")
-    with disk.naming(staging.asked):
+    with _naming_obstacle(staging.asked):
         if not lock.is_held(staging.lock):
             raise OSError(errno.EWOULDBLOCK, "another process has broken the lock")
         refuse_obstacles(staging.root, files, stale)
@@ -266,11 +266,36 @@ def _refuse_no_directory(path: Path) -> None:
 
 def discard(staging: Staging) -> None:
     """Remove what was written, and the journal, which goes first: without it there is no run."""
-    with suppress(FileNotFoundError):
-        disk.unlink(staging.journal)
-    with suppress(FileNotFoundError):
-        disk.unlink(staging.directory / "commit")
-    disk.remove_tree(staging.new)
+    with _naming_obstacle(staging.asked):
+        with suppress(FileNotFoundError):
+            disk.unlink(staging.journal)
+        with suppress(FileNotFoundError):
+            disk.unlink(staging.directory / "commit")
+        disk.remove_tree(staging.new)
+
+
+def refuse_unknown(staging: Staging, known: Collection[Path]) -> None:
+    """Raise OSError if `new` holds what is no file of a target, before it is discarded.
+
+    A writer that died has left its lock, behind which the lock that is held has a number; and one
+    that keeps what it wrote has a journal or writes files of the target. All else is not pyfq's.
+
+    Parameters
+    ----------
+    staging : Staging
+        Where it is.
+    known : collection of Path
+        The names of the files of the target, relative to the root.
+    """
+    if staging.lock.name != lock.LOCK or os.path.lexists(staging.journal):
+        return
+    for found in sorted(staging.new.rglob("*")):
+        name = found.relative_to(staging.new)
+        is_above = any(name in file.parents for file in known)
+        if name not in known and not (is_above and found.is_dir() and not found.is_symlink()):
+            raise OSError(
+                errno.EEXIST, f"{found} is not of pyfq: move it away", os.fspath(staging.asked)
+            )
 
 
 def settle(path: Path) -> None:
@@ -303,7 +328,7 @@ def settle(path: Path) -> None:
                 raise PermissionError(
                     e.errno,
                     "its files were being replaced when the writer died, and finishing that needs "
-                    "the right to write",
+                    f"the right to write: {e.strerror}",
                     os.fspath(path),
                 ) from e
 
@@ -360,9 +385,11 @@ def _make(target: Path, directory: Path) -> Path:
     return directory
 
 
-def _mount(directory: Path) -> tuple[int, str]:
-    """Return what tells whether two directories are of one mount: names move only within one."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _mount(path: Path) -> tuple[int, str]:
+    """Return what tells whether two paths are of one mount: names move only within one."""
+    if not hasattr(os, "O_PATH"):
+        return path.stat().st_dev, ""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)  # which asks for no right to read
     try:
         with suppress(OSError):
             for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
@@ -391,6 +418,33 @@ def _refuse_foreign(directory: Path) -> None:
             mode = path.lstat().st_mode
             if not (stat.S_ISDIR(mode) if name == "new" else stat.S_ISREG(mode)):
                 raise _not_ours(path, wanted)
+
+
+@contextmanager
+def _naming_obstacle(asked: Path) -> Iterator[None]:
+    """Let an OSError name the target that was asked for, and the file that stands in the way."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno is None:
+            raise
+        obstacle, asked_for = e.filename, os.fspath(asked)
+        why = e.strerror or os.strerror(e.errno)
+        if isinstance(obstacle, str) and obstacle not in (asked_for, str(followed(asked))):
+            why = why if obstacle in why else f"{obstacle}: {why}"
+        raise OSError(e.errno, why, asked_for) from e
+
+
+@contextmanager
+def _telling(true: str) -> Iterator[None]:
+    """Let an OSError say first what is true of the target, and name what stands in the way."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno is None:
+            raise
+        where = f"{e.filename}: " if e.filename else ""
+        raise OSError(e.errno, f"{true}: {where}{e.strerror}") from e
 
 
 def _release(staging: Staging) -> None:
@@ -474,21 +528,24 @@ def _stands_in(directory: Path) -> bool:
     that is gone: relative paths would lead nowhere.
     """
     try:
-        here = Path.cwd()
-        found = directory.stat()
-    except FileNotFoundError:  # the one is no more, or the other not there yet
+        return is_within(Path.cwd(), directory)
+    except FileNotFoundError:  # it is no more
         return False
-    for place in (here, *here.parents):
-        with suppress(PermissionError):  # a directory above it that may not be searched
-            if os.path.samestat(found, place.stat()):
-                return True
-    return directory in (here, *here.parents)
 
 
 def _share(old: Path, new: Path, at: Path, replaced: set[Path]) -> None:
-    """Give every file of the old directory that stays a second name in the new one."""
+    """Give every file of the old directory that stays a second name in the new one.
+
+    Raises
+    ------
+    OSError
+        EXDEV: something is mounted there, an empty directory too. It would go with the old names.
+    """
+    mount = _mount(old / at)
     for entry in sorted(os.scandir(old / at), key=lambda entry: entry.name):
         name = at / entry.name
+        if not entry.is_symlink() and _mount(old / name) != mount:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(old / name))
         if entry.is_dir(follow_symlinks=False):
             with suppress(FileExistsError):
                 disk.mkdir(new / name)
@@ -511,7 +568,21 @@ def _take_places(staging: Staging, record: dict[str, Any]) -> None:
                     for parent in reversed(name.parents[:-1]):
                         with suppress(FileExistsError):
                             disk.mkdir(staging.root / parent)
-                    disk.rename(staging.new / name, staging.root / name)
+                    try:
+                        disk.rename(staging.new / name, staging.root / name)
+                    except OSError as e:
+                        raise _unfinished(staging, record, name, e) from e
+
+
+def _unfinished(staging: Staging, record: dict[str, Any], name: Path, e: OSError) -> OSError:
+    """Return the error of a file that cannot take its place, and what is true of the target."""
+    place = staging.root / name
+    if staging.is_file:
+        return OSError(e.errno, e.strerror, str(place))
+    if _is_new(staging, record):
+        return OSError(e.errno, f"nothing is replaced: {place}: {e.strerror}", str(place))
+    what = "some files are replaced and others are not"
+    return OSError(e.errno, f"{what}: {place}: {e.strerror}", str(place))
 
 
 def _is_new(staging: Staging, record: dict[str, Any]) -> bool:
@@ -530,18 +601,23 @@ def _withdraw(staging: Staging, record: dict[str, Any]) -> None:
 def _finish(staging: Staging, record: dict[str, Any]) -> None:
     """Remove the old files, and what a run needs to go on; the new ones are in their places."""
     files, stale = ({Path(name) for name in record[key]} for key in ("files", "stale"))
-    if record["way"] == "exchange":
-        _sweep(staging.new, staging.target, Path(), files | stale)
-    else:
-        for name in sorted(stale):
-            with suppress(FileNotFoundError):
-                disk.unlink(staging.root / name)
-    for parent in {staging.root.parent, staging.root, *(staging.root / f.parent for f in files)}:
-        disk.sync_directory(parent)
-    with suppress(FileNotFoundError):
-        disk.unlink(staging.journal)
-    disk.remove_tree(staging.new)
-    disk.unlink(staging.directory / "commit")
+    with _telling("the new files are in place, and what is left of the old ones is in the way"):
+        if record["way"] == "exchange":
+            _sweep(staging.new, staging.target, Path(), files | stale)
+        else:
+            for name in sorted(stale):
+                with suppress(FileNotFoundError):
+                    disk.unlink(staging.root / name)
+        for parent in {
+            staging.root.parent,
+            staging.root,
+            *(staging.root / f.parent for f in files),
+        }:
+            disk.sync_directory(parent)
+        with suppress(FileNotFoundError):
+            disk.unlink(staging.journal)
+        disk.remove_tree(staging.new)
+        disk.unlink(staging.directory / "commit")
 
 
 def _sweep(old: Path, new: Path, at: Path, replaced: set[Path]) -> None:

@@ -58,8 +58,21 @@ def parse_object(
     except (ValueError, RecursionError) as error:
         raise FormatError(path, f"{part}: expected JSON, {error}") from error
     if not isinstance(value, dict):
-        raise FormatError(path, f"{part}: expected a JSON object, got {type(value).__name__}")
+        raise FormatError(path, f"{part}: expected a JSON object, got {json_kind(raw.decode())}")
     return value
+
+
+def json_kind(text: str) -> str:
+    """Return what a text of JSON holds, by its first character.
+
+    Examples
+    --------
+    >>> json_kind("[1, 2]"), json_kind("5"), json_kind("null")
+    ('a list', 'a number', 'null')
+    """
+    first = text.lstrip("\ufeff \t\r\n")[:1]
+    kinds = {"{": "an object", "[": "a list", '"': "text", "t": "true", "f": "false", "n": "null"}
+    return kinds.get(first, "a number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -110,6 +110,29 @@ def test_links_beside_the_weights_are_followed_or_named(tmp_path, capsys, comman
     ]
 
 
+def test_the_directory_of_the_source_is_refused_by_its_name(tmp_path, capsys):
+    source = model_of(tmp_path / "m", ["a.safetensors"])
+    (source / "README.md").write_text("a card")
+    for target in source, source / ".." / "m":
+        assert run("compress", source, "-o", target, "--force") == 1
+        assert "is the directory of the source itself" in capsys.readouterr().err
+
+
+def test_a_target_in_a_second_mount_of_the_model_is_refused(tmp_path, monkeypatch, capsys):
+    source = model_of(tmp_path / "m", ["a.safetensors"])
+    (source / "x.txt").write_text("x")
+    second = tmp_path / "second"
+    second.mkdir()
+    stat = Path.stat
+
+    def mounted(path, **options):
+        return stat(source if path == second else path, **options)
+
+    monkeypatch.setattr(Path, "stat", mounted)
+    assert run("compress", source, "-o", second / "out") == 1
+    assert "is inside the model's directory" in capsys.readouterr().err
+
+
 def test_a_target_in_a_linked_directory_is_refused(tmp_path, capsys):
     source = model_of(tmp_path / "m", ["a.safetensors"])
     (tmp_path / "far").mkdir()

@@ -124,7 +124,7 @@ def test_force_keeps_other_models_and_says_which_one_is_read(tmp_path, capsys):
 # What is there beside a config, what is written, and what stays.
 OTHERS = [
     ("model.safetensors", "lora.safetensors", "model.safetensors"),
-    ("model.safetensors", "adapter_model.safetensors", "model.safetensors"),
+    ("model.safetensors", "consolidated.safetensors", "model.safetensors"),
     ("model.safetensors.index.json", "lora.safetensors", "model.safetensors.index.json"),
     ("lora.safetensors", "model.safetensors", "lora.safetensors"),
     ("lora.safetensors", "other.safetensors", "lora.safetensors"),
@@ -240,6 +240,21 @@ def test_an_adapter_keeps_its_name_and_gets_no_config(tmp_path, capsys, by):
     assert (tmp_path / "q" / "adapter_config.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("by", ["", "adapter_model.safetensors"])
+def test_the_config_of_a_model_beside_an_adapter_stays_as_it_is(tmp_path, capsys, by):
+    source = adapter(tmp_path / "m")
+    config = b'{"model_type": "llama", "hidden":  64}'
+    (source / "config.json").write_bytes(config)
+    assert run("compress", source / by, "-o", tmp_path / "q") == 0
+    assert "--dense writes what PEFT opens" in capsys.readouterr().err
+    assert run("decompress", tmp_path / "q", "-o", tmp_path / "back") == 0
+    for directory in "q", "back":
+        assert (tmp_path / directory / "config.json").read_bytes() == config
+        assert not (tmp_path / directory / "README-pyfq.md").exists()
+    assert run("compress", source / by, "-o", tmp_path / "q.safetensors") == 0
+    assert "--dense writes what PEFT opens" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(find_spec("safetensors") is None, reason="needs the oracles extra")
 def test_the_library_opens_a_dense_adapter(tmp_path):
     from safetensors.numpy import load_file
@@ -320,7 +335,9 @@ def test_with_quantization_replaces_what_there_was(text):
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"[]", "expected a JSON object, got list"),
+        (b"[]", "expected a JSON object, got a list"),
+        (b"5", "expected a JSON object, got a number"),
+        (b"null", "expected a JSON object, got null"),
         (b"{", "expected JSON"),
         (b"\xff{}", "expected UTF-8"),
         ("{}".encode("utf-16"), "text in UTF-16"),

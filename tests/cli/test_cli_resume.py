@@ -685,3 +685,14 @@ def test_what_stands_in_the_way_is_named(place, monkeypatch, capsys, where, make
     path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     assert run("compress", "model", "-o", "out", *FLAGS, "--force") == 0
     assert names(place) == ["model", "out"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--force"], ["--resume"]])
+def test_what_somebody_else_has_put_where_pyfq_writes_stays(place, capsys, flags):
+    foreign = place / "out.partial" / "new" / "notes" / "mine.txt"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    assert run("compress", "model", "-o", "out", *FLAGS, *flags) == 1
+    assert "out.partial/new/notes is not of pyfq: move it away" in capsys.readouterr().err
+    assert foreign.read_text() == "mine"
+    assert not (place / "out").exists()

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from pyfq.io import FormatError, open_npz, write_npz
 from pyfq.io.dtypes import WORDS
+from pyfq.io.npz import archive_nbytes
 
 dtypes = st.sampled_from([d.newbyteorder(order) for d in WORDS for order in "<>"])
 arrays = dtypes.flatmap(
@@ -240,3 +241,17 @@ def test_write_npz_refuses_and_leaves_the_target_alone(tmp_path, tensors, error,
         write_npz(path, {"first": np.ones(3)} | tensors)
     assert [*tmp_path.iterdir()] == [path]
     assert path.read_bytes() == b"before"
+
+
+@given(st.dictionaries(names, arrays, max_size=4))
+def test_how_large_an_archive_is_can_be_told_before(path, tensors):
+    tensors = {name: np.ascontiguousarray(x).reshape(x.shape) for name, x in tensors.items()}
+    write_npz(path, tensors)
+    declaration = {name: (WORDS[x.dtype.newbyteorder("<")], x.shape) for name, x in tensors.items()}
+    assert archive_nbytes(declaration) == path.stat().st_size
+
+
+def test_how_large_an_archive_of_many_arrays_is_can_be_told_before(path):
+    tensors = {str(i): np.zeros((), np.uint8) for i in range(zipfile.ZIP_FILECOUNT_LIMIT + 1)}
+    write_npz(path, tensors)
+    assert archive_nbytes(dict.fromkeys(tensors, ("U8", ()))) == path.stat().st_size

@@ -183,12 +183,23 @@ def test_file_outside_the_directory_is_refused(tmp_path, file):
         write_index(tmp_path / INDEX, {"a": file}, 0)
 
 
+def test_one_file_may_have_two_spellings_in_an_index(tmp_path):
+    write_safetensors(tmp_path / "s.safetensors", dict.fromkeys("ab", np.ones(2, np.float32)))
+    weight_map = {"a": "./s.safetensors", "b": "s.safetensors"}
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.files == (tmp_path / "s.safetensors",)
+        assert set(checkpoint) == {"a", "b"}
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         (b"", "index: expected JSON"),
         (b"\xff", "index: expected UTF-8"),
-        (b"[]", "index: expected a JSON object, got list"),
+        (b"[]", "index: expected a JSON object, got a list"),
+        (b" 5", "index: expected a JSON object, got a number"),
+        (b'"a"', "index: expected a JSON object, got text"),
         (b"{}", "weight_map: expected an object, got None"),
         (b'{"weight_map": []}', "weight_map: expected an object, got []"),
         (b'{"weight_map": {"a": 1}}', "weight_map: 'a': expected text, got 1"),

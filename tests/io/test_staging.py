@@ -28,7 +28,7 @@ from pyfq.io.journal import JournalWriter, read_journal
 from pyfq.io.owner import Owner, is_alive, owner_text, read_owner, this_process
 from pyfq.io.safetensors_writer import TensorStream
 from pyfq.io.sharded import index_content
-from pyfq.io.staging import commit, created, discard, staged
+from pyfq.io.staging import commit, created, discard, refuse_unknown, staged
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells when a process began")
 needs_user = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs users")
@@ -337,6 +337,67 @@ def test_a_directory_in_one_that_cannot_be_written(tmp_path, monkeypatch):
     write_two(out)
     assert read_two(out) == ("1", "2")
     assert names(tmp_path) == ["out", "out/a", "out/b", "out/b/c"]
+
+
+def test_what_is_mounted_in_a_target_is_not_carried_away(tmp_path, monkeypatch):
+    """An empty directory has no file of which a second name would fail."""
+    out = tmp_path / "out"
+    (out / "mounted").mkdir(parents=True)
+    (out / "mounted.txt").write_text("stays")
+    inodes = {path.name: path.stat().st_ino for path in out.iterdir()}
+    for name in inodes:
+        monkeypatch.setattr("pyfq.io.staging._mount", lambda path, at=name: path.name == at)
+        write_two(out)
+        assert {path: (out / path).stat().st_ino for path in inodes} == inodes
+        assert read_two(out) == ("1", "2")
+        assert names(tmp_path) == sorted(
+            ["out", "out/a", "out/b", "out/b/c", *(f"out/{path}" for path in inodes)]
+        )
+
+
+@pytest.mark.parametrize("way", ["exchange", "files"])
+def test_a_file_that_cannot_go_is_named_with_what_is_true(tmp_path, monkeypatch, way):
+    out = tmp_path / "out"
+    write_two(out)
+    left = tmp_path / "out.partial" / "new" / "b" / "c"
+    stuck, call = (left, "unlink") if way == "exchange" else (out / "b" / "c", "rename")
+    do = getattr(disk, call)
+
+    def fails(*paths):
+        if paths[-1] == stuck:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM), *map(str, paths))
+        do(*paths)
+
+    if way == "files":
+        monkeypatch.chdir(out)
+    true = {
+        "exchange": "the new files are in place, and what is left of the old ones is in the way",
+        "files": "some files are replaced and others are not",
+    }[way]
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, call, fails)
+        for _ in range(2):  # a later run says it, too
+            with pytest.raises(PermissionError) as e:
+                write_two(out, ("3", "4"))
+            assert e.value.strerror == f"{true}: {stuck}: {os.strerror(errno.EPERM)}"
+            assert e.value.filename == str(out)
+    with staged(out, is_file=False):
+        pass
+    assert read_two(out) == ("3", "4")
+    assert names(tmp_path) == ["out", "out/a", "out/b", "out/b/c"]
+
+
+def test_what_is_not_of_pyfq_is_not_discarded(tmp_path):
+    with staged(tmp_path / "out", is_file=False) as place:
+        with created(place, Path("b/c")) as file:
+            file.write_all(b"1")
+        refuse_unknown(place, [Path("b/c")])
+        for known in [Path("b")], [Path("b/c/d")], []:
+            with pytest.raises(FileExistsError, match="is not of pyfq: move it away"):
+                refuse_unknown(place, known)
+        place.journal.write_text("a run that goes on")
+        refuse_unknown(place, [])
+        discard(place)
 
 
 def test_commit_refuses_obstacles(tmp_path):
