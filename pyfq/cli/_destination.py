@@ -156,6 +156,17 @@ class Destination:
         return self.config is not None and is_of_transformers(read_config(self.config))
 
     @property
+    def has_config(self) -> bool:
+        """Whether there is a ``config.json``: the source's, or else one that the target has.
+
+        One that holds nothing but a quantization was made up for weights that go.
+        """
+        if self.config is not None or self.is_file:
+            return self.config is not None
+        text = _config_of_target(self)
+        return text is not None and bool(values_of(text).keys() - {QUANTIZATION})
+
+    @property
     def adapts(self) -> bool:
         """Whether it is the directory of an adapter of PEFT."""
         return self.config is None and self.target / ADAPTER in self.beside

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyfq._core.check import shown
-from pyfq.cli._model_config import CONFIG, QUANTIZATION, read_config, values_of
+from pyfq.cli._model_config import CONFIG, OWN_QUANTIZATION, QUANTIZATION, read_config, values_of
 from pyfq.cli._source import Source
 
 _TRANSFORMERS = "transformers and vLLM"
+_OWN = OWN_QUANTIZATION["format"]
 
 #: What writes each ``quant_method``, and what reads it.
 _TOOLS = {
@@ -38,6 +39,7 @@ _TOOLS = {
     "exl2": ("ExLlamaV2", "ExLlamaV2"),
     "exl3": ("ExLlamaV3", "ExLlamaV3"),
     "mlx": ("MLX", "mlx-lm"),
+    _OWN: ("pyfq", "pyfq.load_checkpoint"),
 }
 
 # The method of a `quantization_config` without one.
@@ -121,7 +123,7 @@ def _method_without_name(key: str, entry: Mapping[str, Any]) -> str:
         return "bitsandbytes"
     if key == "compression_config" or "config_groups" in entry:
         return "compressed-tensors"
-    return _NAMELESS
+    return _OWN if entry.get("format") == _OWN else _NAMELESS
 
 
 def _sign_of_tensors(words: Mapping[str, str]) -> tuple[str, str] | None:

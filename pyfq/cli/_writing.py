@@ -31,14 +31,14 @@ from pyfq.cli._destination import (
 )
 from pyfq.cli._journal import Journal, resumed
 from pyfq.cli._model_config import CONFIG
-from pyfq.cli._opening import readme
+from pyfq.cli._opening import packed_of, quantization_of, readme
 from pyfq.cli._report import path_text
 from pyfq.cli._signals import interrupting
 from pyfq.cli._source import Source, as_array
 from pyfq.cli._streams import one_line
-from pyfq.exchange.compressed_tensors import Declaration, file_order, quantization_config
+from pyfq.exchange.compressed_tensors import Declaration, file_order
 from pyfq.exchange.manifest import KEY, write_manifest
-from pyfq.exchange.stored import CAST, COPY, DENSE, TensorPlan
+from pyfq.exchange.stored import TensorPlan
 from pyfq.io import FormatError, NpzFile, SafetensorsFile, disk, open_npz, open_safetensors
 from pyfq.io.atomic import DiskFile, buffered
 from pyfq.io.npz import write_archive
@@ -154,15 +154,9 @@ def _files_of(
 ) -> tuple[dict[Path, dict[str, Declaration]], dict[Path, dict[str, str]], Contents]:
     """Return what the tensors of each file become, its metadata, and the files without tensors."""
     compressed = any(tensor.rule is not None for tensor in tensors.values())
-    packed = [tensor for tensor in tensors.values() if tensor.format not in (COPY, CAST, DENSE)]
-    quantized = {
-        tensor.name: (tensor.shape, tensor.rule.quantize)
-        for tensor in packed
-        if tensor.rule.quantize and tensor.rule.lowrank is None
-    }
-    quantization = quantization_config(quantized, is_all=len(quantized) == len(packed))
+    quantization = quantization_of(destination, tensors.values())
     made = [CONFIG] if makes_config(destination, quantization) else []
-    explains = destination.is_explained and bool(packed)
+    explains = destination.is_explained and bool(packed_of(tensors.values()))
     made += [README] if explains else []
     files, metadata = {}, {}
     for file, names in destination.files.items():

@@ -27,7 +27,7 @@ from pyfq.cli._foreign import refuse_foreign
 from pyfq.cli._header_bytes import without_headers
 from pyfq.cli._help import HelpFormatter
 from pyfq.cli._journal import Journal
-from pyfq.cli._opening import for_loaders, opening_line
+from pyfq.cli._opening import for_loaders, opening_line, packed_of
 from pyfq.cli._parser import add_telling_arguments, file_of, path_of
 from pyfq.cli._progress import Progress, progress
 from pyfq.cli._report import (
@@ -262,7 +262,9 @@ def run(args: argparse.Namespace) -> int:
         rule.quantize and rule.lowrank is None
         for rule in (*undecided.values(), *(tensor.rule for tensor in planned if tensor.rule))
     )
-    refuse_config_of_another(destination, config_content(destination, {} if quantizes else None))
+    packs = not args.dense and bool(undecided or packed_of(planned))
+    says = quantizes or (packs and destination.has_config)
+    refuse_config_of_another(destination, config_content(destination, {} if says else None))
     _announce(args, source, undecided)
     work = _Compression(source, recipe, undecided, args)
     first_pass = _bytes_of(source, undecided)
