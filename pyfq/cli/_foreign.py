@@ -39,7 +39,7 @@ _TOOLS = {
     "exl2": ("ExLlamaV2", "ExLlamaV2"),
     "exl3": ("ExLlamaV3", "ExLlamaV3"),
     "mlx": ("MLX", "mlx-lm"),
-    _OWN: ("pyfq", "pyfq.load_checkpoint"),
+    _OWN: ("pyfq, but its weights have lost the entry 'pyfq'", ""),
 }
 
 # The method of a `quantization_config` without one.
@@ -59,7 +59,7 @@ class Foreign:
     sign : str
         What tells so.
     readers : str
-        What reads it.
+        What reads it; "" if nothing does.
     """
 
     tool: str
@@ -68,7 +68,8 @@ class Foreign:
 
     def __str__(self) -> str:
         """Return who wrote it, what tells so, and what reads it."""
-        return f"{self.tool} ({self.sign}), which {self.readers} can read"
+        readers = f", which {self.readers} can read" if self.readers else ""
+        return f"{self.tool} ({self.sign}){readers}"
 
 
 def foreign_of(source: Source) -> Foreign | None:
@@ -90,7 +91,7 @@ def foreign_of(source: Source) -> Foreign | None:
     return Foreign(tool, sign, readers)
 
 
-def refuse_foreign(source: Source) -> None:
+def refuse_quantized(source: Source) -> None:
     """Raise ValueError if another tool has quantized a checkpoint: its codes are not weights."""
     foreign = foreign_of(source)
     if foreign is not None:

@@ -81,7 +81,7 @@ class Written(NamedTuple):
     journal : Journal or None
         That of the run, closed; None if the destination was complete already.
     removed : list of Path
-        Weights of an older version of the model that were there under other names.
+        What was there of an older version of the model: weights under other names, pyfq's README.
     """
 
     tensors: dict[str, TensorPlan]
@@ -302,7 +302,7 @@ def _take_place(
     refuse_overlap(source, destination)  # the target may have changed, too
     refuse_config_of_another(destination, contents.get(Path(CONFIG)))
     files = [file.relative_to(destination.root) for file in destination.files]
-    stale = sorted(stale_files(destination))
+    stale = sorted(stale_files(destination, contents))
     commit(staging, [*files, *contents], [file.relative_to(destination.root) for file in stale])
     return stale
 
@@ -319,7 +319,7 @@ def _is_complete(
     the bytes of the smallest tensors, which are made again, up to 64 MB of the source.
     """
     declared, metadata, contents = _files_of(source, destination, tensors)
-    if any(file.exists() for file in stale_files(destination)):
+    if any(file.exists() for file in stale_files(destination, contents)):
         return False
     if not all(_holds(destination.root / name, content) for name, content in contents.items()):
         return False

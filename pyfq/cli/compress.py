@@ -23,7 +23,7 @@ from pyfq.cli._destination import (
     refuse_overlap,
     tell_left_out,
 )
-from pyfq.cli._foreign import refuse_foreign
+from pyfq.cli._foreign import refuse_quantized
 from pyfq.cli._header_bytes import without_headers
 from pyfq.cli._help import HelpFormatter
 from pyfq.cli._journal import Journal
@@ -302,7 +302,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         draw(args, rows)
     totals = totals_text(source, destination, work.packed, document)
-    last = removed_line(written.removed) + opening_line(destination, tensors.values())
+    last = removed_line(written.removed) + opening_line(source, destination, tensors.values())
     _tell(args, document, rows, totals + last)
     return 0
 
@@ -337,7 +337,7 @@ def _refuse_compressed(source: Source) -> None:
     plain = (COPY, DENSE, CAST)
     if any(tensor.format not in plain for tensor in source.tensors.values()):
         raise ValueError(f"{source.path} is compressed already: decompress it first")
-    refuse_foreign(source)
+    refuse_quantized(source)
 
 
 def _nothing_to_do(plans: Sequence[TensorPlan]) -> str:
