@@ -12,7 +12,7 @@ from pyfq.cli import UsageError
 from pyfq.cli._parser import path_of
 from pyfq.exchange.methods.codebook import CODEBOOK_GROUPS
 from pyfq.exchange.methods.prune import parse_nm
-from pyfq.exchange.methods.quantize import GROUPS
+from pyfq.exchange.methods.quantize import GROUPS, fitting_of
 from pyfq.exchange.methods.rate import NO_TRELLIS
 from pyfq.exchange.methods.tables import BUDGET, placed
 from pyfq.recipes import (
@@ -66,10 +66,6 @@ _OPTIONS: dict[str, Sequence[str]] = {
 AUTO = "auto"
 
 METHODS = (AUTO, *_OPTIONS)
-
-# Codes of fewer bits lose much by scales of the largest magnitude, and by coarse groups.
-_ENOUGH = 8
-_FEW_GROUPS = PerGroup(64)
 
 
 # Options of codes whose scales are of least error, and what they are.
@@ -310,11 +306,10 @@ def chosen(args: argparse.Namespace) -> Chosen:
         return Chosen("rtn", GROUPS, "the other options are of codes that are rounded")
     if _has_goal(args):
         return Chosen("als", GROUPS, f"codes of whole bits, {_LEAST}")
-    if args.bits is None or args.bits >= _ENOUGH:
-        return Chosen(
-            "rtn", GROUPS, "codes of 8 bits lose next to nothing, and other tools open them"
-        )
-    return Chosen("als", _FEW_GROUPS, f"few bits, {_LEAST}")
+    groups, calibration = fitting_of(8 if args.bits is None else args.bits)
+    if calibration == "als":
+        return Chosen("als", groups, f"few bits, {_LEAST}")
+    return Chosen("rtn", groups, "codes of 8 bits lose next to nothing, and other tools open them")
 
 
 def auto_line(args: argparse.Namespace) -> str:

@@ -9,7 +9,7 @@ a directory already.
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,12 @@ ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model."
 
 #: Where it stands how to open a directory; README.md is the model's own card.
 README = "README-pyfq.md"
+
+#: How that begins where pyfq wrote it.
+README_BEGINS = """\
+# Compressed by pyfq
+
+The weights beside this file were compressed by `pyfq compress`."""
 
 #: Files that hold no tensors, by their names relative to the destination: bytes, or a file to copy.
 Contents = dict[Path, bytes | Path]
@@ -160,6 +166,20 @@ class Destination:
         if self.config is None or self.adapts:
             return False
         return is_of_transformers(read_config(self.config))
+
+    @property
+    def has_config(self) -> bool:
+        """Whether there is a ``config.json``: the source's, or else one that the target has.
+
+        One that holds nothing but a quantization was made up for weights that go; one beside an
+        adapter is that of the model which it adapts.
+        """
+        if self.adapts:
+            return False
+        if self.config is not None or self.is_file:
+            return self.config is not None
+        text = _config_of_target(self)
+        return text is not None and bool(values_of(text).keys() - {QUANTIZATION})
 
     @property
     def is_file(self) -> bool:
@@ -454,15 +474,36 @@ def _config_of_target(destination: Destination) -> str | None:
     return None
 
 
-def stale_files(destination: Destination) -> set[Path]:
-    """Return the weights of the model that the destination replaces but does not overwrite.
+def stale_files(destination: Destination, contents: Collection[Path] = ()) -> set[Path]:
+    """Return what is untrue once the destination is written, which does not overwrite it.
 
-    A reader of the directory would take an old ``model.safetensors`` for the result.
+    A reader of the directory would take an old ``model.safetensors`` for the result, and would
+    believe what pyfq's README says of weights that went.
+
+    Parameters
+    ----------
+    destination : Destination
+        What is written.
+    contents : collection of Path
+        The files without tensors that are written, relative to the root.
     """
     if destination.is_file:
         return set()
     written = {*destination.files, destination.index, *destination.beside}
-    return older_files(destination.target, _name_of(destination)) - written
+    written |= {destination.root / name for name in contents}
+    readme = destination.target / README
+    stale = {readme} if _is_of_pyfq(readme) else set()
+    return (older_files(destination.target, _name_of(destination)) | stale) - written
+
+
+def _is_of_pyfq(readme: Path) -> bool:
+    """Return whether a README begins as pyfq's do; any other a person wrote."""
+    beginning = README_BEGINS.encode()
+    with suppress(OSError):
+        if readme.is_file():
+            with readme.open("rb") as file:
+                return file.read(len(beginning)) == beginning
+    return False
 
 
 def _name_of(destination: Destination) -> str:

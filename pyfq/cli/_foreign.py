@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyfq._core.check import shown
-from pyfq.cli._model_config import CONFIG, QUANTIZATION, read_config, values_of
+from pyfq.cli._model_config import CONFIG, OWN_QUANTIZATION, QUANTIZATION, read_config, values_of
 from pyfq.cli._source import Source
 
 _TRANSFORMERS = "transformers and vLLM"
+_OWN = OWN_QUANTIZATION["format"]
 
 #: What writes each ``quant_method``, and what reads it.
 _TOOLS = {
@@ -38,6 +39,7 @@ _TOOLS = {
     "exl2": ("ExLlamaV2", "ExLlamaV2"),
     "exl3": ("ExLlamaV3", "ExLlamaV3"),
     "mlx": ("MLX", "mlx-lm"),
+    _OWN: ("pyfq, but its weights have lost the entry 'pyfq'", ""),
 }
 
 # The method of a `quantization_config` without one.
@@ -57,7 +59,7 @@ class Foreign:
     sign : str
         What tells so.
     readers : str
-        What reads it.
+        What reads it; "" if nothing does.
     """
 
     tool: str
@@ -66,7 +68,8 @@ class Foreign:
 
     def __str__(self) -> str:
         """Return who wrote it, what tells so, and what reads it."""
-        return f"{self.tool} ({self.sign}), which {self.readers} can read"
+        readers = f", which {self.readers} can read" if self.readers else ""
+        return f"{self.tool} ({self.sign}){readers}"
 
 
 def foreign_of(source: Source) -> Foreign | None:
@@ -88,7 +91,7 @@ def foreign_of(source: Source) -> Foreign | None:
     return Foreign(tool, sign, readers)
 
 
-def refuse_foreign(source: Source) -> None:
+def refuse_quantized(source: Source) -> None:
     """Raise ValueError if another tool has quantized a checkpoint: its codes are not weights."""
     foreign = foreign_of(source)
     if foreign is not None:
@@ -121,7 +124,7 @@ def _method_without_name(key: str, entry: Mapping[str, Any]) -> str:
         return "bitsandbytes"
     if key == "compression_config" or "config_groups" in entry:
         return "compressed-tensors"
-    return _NAMELESS
+    return _OWN if entry.get("format") == _OWN else _NAMELESS
 
 
 def _sign_of_tensors(words: Mapping[str, str]) -> tuple[str, str] | None:

@@ -14,6 +14,14 @@ from pyfq.io.strict_json import json_kind
 CONFIG = "config.json"
 QUANTIZATION = "quantization_config"
 
+#: What stands there where weights are in pyfq's own format. transformers refuses an entry without
+#: ``quant_method``; of a method that it does not know it only warns, and it leaves the weights of
+#: the model random.
+OWN_QUANTIZATION = {
+    "format": "pyfq",
+    "read_by": "pyfq.load_checkpoint; `pyfq decompress . -o DIRECTORY` makes floats for all others",
+}
+
 _BOM = "\ufeff"
 # What stands around the entry of an object that had none.
 _BEFORE, _BEHIND = "\n  ", "\n"

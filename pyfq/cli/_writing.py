@@ -31,14 +31,14 @@ from pyfq.cli._destination import (
 )
 from pyfq.cli._journal import Journal, resumed
 from pyfq.cli._model_config import CONFIG
-from pyfq.cli._opening import readme
+from pyfq.cli._opening import packed_of, quantization_of, readme
 from pyfq.cli._report import path_text
 from pyfq.cli._signals import interrupting
 from pyfq.cli._source import Source, as_array
 from pyfq.cli._streams import one_line
-from pyfq.exchange.compressed_tensors import Declaration, file_order, quantization_config
+from pyfq.exchange.compressed_tensors import Declaration, file_order
 from pyfq.exchange.manifest import KEY, write_manifest
-from pyfq.exchange.stored import CAST, COPY, DENSE, TensorPlan
+from pyfq.exchange.stored import TensorPlan
 from pyfq.io import FormatError, NpzFile, SafetensorsFile, disk, open_npz, open_safetensors
 from pyfq.io.atomic import DiskFile, buffered
 from pyfq.io.dtypes import nbytes_of
@@ -83,7 +83,7 @@ class Written(NamedTuple):
     journal : Journal or None
         That of the run, closed; None if the destination was complete already.
     removed : list of Path
-        Weights of an older version of the model that were there under other names.
+        What was there of an older version of the model: weights under other names, pyfq's README.
     """
 
     tensors: dict[str, TensorPlan]
@@ -156,15 +156,9 @@ def _files_of(
 ) -> tuple[dict[Path, dict[str, Declaration]], dict[Path, dict[str, str]], Contents]:
     """Return what the tensors of each file become, its metadata, and the files without tensors."""
     compressed = any(tensor.rule is not None for tensor in tensors.values())
-    packed = [tensor for tensor in tensors.values() if tensor.format not in (COPY, CAST, DENSE)]
-    quantized = {
-        tensor.name: (tensor.shape, tensor.rule.quantize)
-        for tensor in packed
-        if tensor.rule.quantize and tensor.rule.lowrank is None
-    }
-    quantization = quantization_config(quantized, is_all=len(quantized) == len(packed))
+    quantization = quantization_of(destination, tensors.values())
     made = [CONFIG] if makes_config(destination, quantization) else []
-    explains = destination.is_explained and bool(packed)
+    explains = destination.is_explained and bool(packed_of(tensors.values()))
     made += [README] if explains else []
     files, metadata = {}, {}
     for file, names in destination.files.items():
@@ -329,7 +323,7 @@ def _take_place(
     refuse_overlap(source, destination)  # the target may have changed, too
     refuse_config_of_another(destination, contents.get(Path(CONFIG)))
     files = [file.relative_to(destination.root) for file in destination.files]
-    stale = sorted(stale_files(destination))
+    stale = sorted(stale_files(destination, contents))
     commit(staging, [*files, *contents], [file.relative_to(destination.root) for file in stale])
     return stale
 
@@ -346,7 +340,7 @@ def _is_complete(
     the bytes of the smallest tensors, which are made again, up to 64 MB of the source.
     """
     declared, metadata, contents = _files_of(source, destination, tensors)
-    if any(file.exists() for file in stale_files(destination)):
+    if any(file.exists() for file in stale_files(destination, contents)):
         return False
     if not all(_holds(destination.root / name, content) for name, content in contents.items()):
         return False

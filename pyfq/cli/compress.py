@@ -31,11 +31,11 @@ from pyfq.cli._destination import (
     refuse_overlap,
     tell_left_out,
 )
-from pyfq.cli._foreign import refuse_foreign
+from pyfq.cli._foreign import refuse_quantized
 from pyfq.cli._header_bytes import choose_within, without_headers
 from pyfq.cli._help import HelpFormatter
 from pyfq.cli._journal import Journal
-from pyfq.cli._opening import for_loaders, opening_line
+from pyfq.cli._opening import for_loaders, opening_line, packed_of
 from pyfq.cli._parser import add_telling_arguments, file_of, path_of
 from pyfq.cli._progress import Progress, progress
 from pyfq.cli._report import (
@@ -270,7 +270,9 @@ def run(args: argparse.Namespace) -> int:
         rule.quantize and rule.lowrank is None
         for rule in (*undecided.values(), *(tensor.rule for tensor in planned if tensor.rule))
     )
-    refuse_config_of_another(destination, config_content(destination, {} if quantizes else None))
+    packs = not args.dense and bool(undecided or packed_of(planned))
+    says = quantizes or (packs and destination.has_config)
+    refuse_config_of_another(destination, config_content(destination, {} if says else None))
     _announce(args, source, undecided)
     work = _Compression(source, destination, recipe, undecided, args)
     first_pass = _bytes_of(source, undecided)
@@ -310,7 +312,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         draw(args, rows)
     totals = totals_text(source, destination, work.packed, document)
-    last = removed_line(written.removed) + opening_line(destination, tensors.values())
+    last = removed_line(written.removed) + opening_line(source, destination, tensors.values())
     _tell(args, document, rows, totals + last)
     return 0
 
@@ -345,7 +347,7 @@ def _refuse_compressed(source: Source) -> None:
     plain = (COPY, DENSE, CAST)
     if any(tensor.format not in plain for tensor in source.tensors.values()):
         raise ValueError(f"{source.path} is compressed already: decompress it first")
-    refuse_foreign(source)
+    refuse_quantized(source)
 
 
 def _nothing_to_do(plans: Sequence[TensorPlan]) -> str:

@@ -346,7 +346,7 @@ def _acquire(target: Path, *, break_lock: bool) -> tuple[Path, Path]:
         try:
             made = [] if os.path.lexists(directory) else [_make(target, directory)]
             directory = made[0] if made else directory
-            _refuse_foreign(directory)
+            _refuse_not_ours(directory)
             try:
                 held = lock.acquire(directory, break_lock=break_lock)
             except BaseException:
@@ -400,7 +400,7 @@ def _mount(path: Path) -> tuple[int, str]:
         os.close(fd)
 
 
-def _refuse_foreign(directory: Path) -> None:
+def _refuse_not_ours(directory: Path) -> None:
     mode = directory.lstat().st_mode
     if not stat.S_ISDIR(mode):
         what = "a symbolic link" if stat.S_ISLNK(mode) else "not a directory"

@@ -11,7 +11,7 @@ from .._core.array_like import as_floats, is_array_like
 from .._core.check import as_choice, as_count, as_number, as_sequence, refuse_not_finite
 from .._core.frozen import freeze, reduce_to_parts, restore_parts
 from .._core.text import array_text, object_text
-from ..networks.foreign import as_network, refuse_foreign
+from ..networks.foreign import as_network
 from ..networks.network import Network
 from ..networks.samples import as_samples, scale_inputs, scale_outputs, with_range
 from .data import as_data, as_validation, as_weights, refuse_activation, times_class_weight
@@ -181,7 +181,6 @@ def distill(
         callback,
     )  # fmt: skip
     as_network(student, "student")
-    refuse_foreign(teacher)
     x = as_samples(student, x, "x")
     alpha = as_number(alpha, "alpha", 0, 1)
     if y is None:

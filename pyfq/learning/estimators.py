@@ -4,6 +4,7 @@ This module is imported when one of them is first used, so that pyfq does withou
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
@@ -99,11 +100,11 @@ class _Student(BaseEstimator):
         """Return how training stops, and the samples that are left for it."""
         if not as_flag(self.early_stopping, "early_stopping"):
             return {}, kept
+        labels = None if start.classes is None else y[kept]
+        fraction = as_number(self.validation_fraction, "validation_fraction", 0, 1)
+        _refuse_split(len(kept), labels, fraction)
         kept, aside = train_test_split(
-            kept,
-            test_size=as_number(self.validation_fraction, "validation_fraction", 0, 1),
-            stratify=y[kept] if start.classes is not None else None,
-            random_state=_seed_of(self.random_state),
+            kept, test_size=fraction, stratify=labels, random_state=_seed_of(self.random_state)
         )
         patience = as_count(self.n_iter_no_change, "n_iter_no_change", 1)
         return {"validation": (x[aside], y[aside]), "patience": patience}, kept
@@ -159,7 +160,8 @@ class StudentClassifier(ClassifierMixin, _Student):
         Epochs, at least 1.
     early_stopping : bool
         Whether to keep `validation_fraction` of the samples aside, and to stop when their loss has
-        not fallen for `n_iter_no_change` epochs; the network is that of the best epoch.
+        not fallen for `n_iter_no_change` epochs; the network is that of the best epoch. A
+        classifier needs two samples of every class then, one of them to keep aside.
     validation_fraction : float
         Above 0, below 1.
     n_iter_no_change : int
@@ -450,6 +452,30 @@ class StudentRegressor(RegressorMixin, _Student):
 def _seed_of(random_state: Any) -> int:
     """Return a seed, the same one each time for an integer."""
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _refuse_split(samples: int, labels: NDArray | None, fraction: float) -> None:
+    """Refuse a split into samples for training and for validation that `labels` do not allow."""
+    least = 1
+    if labels is not None:
+        names, counts = np.unique(labels, return_counts=True)
+        least = len(names)
+        if counts.min() < 2:
+            name = shown(names[counts.argmin()].item())
+            raise ValueError(
+                "early_stopping needs at least 2 samples of each class, one of them to keep "
+                f"aside, not 1 as class {name} has: leave it out, or pass early_stopping=False"
+            )
+    aside = math.ceil(fraction * samples)
+    if least <= aside <= samples - least:
+        return
+    classes = "" if labels is None else ", one a class,"
+    way = f"validation_fraction={least / samples:.3g} or " if 2 * least <= samples else ""
+    raise ValueError(
+        f"validation_fraction must leave at least {least} of {samples} samples{classes} both for "
+        f"training and aside, not {samples - aside} and {aside} as {fraction:g} does: "
+        f"pass {way}early_stopping=False"
+    )
 
 
 def _batch_size_of(batch_size: Any, samples: int) -> int:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._core.array_like import as_array, as_floats, is_array_like
 from .._core.check import shown
+from ..networks.foreign import importer_of, kind_with_import
 from ..networks.network import Network
 from ..networks.samples import logits_of, scale_inputs
 from .data import as_values
@@ -52,6 +53,7 @@ def outputs_of(teacher: Teacher, student: Network, x: NDArray) -> NDArray:
     TypeError, ValueError
         If they are not such an array.
     """
+    refuse_no_teacher(teacher)
     n = student.sizes[-1]
     if isinstance(teacher, Network):
         refuse_inputs(teacher, student)
@@ -70,14 +72,28 @@ def outputs_of(teacher: Teacher, student: Network, x: NDArray) -> NDArray:
         outputs = in_chunks(teacher, x)
     elif hasattr(teacher, "predict"):
         outputs = in_chunks(function_of(teacher, student.classes, n), x)
-    elif is_array_like(teacher):
-        outputs = teacher
     else:
-        raise TypeError(
-            "teacher must be a Network, a callable, an estimator or an array, not "
-            f"{type(teacher).__name__}"
-        )
+        outputs = teacher
     return as_values(student, len(x), outputs, "outputs of teacher")
+
+
+def refuse_no_teacher(teacher: Any) -> None:
+    """Refuse what has no outputs, or must be imported first; an estimator need not be.
+
+    Raises
+    ------
+    TypeError
+        If it is a module of PyTorch, a model of ONNX, a mapping, a file or nothing of the kind.
+    """
+    importer = importer_of(teacher)
+    gives = callable(teacher) or hasattr(teacher, "predict") or is_array_like(teacher)
+    if isinstance(teacher, Network) or (gives and importer in (None, "from_sklearn")):
+        return
+    message = "teacher must be a Network, a callable, an estimator or an array, not "
+    message += kind_with_import(teacher, "teacher")
+    if importer == "from_torch":
+        message += ", or lambda x: teacher(torch.from_numpy(x)).detach().numpy()"
+    raise TypeError(message)
 
 
 def function_of(estimator: Estimator, classes: NDArray | None, n: int) -> Callable[[Any], NDArray]:

@@ -14,8 +14,6 @@ _IMPORTERS = {
     ("onnx.", "ModelProto"): "from_onnx",
 }
 _READERS = {".onnx": "from_onnx", ".safetensors": "load_network"}
-# What makes a function of arrays of a module that no importer takes.
-_FUNCTIONS = {"from_torch": "lambda x: {name}(torch.from_numpy(x)).detach().numpy()"}
 
 
 def as_network(network: Any, name: str = "network") -> Network:
@@ -28,31 +26,23 @@ def as_network(network: Any, name: str = "network") -> Network:
     """
     if isinstance(network, Network):
         return network
-    importer = importer_of(network)
-    hint = "" if importer is None else f": pass pyfq.{importer}({name})"
-    if isinstance(network, str | os.PathLike) and importer is not None:
-        hint = f": pass pyfq.{importer}({shown(os.fspath(network))})"
-    raise TypeError(f"{name} must be a Network, not {_kind_of(network)}{hint}")
+    given = kind_with_import(network, name)
+    raise TypeError(f"{name} must be a Network, not {given}")
 
 
-def refuse_foreign(teacher: Any, name: str = "teacher") -> None:
-    """Refuse a teacher that an importer takes, and that nothing else makes a function of.
+def kind_with_import(x: Any, name: str) -> str:
+    """Return what an object is and, if there is one, the call that makes a network of it.
 
-    Raises
-    ------
-    TypeError
-        If it is a module of PyTorch, a model of ONNX, a mapping or a file.
+    Examples
+    --------
+    >>> kind_with_import({"fc.weight": None}, "network"), kind_with_import(4, "network")
+    ('dict: pass pyfq.from_arrays(network)', 'int')
     """
-    importer = importer_of(teacher)
-    if importer in (None, "from_sklearn") or isinstance(teacher, Network):
-        return
-    is_path = isinstance(teacher, str | os.PathLike)
-    given = shown(os.fspath(teacher)) if is_path else name
-    function = _FUNCTIONS.get(importer, "").format(name=name)
-    raise TypeError(
-        f"{name} must be a Network, a callable of arrays or an array, not {_kind_of(teacher)}: "
-        f"pass pyfq.{importer}({given}){f', or {function}' if function else ''}"
-    )
+    kind, importer = _kind_of(x), importer_of(x)
+    if importer is None:
+        return kind
+    argument = shown(os.fspath(x)) if isinstance(x, str | os.PathLike) else name
+    return f"{kind}: pass pyfq.{importer}({argument})"
 
 
 def importer_of(x: Any) -> str | None:

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from pyfq._core.grid import PerGroup, PerRow
 from pyfq.exchange.compressed_tensors import is_loadable_matrix
-from pyfq.exchange.methods.quantize import Quantize
+from pyfq.exchange.methods.quantize import Quantize, fitting_of
 from pyfq.exchange.rule import Rule
 from pyfq.recipes.recipe import Recipe
 
-# Sizes of groups, the largest first; of few bits smaller ones, for an outlier costs more there.
-_SIZES, _SIZES_OF_FEW_BITS = (128, 64, 32, 16), (64, 32, 16)
+# Groups of fewer weights than this cost too many scales.
+_LEAST = 16
 
 
 def loadable(
@@ -26,8 +26,8 @@ def loadable(
 
     Only matrices called ``<module>.weight`` are quantized then: a loader looks for the weights of
     other modules, as of convolutions, under their own names. Rows are split evenly, and all
-    matrices in the same way. Fewer than 8 bits get scales of least error, and the lowest code, too,
-    which symmetric codes otherwise leave out.
+    matrices in the same way. With scales of least error symmetric codes have the lowest code, too,
+    which they otherwise leave out.
 
     Parameters
     ----------
@@ -65,9 +65,10 @@ def loadable(
     quantize = rule.quantize
     if groups:
         quantize = _with_even_groups(quantize, {shapes[name][1] for name in matrices})
-    if scales and quantize.bits < 8:
+    calibration = fitting_of(quantize.bits).calibration
+    if scales and calibration == "als":
         whole = {"range": "full"} if quantize.scheme == "symmetric" else {}
-        quantize = replace(quantize, calibration="als", **whole)
+        quantize = replace(quantize, calibration=calibration, **whole)
     match = ("*.weight",) if rule.match == ("*",) else rule.match
     return replace(recipe, rules=(*others, replace(rule, match=match, ndim=2, quantize=quantize)))
 
@@ -80,7 +81,11 @@ def _is_of_codes(rule: Rule) -> bool:
 
 
 def _with_even_groups(quantize: Quantize, cols: set[int]) -> Quantize:
-    """Return codes in the largest groups that divide rows of all these lengths, else in rows."""
-    sizes = _SIZES if quantize.bits == 8 else _SIZES_OF_FEW_BITS
-    even = (PerGroup(size) for size in sizes if not any(length % size for length in cols))
-    return replace(quantize, granularity=next(even, PerRow()))
+    """Return codes in groups that divide rows of all these lengths, else in rows.
+
+    Groups are those that such codes have, or half of them, a quarter and so on.
+    """
+    size = fitting_of(quantize.bits).groups.size
+    while size >= _LEAST and any(length % size for length in cols):
+        size //= 2
+    return replace(quantize, granularity=PerGroup(size) if size >= _LEAST else PerRow())

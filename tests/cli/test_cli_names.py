@@ -31,9 +31,9 @@ def model(directory, name="model.safetensors", config="{}"):
     return directory
 
 
-def there_and_back(source, tmp_path):
+def there_and_back(source, tmp_path, *flags):
     """Compress and decompress a directory; return both results."""
-    assert run("compress", source, "-o", tmp_path / "q", "--bits", "4") == 0
+    assert run("compress", source, "-o", tmp_path / "q", *(flags or ("--bits", "4"))) == 0
     assert run("decompress", tmp_path / "q", "-o", tmp_path / "back") == 0
     return tmp_path / "q", tmp_path / "back"
 
@@ -144,7 +144,9 @@ def test_the_config_of_a_checkpoint_that_stays_is_not_touched(
     before = {file: file.read_bytes() for file in out.iterdir()}
     with monkeypatch.context() as patch:
         patch.setattr("pyfq.cli.compress.compress_tensor", None)  # before the work
-        for flags in ([], ["--dry-run"], ["--target-bits", "4", "--method", "rtn"]):
+        # No config is made up for pyfq's own format.
+        own = [] if config is None else [["--method", "nf4"], ["--target-bits", "4"]]
+        for flags in ([], ["--dry-run"], ["--target-bits", "4", "--method", "rtn"], *own):
             assert run("compress", source, "-o", out, "--force", *flags) == 1
             told = capsys.readouterr().err
             assert f"{out}: {stays}, another checkpoint, stays there, and config.json" in told
@@ -298,6 +300,44 @@ def test_a_config_is_kept_to_the_byte(tmp_path, text):
     assert (tmp_path / "dense" / "config.json").read_bytes() == text.encode()
 
 
+@pytest.mark.parametrize("text", CONFIGS.values(), ids=CONFIGS)
+def test_a_config_of_pyfqs_own_format_is_kept_to_the_byte(tmp_path, text):
+    packed, back = there_and_back(model(tmp_path / "m", config=text), tmp_path, "--method", "nf4")
+    said = json.loads((packed / "config.json").read_text("utf-8-sig"), parse_int=str)
+    assert said[QUANTIZATION]["format"] == "pyfq"
+    assert "quant_method" not in said[QUANTIZATION]
+    assert (back / "config.json").read_bytes() == text.encode()
+
+
+def test_no_config_is_made_up_for_pyfqs_own_format(tmp_path):
+    source = model(tmp_path / "m", config=None)
+    packed, back = there_and_back(source, tmp_path, "--method", "nf4")
+    assert files_in(packed) == files_in(back) == files_in(source)
+
+
+def test_a_config_of_the_target_tells_of_pyfqs_own_format(tmp_path, capsys):
+    source, out = model(tmp_path / "m", config=None), tmp_path / "out"
+    out.mkdir()
+    (out / "config.json").write_text('{"user": "kept"}')
+    flags = ("--method", "nf4")
+    assert run("compress", source, "-o", out, "--force", *flags) == 0
+    said = json.loads((out / "config.json").read_text())
+    assert (said["user"], said[QUANTIZATION]["format"]) == ("kept", "pyfq")
+    assert run("compress", source, "-o", out, "--resume", *flags) == 0
+    assert "complete already" in capsys.readouterr().out
+    assert run("compress", source, "-o", out, "--force", "--dense", *flags) == 0
+    assert (out / "config.json").read_text() == '{"user": "kept"}'
+
+
+def test_a_config_that_was_made_up_tells_nothing_of_pyfqs_own_format(tmp_path, capsys):
+    source, out = model(tmp_path / "m", config=None), tmp_path / "out"
+    assert run("compress", source, "-o", out) == 0
+    for flags in (["--force"], ["--resume"]):
+        assert run("compress", source, "-o", out, "--method", "nf4", *flags) == 0
+        assert (out / "config.json").read_text().strip() == "{}"
+    assert "complete already" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("shards", [False, True])
 def test_a_config_that_was_made_up_goes_with_the_codes(tmp_path, shards):
     source = model(tmp_path / "m", config=None)
@@ -435,6 +475,7 @@ def test_what_others_quantized_is_told_by_its_tensors(tmp_path, capsys, kind, co
         ({"quant_method": "mine\x1b"}, "the method 'mine\\x1b'"),
         ({"quant_method": ["x"]}, "a tool that it does not name"),
         ("text", "a tool that it does not name"),
+        ({"format": "pyfq"}, "pyfq, but its weights have lost the entry 'pyfq'"),
     ],
 )
 def test_what_others_quantized_is_told_by_the_config(tmp_path, capsys, entry, tool):

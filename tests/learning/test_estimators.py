@@ -1,6 +1,7 @@
 """Students are estimators as scikit-learn wants them, and learn and compress as they say."""
 
 import pickle
+import re
 import subprocess
 import sys
 
@@ -233,6 +234,38 @@ def test_early_stopping_keeps_the_best_epoch():
     assert 3 < student.n_iter_ < student.max_iter
     assert len(student.loss_curve_) == student.n_iter_
     assert student.score(UNSEEN, ANSWERS) > 0.93
+
+
+@pytest.mark.parametrize(
+    ("y", "fraction", "match"),
+    [
+        ("a" * 29 + "b", 0.1, r"early_stopping needs .*, not 1 as class 'b' has: leave it out"),
+        ("abcde" * 6, 0.1, r"5 of 30 samples.* not 27 and 3 as 0\.1 does: pass (.*) or (.*)"),
+        ("abcde" * 6, 0.9, r"5 of 30 samples.* not 3 and 27 as 0\.9 does: pass (.*) or (.*)"),
+        ("ab" * 15, 0, r"2 of 30 samples.* not 30 and 0 as 0 does: pass (.*) or (.*)"),
+    ],
+)
+def test_early_stopping_of_few_samples_a_class_names_what_helps(y, fraction, match):
+    student = quick(early_stopping=True, validation_fraction=fraction)
+    y = np.array(list(y))
+    with pytest.raises(ValueError, match=match) as error:
+        student.fit(FEW[:30], y)
+    ways = re.search(match, str(error.value)).groups() or ("early_stopping=False",)
+    for way in ways:
+        name, _, value = way.partition("=")
+        quick(**{"early_stopping": True, name: eval(value)}).fit(FEW[:30], y)
+
+
+def test_early_stopping_leaves_out_samples_without_weight():
+    y = np.array(list("ab" * 15 + "c"))
+    quick(early_stopping=True).fit(FEW[:31], y, sample_weight=(y != "c").astype(float))
+
+
+def test_early_stopping_of_a_regressor_needs_samples_on_both_sides():
+    with pytest.raises(ValueError, match=r"validation_fraction must .* 1 of 20 .* as 1"):
+        quick_regressor(early_stopping=True, validation_fraction=1).fit(
+            PATIENTS[:20], PROGRESS[:20]
+        )
 
 
 def test_several_values_come_as_they_went():

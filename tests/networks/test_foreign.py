@@ -54,10 +54,25 @@ def test_the_call_that_imports_is_named(call):
 @pytest.mark.parametrize("call", [call for call in GIVEN if "sklearn" not in call])
 def test_teachers_are_told_how_they_become_one(call):
     make, kind = GIVEN[call]
-    with pytest.raises(TypeError) as error:
-        pyfq.distill(make(), STUDENT, X)
-    text = f"not {kind}: pass pyfq.{call.replace('network)', 'teacher)')}"
-    assert text in str(error.value)
+    given = make()
+    for function in (
+        lambda: pyfq.distill(given, STUDENT, X),
+        lambda: pyfq.evaluate(STUDENT, X, Y, teacher=given),
+    ):
+        with pytest.raises(TypeError) as error:
+            function()
+        must = "teacher must be a Network, a callable, an estimator or an array"
+        text = f"{must}, not {kind}: pass pyfq.{call.replace('network)', 'teacher)')}"
+        assert str(error.value).startswith(text)
+
+
+def test_an_estimator_is_a_teacher_as_it_is():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    teacher = linear_model.LinearRegression().fit(X, np.ones((8, 3)))
+    assert pyfq.distill(teacher, STUDENT, X, epochs=1).stopped == "done"
+    scaler = pytest.importorskip("sklearn.preprocessing").StandardScaler()
+    with pytest.raises(TypeError, match="an estimator or an array, not sklearn StandardScaler"):
+        pyfq.distill(scaler, STUDENT, X)
 
 
 def test_a_function_that_a_message_shows_works():

@@ -1,7 +1,7 @@
 """Codes of a uniform step."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -22,10 +22,40 @@ from .tables import (
 #: row, for a quarter of a bit.
 GROUPS = PerGroup(128)
 
+# Codes of fewer bits lose much by scales of the largest magnitude, and by coarse groups.
+_ENOUGH = 8
+_GROUPS_OF_FEW_BITS = PerGroup(64)
+
 _KEYS = (
     "bits", "scheme", "per", "group_size", "rounding", "range", "scale", "seed", "calibration",
     "percentile",
 )  # fmt: skip
+
+
+class Fitting(NamedTuple):
+    """How codes of some bits are made, unless something else is asked for.
+
+    Attributes
+    ----------
+    groups : PerGroup
+        What shares a scale.
+    calibration : "minmax" or "als"
+        How scales are found: by the largest magnitude, or of least squared error.
+    """
+
+    groups: PerGroup
+    calibration: Literal["minmax", "als"]
+
+
+def fitting_of(bits: int) -> Fitting:
+    """Return groups and calibration that codes of so many bits are best made with.
+
+    Examples
+    --------
+    >>> fitting_of(8).groups.size, fitting_of(4).calibration
+    (128, 'als')
+    """
+    return Fitting(_GROUPS_OF_FEW_BITS, "als") if bits < _ENOUGH else Fitting(GROUPS, "minmax")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..._core.check import shown
 from .file import external_bytes
-from .nodes import Model, Type, attributes_of, refuse_foreign, result_types, where
+from .nodes import Model, Type, attributes_of, refuse_other_domain, result_types, where
 
 _ROOM, _TIMES = 2**26, 16
 
@@ -192,7 +192,7 @@ def _results_of(
     model: Model, node: Any, constants: dict[str, NDArray], room: int
 ) -> dict[str, NDArray]:
     """Return the results of a node whose operands are constants."""
-    refuse_foreign(model, node)
+    refuse_other_domain(model, node)
     if node.op_type == "Constant":
         return {node.output[0]: _value_of(model, node, room)}
     if node.op_type not in _EVALUATED:

@@ -18,7 +18,7 @@ from .functions import (
     recognised,
     scalar,
 )
-from .nodes import Model, Type, attributes_of, refuse_foreign, result_types, where
+from .nodes import Model, Type, attributes_of, refuse_other_domain, result_types, where
 from .operators import Value
 
 
@@ -111,7 +111,7 @@ def _polynomial_of(
     constants: Mapping[str, NDArray],
 ) -> Polynomial | None:
     """Return what a node computes, and add the type of its result."""
-    refuse_foreign(model, node)
+    refuse_other_domain(model, node)
     operands: list[Polynomial | None] = []
     dims = max((types[name].dims for name in node.input if name in known), key=len)
     for name in node.input:

@@ -65,7 +65,7 @@ def _word(text: Any) -> str:
     return text if plain else shown(text)
 
 
-def refuse_foreign(model: Model, node: Any) -> None:
+def refuse_other_domain(model: Model, node: Any) -> None:
     """Raise ValueError if an operator is not one of ONNX itself."""
     if node.domain in ("", "ai.onnx"):
         return

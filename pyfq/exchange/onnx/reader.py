@@ -12,7 +12,7 @@ from ...networks.operations import Operation, network_of
 from .constants import fold, initializers_of
 from .file import import_onnx, read_model
 from .groups import Living, activation_behind
-from .nodes import ACCEPTED, Model, needed_nodes, refuse_foreign, type_of_value, where
+from .nodes import ACCEPTED, Model, needed_nodes, refuse_other_domain, type_of_value, where
 from .operators import Value, activation_operations, operations_of, refuse_unranked
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _operations_of(model: Model, graph: Any) -> Iterator[Operation]:
             yield from activation_operations(model, at, function, value)
         else:
             node = _taker_of(living, value)
-            refuse_foreign(model, node)
+            refuse_other_domain(model, node)
             operations, following = operations_of(model, node, value, constants)
             yield from operations
         value = following
