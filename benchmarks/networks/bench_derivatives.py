@@ -65,7 +65,7 @@ def in_torch(method: str, network: Network, arguments):
 
         def call():
             _, pull_back = torch.func.vjp(module, tensors[0])
-            return pull_back(tensors[1])[0].numpy()
+            return pull_back(tensors[1])[0].detach().numpy()
     elif method == "jvp":
 
         def call():

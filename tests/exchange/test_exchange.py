@@ -321,7 +321,7 @@ ROW = np.ones(2)
         ([np.ones((2, 3)), np.ones((4, 5))], r"arrays\[1\]: takes 5 inputs, but gets 2"),
         ({"w": ONE, "b": np.ones(3)}, r"w: bias must have shape \(2,\), not \(3,\)"),
         ({"w": ONE * np.nan}, "w: weights must be finite"),
-        ({"w": np.ones((3, 2)).T}, r"w must be C-contiguous and aligned: pass"),
+        ({"w": np.ones((3, 2)).T}, r"arrays\['w'\] must be C-contiguous and aligned: pass"),
         ({"w": ONE, "input_mean": ROW}, "input_mean and input_scale must both be given"),
     ],
 )
@@ -335,8 +335,8 @@ def test_what_is_no_array_is_refused():
         (ONE, "arrays must be a mapping or a sequence of arrays, not ndarray"),
         ("w.npz", "arrays must be a mapping or a sequence of arrays, not str"),
         ({0: ONE}, "names of arrays must be str, not int"),
-        ({"w": [[1.0]]}, "w must be a NumPy array, not list"),
-        ({"w": ONE.astype(int)}, "w must be float32 or float64, not int64"),
+        ({"w": [[1.0]]}, r"arrays\['w'\] must be a NumPy array, not list"),
+        ({"w": ONE.astype(int)}, r"arrays\['w'\] must be float32 or float64, not int64"),
         ([ONE, ROW.astype(np.float32)], "bias must be float64, not float32"),
     ):
         with pytest.raises(TypeError, match=match):
