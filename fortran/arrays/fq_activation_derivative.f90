@@ -70,7 +70,7 @@ contains
     case (ACT_GELU)  ! e**(-z**2/2) = s/(1 - s), s its sigmoid
       d = max(-z*z/2, -FAR*FAR/2)
       call activate_row(ACT_SIGMOID, 0.0_wp, d)
-      d = ratio(y, z) + z*(d/(1 - d)/sqrt(2*PI))
+      d = ratio(y, z) + merge(z*(d/(1 - d)/sqrt(2*PI)), 0.0_wp, abs(z) < FAR)
     case (ACT_GELU_TANH)
       d = ratio(y, z)
       d = d + z*(2*d*(1 - d))*(sqrt(2/PI)*(1 + CUBIC*min(abs(z), FAR)**2))

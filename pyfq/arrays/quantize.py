@@ -663,6 +663,7 @@ def _fit(
     least = minimum.reshape(grid.parameter_shape) if scheme == "minmax" else None
     if packed is None:
         return _encode(w, rule, granularity, grid, scale, zero_point, least)
+    refuse_not_finite({"scale": scale})  # half a code may be beyond the largest number
     return made_of(
         Quantized, packed=packed, shape=w.shape, bits=int(rule[0]), signed=scheme == "symmetric",
         granularity=granularity, scale=scale, zero_point=zero_point, minimum=least,

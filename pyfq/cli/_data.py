@@ -20,6 +20,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import DTypeLike, NDArray
 
 import pyfq
+from pyfq._core import array_like
 from pyfq._core.check import refuse_not_finite, shown
 from pyfq._core.text import small_letters
 from pyfq.cli import UsageError
@@ -192,9 +193,8 @@ def as_floats(x: NDArray, dtype: DTypeLike, name: str, what: str = "x") -> NDArr
     ValueError
         If one is not finite, as it is or in that dtype.
     """
-    with np.errstate(over="ignore"):
-        floats = np.ascontiguousarray(x, dtype)
     try:
+        floats = array_like.as_floats(x, what, np.dtype(dtype))
         refuse_not_finite({what: floats})
     except ValueError as e:
         raise ValueError(f"{name}: {e}") from e

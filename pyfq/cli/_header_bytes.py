@@ -11,6 +11,7 @@ from pyfq.exchange.rule import Rule
 from pyfq.exchange.stored import TensorPlan
 from pyfq.io.dtypes import nbytes_of
 from pyfq.recipes import Coded, Recipe
+from pyfq.recipes.choose import TooSmall
 from pyfq.recipes.declare import open_rules, plan_each
 
 # Numbers with as many digits as there are.
@@ -80,7 +81,14 @@ def choose_within(
     rules = open_rules(source.words, source.shapes, recipe).values()
     asks = any(rule.asks_for_bits for rule in rules)
     while True:
-        decided = choose(of_tensors)
+        try:
+            decided = choose(of_tensors)
+        except TooSmall as e:
+            least = e.least + recipe.budget.nbytes - of_tensors.budget.nbytes
+            raise ValueError(
+                f"a target of these tensors takes at least about {bytes_text(least)}, headers "
+                f"counted, not {bytes_text(recipe.budget.nbytes)}: {e}"
+            ) from e
         tensors = plan_each(source.words, source.shapes, recipe, decided=decided)
         if recipe.budget is None or recipe.budget.nbytes is None:
             return decided, tensors

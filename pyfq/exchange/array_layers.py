@@ -16,7 +16,9 @@ _END = re.compile(r"(^|[\s_-])(?P<word>weights?|kernels?|w|W|coefs?)[\s_:-]*\d*$
 # Weights as Keras, Flax, Haiku, TensorFlow and multi-layer perceptrons of scikit-learn name them,
 # which are products x @ w: one row an input.
 _IN_OUT = re.compile(
-    r"(^|[\s._/-])(kernels?|coefs)[\s_:-]*\d*$|(^|[/._])weights?:\d+$|/~/.*/w$", re.I
+    r"(^|[\s._/-])(kernels?|coefs)[\s_:-]*\d*$|(^|[/._])weights?:\d+$|/~/.*/w$"
+    r"|(^|/)linear(_\d+)?[./]w$|/weights$|in_out$",
+    re.I,
 )
 # Any weights that are called transposed.
 _TURNED = re.compile(

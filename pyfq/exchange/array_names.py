@@ -79,7 +79,9 @@ _EMBEDDING = re.compile(
 )
 _SPREAD = re.compile(r"sigma|rho|logvar|logstd|logsigma|epsilon|covariance")
 _AVERAGE = re.compile(r"ema|swa|shadow|avg|average|averaged|polyak")
-_COPY = re.compile(r"target|online|teacher|student|old|previous|best|backup|copy|master")
+_COPY = re.compile(
+    r"target|online|teacher|student|old|new|previous|current|best|backup|copy|master"
+)
 
 
 # Words, in lower case, of which one stands in a name where another name has the other.
@@ -112,7 +114,14 @@ _BY_PAIR = (
     ((("base", "spline"),), "is one of two products that a layer adds"),
     ((("mu", "nu"), ("m", "v")), "belongs to an optimizer: pass the weights alone"),
     (
-        (("head_?0", "head1"), ("head_?1", "head2"), ("head_1", "head_2"), ("left", "right")),
+        (
+            ("actor", "critic"),
+            ("policy", "value"),
+            ("head_?0", "head1"),
+            ("head_?1", "head2"),
+            ("head_1", "head_2"),
+            ("left", "right"),
+        ),
         "belongs to a branch beside others, which is no layer of a chain",
     ),
 )

@@ -133,7 +133,11 @@ def function_of(estimator: Estimator, classes: NDArray | None, n: int) -> Callab
     if known is None:
         raise ValueError(f"teacher ({name}) must be fitted: it has no classes_")
     if isinstance(known, list) or (classes is None and len(known) != n):
-        raise ValueError(f"teacher ({name}) must tell each sample one of {n} classes")
+        raise ValueError(
+            f"teacher ({name}) must tell each sample one of {n} classes, as many as the student "
+            "has outputs; a student of values learns from an estimator of values, or a function, "
+            "such as lambda x: teacher.predict(x)"
+        )
     if classes is not None:
         at = {label: i for i, label in enumerate(np.asarray(known).tolist())}
         wanted = np.asarray(classes).tolist()

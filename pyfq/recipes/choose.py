@@ -58,6 +58,19 @@ def _least_of(rule: Rule, budget: Budget) -> list[Rule]:
     return [rule.with_rank(1) if rule.undecided else rule]
 
 
+class TooSmall(ValueError):
+    """A budget of bytes that no choice is within, and the least that one is within."""
+
+    def __init__(self, text: str, least: int) -> None:
+        """Take what is wrong, and the bytes of the least choice."""
+        super().__init__(text)
+        self.least = least
+
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        """Return both for a copy."""
+        return type(self), (str(self), self.least)
+
+
 def _copied_bytes(
     words: Mapping[str, str], shapes: Mapping[str, Sequence[int]], others: Mapping[str, object]
 ) -> int:
@@ -73,9 +86,10 @@ def _refuse_small(
         return
     needed = copied + sum(least.values())
     if needed > budget.nbytes:
-        raise ValueError(
+        raise TooSmall(
             f"nbytes of the budget must be at least {needed} for these tensors, of which copies "
-            f"have {copied}, not {budget.nbytes}"
+            f"have {copied}, not {budget.nbytes}",
+            needed,
         )
 
 

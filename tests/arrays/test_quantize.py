@@ -401,3 +401,12 @@ REFUSALS = [
 def test_quantize_refuses(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 4), (2, 4), (2, 1), (8, 3)])
+def test_a_scale_beyond_the_largest_number_is_refused(shape, dtype):
+    w = np.full(shape, 0.9 * np.finfo(dtype).max, dtype)
+    for granularity in (pyfq.PerRow(), pyfq.PerGroup(1), pyfq.PerTensor()):
+        with pytest.raises(ValueError, match="scale must be finite"):
+            pyfq.quantize(w, 1, scale="absmax_half", range="full", granularity=granularity)

@@ -135,7 +135,7 @@ NO_INPUTS = {
     "other width": (X[:, :3], "a sample has 3 inputs, the network takes 4"),
     "NaN": (np.where(X.max() == X, np.nan, X), "x must be finite, but x["),
     "infinite": (np.where(X.max() == X, np.inf, X), "x must be finite, but x["),
-    "too large": (X.astype(np.float64) * 1e300, "x must be finite, but x["),
+    "too large": (X.astype(np.float64) * 1e300, "x must fit float32, but x["),
 }
 
 

@@ -153,3 +153,18 @@ def test_at_a_kink_the_derivative_is_that_from_below():
     for activation, want in (("relu", 0), (("leaky_relu", 0.1), 0.1), (("elu", 2.0), 2.0)):
         made = Network([Dense(w, activation=activation)])
         np.testing.assert_array_equal(made.jacobian(np.zeros(2)), want * w)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_far_out_derivatives_are_those_of_the_ends(dtype, activation):
+    made = Network([Dense(np.ones((1, 1), dtype), activation=activation)])
+    far = np.array([-1e38, -1e20, -1e10, -1e5, 1e5, 1e10, 1e20, 1e38], dtype)
+    if dtype == np.float64:
+        far = np.concatenate([far, [-1e300, -1e197, -50, 50, 1e197, 1e300]])
+    below, above = {
+        None: (1, 1), "leaky_relu": (0.2, 1), "clipped_relu": (0, 0), "tanh": (0, 0),
+        "sigmoid": (0, 0),
+    }.get(activation if isinstance(activation, str | None) else activation[0], (0, 1))  # fmt: skip
+    got = made.jacobian(far[:, None])[:, 0, 0]
+    np.testing.assert_allclose(got, np.where(far < 0, below, above), atol=1e-15)
