@@ -151,13 +151,12 @@ def as_seed(seed: Any) -> int:
 
 
 def _as_int(n: Any, name: str) -> int:
+    if isinstance(n, bool | np.bool_):  # which old NumPy takes for an index, with a warning
+        raise TypeError(f"{name} must be an integer, not {type(n).__name__}")
     try:
-        count = operator.index(n)
+        return operator.index(n)
     except TypeError:
         raise TypeError(f"{name} must be an integer, not {type(n).__name__}") from None
-    if isinstance(n, bool | np.bool_):
-        raise TypeError(f"{name} must be an integer, not {type(n).__name__}")
-    return count
 
 
 def as_sequence(x: Any, name: str, what: str) -> Sequence[Any] | NDArray:
