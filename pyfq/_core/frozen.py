@@ -1,5 +1,6 @@
 """Frozen objects: arrays that nobody writes to through them, and copies that are checked again."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -77,6 +78,25 @@ def reduce_to_parts(frozen: Any) -> tuple[type, tuple[Any, ...]]:
     what it keeps besides, such as plans for this machine, does not travel.
     """
     return type(frozen), tuple(getattr(frozen, f.name) for f in fields(frozen) if f.init)
+
+
+def refuse_copies(opener: str) -> Callable[[Any], str]:
+    """Return the `__reduce__` of a class of open files, which neither travel nor are copied.
+
+    Parameters
+    ----------
+    opener : str
+        The function that opens one again.
+    """
+
+    def __reduce__(self: Any) -> str:
+        """Refuse to travel or be copied: open files do neither."""
+        raise TypeError(
+            f"an open {type(self).__name__} can be neither pickled nor copied: "
+            f"open its path again, with {opener}, where it is used"
+        )
+
+    return __reduce__
 
 
 def restore_parts(frozen: Any, state: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .._core.check import shown
-from .._core.frozen import read_only
+from .._core.frozen import read_only, refuse_copies
 from ..arrays.half import Half
 from ..errors import located
 from ..io.checkpoint import Checkpoint, open_checkpoint
@@ -117,13 +117,7 @@ class CompressedCheckpoint(Mapping[str, Form | Half]):
     # Of two that are open none is the other, and their arrays are not compared.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
-
-    def __reduce__(self) -> str:
-        """Refuse to travel or be copied: open files do neither."""
-        raise TypeError(
-            "an open CompressedCheckpoint can be neither pickled nor copied: "
-            "open its path again, with load_checkpoint, where it is used"
-        )
+    __reduce__ = refuse_copies("load_checkpoint")
 
     def __getitem__(self, name: str) -> Form | Half:
         """Return a tensor in the form that it has.

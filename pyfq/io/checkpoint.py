@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from pyfq._core.check import shown
+from pyfq._core.frozen import refuse_copies
 from pyfq._core.text import bytes_text, count_text, object_text, printable, small_letters
 from pyfq.io import disk
 from pyfq.io.directory import find_checkpoint
@@ -179,13 +180,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
     # Of two that are open none is the other, and their arrays are not compared.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
-
-    def __reduce__(self) -> str:
-        """Refuse to travel or be copied: open files do neither."""
-        raise TypeError(
-            "an open Checkpoint can be neither pickled nor copied: "
-            "open its path again, with open_checkpoint, where it is used"
-        )
+    __reduce__ = refuse_copies("open_checkpoint")
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a tensor from the file that holds it."""

@@ -21,6 +21,7 @@ from typing import IO, BinaryIO, Self
 import numpy as np
 
 from pyfq._core.check import shown
+from pyfq._core.frozen import refuse_copies
 from pyfq._core.text import bytes_text, count_text, object_text, printable
 from pyfq.io import disk
 from pyfq.io.atomic import replacing
@@ -172,13 +173,7 @@ class NpzFile(Mapping[str, np.ndarray]):
     # Of two that are open none is the other, and their arrays are not compared.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
-
-    def __reduce__(self) -> str:
-        """Refuse to travel or be copied: open files do neither."""
-        raise TypeError(
-            "an open NpzFile can be neither pickled nor copied: "
-            "open its path again, with open_npz, where it is used"
-        )
+    __reduce__ = refuse_copies("open_npz")
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Read an array; damaged data raises `FormatError`."""

@@ -13,6 +13,7 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
+from pyfq._core.frozen import refuse_copies
 from pyfq._core.text import bytes_text, count_text, object_text, printable
 from pyfq.io import disk
 from pyfq.io.dtypes import DTYPES, carrier_shape
@@ -109,13 +110,7 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
     # Of two that are open none is the other, and their arrays are not compared.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
-
-    def __reduce__(self) -> str:
-        """Refuse to travel or be copied: open files do neither."""
-        raise TypeError(
-            "an open SafetensorsFile can be neither pickled nor copied: "
-            "open its path again, with open_safetensors, where it is used"
-        )
+    __reduce__ = refuse_copies("open_safetensors")
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return a tensor as a read-only view of the file."""

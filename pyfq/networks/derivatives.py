@@ -1,7 +1,6 @@
 """Derivatives of networks (`fortran/networks/fq_derivatives.f90`)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,14 +58,9 @@ def transpose_layers(layers: Sequence[Dense], dtype: np.dtype) -> Plan:
     They are floats, whatever form the weights have.
     """
     matrices = [w for layer in layers for w in matrices_of(layer)]
-    transposed = [np.ascontiguousarray(_reals(w).T) for w in reversed(matrices)]
+    transposed = [np.ascontiguousarray(np.asarray(w).T) for w in reversed(matrices)]
     planned = [(w.shape, prepare(w).layout, None, None) for w in transposed]
     return plan_layers(planned, [None] * len(ENDS), dtype)
-
-
-def _reals(w: Any) -> NDArray:
-    """Return weights as an array."""
-    return w if isinstance(w, np.ndarray) else np.asarray(Dense(w).toarray())
 
 
 def multiply_jacobian(
