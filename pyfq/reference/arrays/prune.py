@@ -86,15 +86,18 @@ def _euclidean(x):
 
 
 def _percentile(group, rate):
-    """Return NumPy's percentile; where its difference of two values overflows, their mean."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = np.percentile(group, rate) if group.size else group.dtype.type(np.nan)
-    if not group.size or np.isfinite(found):
-        return found
+    """Return the percentile as NumPy 2.4 rounds it; of values too far apart, their mean."""
+    if not group.size:
+        return group.dtype.type(np.nan)
     place = (group.size - 1) * (rate / 100)
-    lower, part = int(place), group.dtype.type(place - int(place))
-    two = np.sort(group)[lower : lower + 2]
-    return two[0] * (1 - part) + two[-1] * part
+    fraction = place - int(place)
+    part, rest = group.dtype.type(fraction), group.dtype.type(1 - fraction)
+    low, high = np.sort(group)[[int(place), min(int(place) + 1, group.size - 1)]]
+    with np.errstate(over="ignore"):
+        apart = high - low
+    if not np.isfinite(apart):
+        return low * (1 - part) + high * part
+    return low + apart * part if fraction < 0.5 else high - apart * rest
 
 
 def prune_global(tensors, ratio, *, scores=None):
