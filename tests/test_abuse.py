@@ -584,7 +584,7 @@ ARRAYS = [
     lambda x: x.tolist(),
     lambda x: x[None],
     lambda x: x.reshape(-1),
-    lambda x: x[:0],
+    lambda x: x[:0] if x.ndim else x,
     lambda x: x[..., :0] if x.ndim else x,
     lambda x: x[:-1] if x.ndim else x,
     lambda x: np.broadcast_to(x.flat[0], x.shape) if x.size else x,

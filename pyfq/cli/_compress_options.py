@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -348,8 +349,10 @@ def _size(word: str) -> int:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?) ?([kKMG]?)(i?)(B?)", word.strip())
     if found is None or (found[3] and not found[2]):
         raise argparse.ArgumentTypeError(f"expected bytes as 8MB, 7.5MiB or 8000000, not {word!r}")
-    unit = (1024 if found[3] else 1000) ** " KMG".index(found[2].upper() or " ")
-    return round(float(found[1]) * unit)
+    size = float(found[1]) * (1024 if found[3] else 1000) ** " KMG".index(found[2].upper() or " ")
+    if size > sys.maxsize:
+        raise argparse.ArgumentTypeError(f"expected at most {sys.maxsize} bytes, not {word[:40]!r}")
+    return round(size)
 
 
 def _value_of(args: argparse.Namespace, option: str) -> Any:

@@ -266,9 +266,13 @@ class Lab:
         return now
 
     def check_rerun(self):
-        """Go on, or begin anew where nothing was begun: it gives what one run gives."""
+        """Go on, or begin anew where nothing was begun: it gives what one run gives.
+
+        A run has begun when the first line of its journal is whole.
+        """
         target = tree(self.place / self.output)
-        begun = [*self.place.rglob("*.partial/journal")]
+        journals = self.place.rglob("*.partial/journal")
+        begun = [journal for journal in journals if b"\n" in journal.read_bytes()]
         code, _ = self.run(self.resume, Faults(-1, ""))
         assert code == 0 or not begun
         if code:  # nothing was begun, and the target is another one
