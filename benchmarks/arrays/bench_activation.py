@@ -46,6 +46,7 @@ def of(shape: tuple[int, int], word: str, dtype: type = np.float32) -> Contender
 
 IN_NUMPY = {
     "relu": lambda x: np.maximum(x, 0),
+    "exp": np.exp,
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "silu": lambda x: x / (1 + np.exp(-x)),
@@ -66,6 +67,7 @@ def in_torch(word: str):
     return {
         "gelu_tanh": lambda t: f.gelu(t, approximate="tanh"),
         "softmax": lambda t: f.softmax(t, dim=-1),
+        "exp": torch.exp,
         "tanh": torch.tanh,
         "sigmoid": torch.sigmoid,
         "clipped_relu": f.relu6,

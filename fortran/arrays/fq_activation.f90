@@ -8,10 +8,10 @@
 !> Python: `pyfq/arrays/activation.py`.  Reference: `pyfq/reference/arrays/activation.py`.
 module fq_activation_real32
   use fq_activation_constants_real32, only: BIAS, CUBIC_0, CUBIC_1, CUBIC_END, EXP_END, &
-    EXP_EVEN, EXP_ODD, FRACTION_BITS, GELU_END, GELU_EVEN, GELU_FIRST, GELU_ODD, LN2, LOG_EVEN, &
-    LOG_FIRST, LOG_MIDDLE, LOG_ODD, LOWER, ONE_CUBIC, ONE_EXP, ONE_TANH, RAISE, SILU_END, &
-    SOFTMAX_PLAIN
-  use fq_activation_kind, only: ACT_CLIPPED_RELU, ACT_ELU, ACT_GELU, ACT_GELU_TANH, &
+    EXP_EVEN, EXP_ODD, EXP_TOP, FRACTION_BITS, GELU_END, GELU_EVEN, GELU_FIRST, GELU_ODD, LN2, &
+    LOG_EVEN, LOG_FIRST, LOG_MIDDLE, LOG_ODD, LOWER, ONE_CUBIC, ONE_EXP, ONE_TANH, RAISE, &
+    SILU_END, SOFTMAX_PLAIN
+  use fq_activation_kind, only: ACT_CLIPPED_RELU, ACT_ELU, ACT_EXP, ACT_GELU, ACT_GELU_TANH, &
     ACT_LEAKY_RELU, ACT_RELU, ACT_SIGMOID, ACT_SILU, ACT_SOFTMAX, ACT_SOFTPLUS, ACT_TANH
   use fq_kinds, only: dp, i32, i64, ik => i32, wp => sp
   use fq_work_size, only: SMALL_RANKING, SMALL_WORK
@@ -27,7 +27,8 @@ module fq_activation_real32
   real(wp), parameter :: LOG2E = 1.44269504088896340736_wp
   real(wp), parameter :: SHIFT = 1.5_wp*2.0_wp**FRACTION_BITS   ! SHIFT + x rounds x to an integer
   real(wp), parameter :: UP = 2.0_wp**RAISE, DOWN = 2.0_wp**(-RAISE)
-  real(wp), parameter :: HALF_DOWN = 2.0_wp**(-RAISE/2)
+  real(wp), parameter :: HALF_UP = 2.0_wp**(RAISE/2), HALF_DOWN = 2.0_wp**(-RAISE/2)
+  real(wp), parameter :: LOG_UP(2) = real(RAISE, wp)*LN2        ! ln UP, in two parts
 
 contains
 
@@ -109,6 +110,8 @@ contains
       call softplus_run(x)
     case (ACT_ELU)
       call elu_run(slope, x)
+    case (ACT_EXP)
+      call exp_run(x)
     case default  ! ACT_NONE
       continue
     end select
@@ -128,12 +131,12 @@ contains
     largest = largest_of(x)
     lanes = 0
     do first = 1, whole, RUN
-      call exp_run(x(first:first + RUN - 1), largest, lanes)
+      call softmax_run(x(first:first + RUN - 1), largest, lanes)
     end do
     if (whole < n) then
       rest = largest - huge(largest)    ! adds nothing to the sum
       rest(1:n - whole) = x(whole + 1:)
-      call exp_run(rest(1:(n - whole + LANE_COUNT - 1)/LANE_COUNT*LANE_COUNT), largest, lanes)
+      call softmax_run(rest(1:(n - whole + LANE_COUNT - 1)/LANE_COUNT*LANE_COUNT), largest, lanes)
       x(whole + 1:) = rest(1:n - whole)
     end if
     call scale_run(x, real(1/lane_sum(lanes), wp))
@@ -163,7 +166,7 @@ contains
   !>
   !> A difference from the largest would be rounded.  So the largest is taken off the exponent
   !> instead, and off the argument only where it is so large that this is exact (Sterbenz).
-  pure subroutine exp_run(x, largest, lanes)
+  pure subroutine softmax_run(x, largest, lanes)
     real(wp), intent(inout), contiguous :: x(:)
     real(wp), intent(in) :: largest
     real(dp), intent(inout) :: lanes(LANE_COUNT)
@@ -192,7 +195,7 @@ contains
       end do
     end do
     lanes = lanes + sums
-  end subroutine exp_run
+  end subroutine softmax_run
 
   pure subroutine scale_run(x, factor)
     real(wp), intent(inout), contiguous :: x(:)
@@ -401,6 +404,28 @@ contains
       x(i) = merge(x(i), y, x(i) > 0)
     end do
   end subroutine elu_run
+
+  !> \( e^x \).
+  !>
+  !> Exponents from that of the least denormal number to the largest are more than a power has.  So
+  !> an argument above the logarithm of UP loses that, and its power gets UP back.  The difference
+  !> is exact: it is less than the argument and a multiple of its last place.
+  pure subroutine exp_run(x)
+    real(wp), intent(inout), contiguous :: x(:)
+    real(wp) :: a(RUN), b(RUN), power(RUN), excess(RUN)
+    integer(i64) :: i, n
+
+    n = whole_lanes(x)
+    do i = 1, n
+      a(i) = at_most(EXP_TOP, at_least(-EXP_END, x(i)))
+      a(i) = a(i) - merge(LOG_UP(1), 0.0_wp, x(i) > LOG_UP(1))
+      b(i) = merge(-LOG_UP(2), 0.0_wp, x(i) > LOG_UP(1))
+    end do
+    call split_exp(n, a, b, RAISE/2, power, excess)
+    do i = 1, n
+      x(i) = (power(i) + power(i)*excess(i))*merge(HALF_UP, HALF_DOWN, x(i) > LOG_UP(1))
+    end do
+  end subroutine exp_run
 
   !> \( 2^{-raise} (1 + e) \) for an e that `split_exp` raised by -RAISE.
   pure elemental function one_plus_exp(power, excess) result(total)

@@ -5,17 +5,18 @@ module fq_activation_constants_real32
   use fq_kinds, only: ik => i32, wp => sp
   implicit none (type, external)
   private
-  public :: BIAS, CUBIC_0, CUBIC_1, CUBIC_END, EXP_END, EXP_EVEN, EXP_ODD, FRACTION_BITS, &
-    GELU_END, GELU_EVEN, GELU_FIRST, GELU_ODD, LN2, LOG_EVEN, LOG_FIRST, LOG_MIDDLE, LOG_ODD, &
-    LOWER, ONE_CUBIC, ONE_EXP, ONE_TANH, RAISE, SILU_END, SOFTMAX_PLAIN
+  public :: BIAS, CUBIC_0, CUBIC_1, CUBIC_END, EXP_END, EXP_EVEN, EXP_ODD, EXP_TOP, &
+    FRACTION_BITS, GELU_END, GELU_EVEN, GELU_FIRST, GELU_ODD, LN2, LOG_EVEN, LOG_FIRST, &
+    LOG_MIDDLE, LOG_ODD, LOWER, ONE_CUBIC, ONE_EXP, ONE_TANH, RAISE, SILU_END, SOFTMAX_PLAIN
 
   integer(ik), parameter :: FRACTION_BITS = 23, BIAS = 127
   integer(ik), parameter :: LOWER = 4095  ! lower bits of a significand
   integer(ik), parameter :: RAISE = 64    ! exponent that what is tiny is raised by to stay normal
 
-  ! Results are 0 below -..._END; 1 + exp(-x) is 1 above ONE_..., and so is tanh.
+  ! Results are 0 below -..._END; exp(x) is infinite above EXP_TOP; 1 + exp(-x) is 1 above ONE_...,
+  ! and so is tanh.
   real(wp), parameter :: EXP_END = 104.5_wp, SILU_END = 109, GELU_END = 14.45_wp, CUBIC_END = 11
-  real(wp), parameter :: ONE_EXP = 20, ONE_CUBIC = 5.5_wp, ONE_TANH = 10
+  real(wp), parameter :: EXP_TOP = 89, ONE_EXP = 20, ONE_CUBIC = 5.5_wp, ONE_TANH = 10
   ! Magnitude of the largest argument up to which softmax need not subtract it.
   real(wp), parameter :: SOFTMAX_PLAIN = 240
 
@@ -48,16 +49,16 @@ module fq_activation_constants_real64
   use fq_kinds, only: ik => i64, wp => dp
   implicit none (type, external)
   private
-  public :: BIAS, CUBIC_0, CUBIC_1, CUBIC_END, EXP_END, EXP_EVEN, EXP_ODD, FRACTION_BITS, &
-    GELU_END, GELU_EVEN, GELU_FIRST, GELU_ODD, LN2, LOG_EVEN, LOG_FIRST, LOG_MIDDLE, LOG_ODD, &
-    LOWER, ONE_CUBIC, ONE_EXP, ONE_TANH, RAISE, SILU_END, SOFTMAX_PLAIN
+  public :: BIAS, CUBIC_0, CUBIC_1, CUBIC_END, EXP_END, EXP_EVEN, EXP_ODD, EXP_TOP, &
+    FRACTION_BITS, GELU_END, GELU_EVEN, GELU_FIRST, GELU_ODD, LN2, LOG_EVEN, LOG_FIRST, &
+    LOG_MIDDLE, LOG_ODD, LOWER, ONE_CUBIC, ONE_EXP, ONE_TANH, RAISE, SILU_END, SOFTMAX_PLAIN
 
   integer(ik), parameter :: FRACTION_BITS = 52, BIAS = 1023
   integer(ik), parameter :: LOWER = 134217727
   integer(ik), parameter :: RAISE = 256
 
   real(wp), parameter :: EXP_END = 746, SILU_END = 753, GELU_END = 38.7_wp, CUBIC_END = 22
-  real(wp), parameter :: ONE_EXP = 40, ONE_CUBIC = 7.5_wp, ONE_TANH = 20
+  real(wp), parameter :: EXP_TOP = 710, ONE_EXP = 40, ONE_CUBIC = 7.5_wp, ONE_TANH = 20
   real(wp), parameter :: SOFTMAX_PLAIN = 1900
 
   ! The first part has 41 bits, for integers below 4096.

@@ -1,6 +1,6 @@
 !> Derivatives of the activation functions; not of softmax, whose derivative is a matrix.
 module fq_activation_derivative_real32
-  use fq_activation_kind, only: ACT_CLIPPED_RELU, ACT_ELU, ACT_GELU, ACT_GELU_TANH, &
+  use fq_activation_kind, only: ACT_CLIPPED_RELU, ACT_ELU, ACT_EXP, ACT_GELU, ACT_GELU_TANH, &
     ACT_LEAKY_RELU, ACT_NONE, ACT_RELU, ACT_SIGMOID, ACT_SILU, ACT_SOFTPLUS, ACT_TANH
   use fq_activation_real32, only: activate_row
   use fq_kinds, only: i32, i64, wp => sp
@@ -15,7 +15,7 @@ contains
     integer(i32), intent(in) :: activation  !! one of ACT_...
     logical :: needs
 
-    needs = all(activation /= [ACT_NONE, ACT_RELU, ACT_TANH, ACT_SIGMOID])
+    needs = all(activation /= [ACT_NONE, ACT_RELU, ACT_TANH, ACT_SIGMOID, ACT_EXP])
   end function needs_sums
 
   !> A gradient by outputs becomes that by sums: times the derivative of the activation function.
@@ -57,6 +57,8 @@ contains
       d = merge(1.0_wp, 0.0_wp, z > 0 .and. z <= slope)
     case (ACT_ELU)
       d = merge(1.0_wp, y + slope, z > 0)
+    case (ACT_EXP)
+      d = y
     case (ACT_TANH)
       d = 1 - y*y
     case (ACT_SIGMOID)

@@ -8,7 +8,8 @@ module fq_activation_kind
   private
   integer(i32), parameter, public :: ACT_NONE = 0, ACT_RELU = 1, ACT_LEAKY_RELU = 2, &
     ACT_CLIPPED_RELU = 3, ACT_TANH = 4, ACT_SIGMOID = 5, ACT_GELU = 6, ACT_GELU_TANH = 7, &
-    ACT_SILU = 8, ACT_SOFTPLUS = 9, ACT_ELU = 10, ACT_SOFTMAX = 11
+    ACT_SILU = 8, ACT_SOFTPLUS = 9, ACT_ELU = 10, ACT_EXP = 11, &
+    ACT_SOFTMAX = 12
   public :: is_activation
 
 contains

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # What scikit-learn calls them.
 _HIDDEN = {"identity": None, "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
-_OUTPUT = _HIDDEN | {"softmax": "softmax"}
+_OUTPUT = _HIDDEN | {"softmax": "softmax", "exp": "exp"}
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,11 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
     ----------
     estimator : fitted estimator
         MLPClassifier or MLPRegressor; a linear model, such as LogisticRegression, Ridge, Lasso,
-        SGDClassifier or LinearSVC; a GammaRegressor, PoissonRegressor or TweedieRegressor, if its
-        link is the identity; a `StudentClassifier` or `StudentRegressor`. Or what holds one of
-        these: a Pipeline, a TransformedTargetRegressor, a search such as GridSearchCV, whose best
-        estimator is taken, or a FrozenEstimator, of a step too.
+        SGDClassifier or LinearSVC; a GammaRegressor, PoissonRegressor or TweedieRegressor, whose
+        logarithmic link becomes the activation ``"exp"``; a `StudentClassifier` or
+        `StudentRegressor`. Or what holds one of these: a Pipeline, a TransformedTargetRegressor, a
+        search such as GridSearchCV, whose best estimator is taken, or a FrozenEstimator, of a step
+        too.
 
         Before it in a pipeline may be StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, PCA
         and ColumnTransformer of such, behind a regressor one of these scalers. Scalers become means
@@ -90,10 +91,9 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
         or `dtype` is neither.
     ValueError
         If it is not fitted, classifies into several labels at once or into one class, ends in
-        another activation, such as the exponential of a PoissonRegressor, clips, or holds a number
-        that is not finite. If a subclass or the instance has an own ``predict`` or another method
-        that it uses, or fitted attributes do not belong together. If it gives something else for a
-        few rows than the network.
+        another activation, clips, or holds a number that is not finite. If a subclass or the
+        instance has an own ``predict`` or another method that it uses, or fitted attributes do not
+        belong together. If it gives something else for a few rows than the network.
     ImportError
         If scikit-learn is not installed.
 
@@ -299,7 +299,7 @@ def _refuse_functions(mlp: Any, where: str) -> None:
             raise ValueError(
                 f"{where}.{name} must be one of {', '.join(known)}, not {shown(given)}"
             )
-        if not is_of_sklearn(ACTIVATIONS[given]):
+        if not is_of_sklearn(ACTIVATIONS.get(given)):
             raise ValueError(f"{where}.{name}: the function {given} is not that of scikit-learn")
 
 

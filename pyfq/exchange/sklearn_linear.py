@@ -18,8 +18,9 @@ _REGRESSORS = (
     "PassiveAggressiveRegressor", "QuantileRegressor", "Ridge", "RidgeCV", "SGDRegressor",
     "TheilSenRegressor",
 )  # fmt: skip
-# Theirs is a function of that, which may be the identity.
+# Theirs is a function of that, the inverse of their link.
 _GENERALIZED = ("GammaRegressor", "PoissonRegressor", "TweedieRegressor")
+_INVERSES = {"IdentityLink": None, "LogLink": "exp"}
 # Theirs is the class whose decision value is the largest.
 _CLASSIFIERS = (
     "LinearSVC", "LogisticRegression", "LogisticRegressionCV", "PassiveAggressiveClassifier",
@@ -36,7 +37,7 @@ class Layer(NamedTuple):
         Of any dtype of floats.
     bias : (outputs,) array
         The same.
-    activation : "softmax" or None
+    activation : "softmax", "exp" or None
         Behind it.
     classes : (outputs,) array or None
         Labels.
@@ -79,17 +80,11 @@ def layer_of(named: Named, *, any_dtype: bool = False) -> Layer:
     model, where = named
     kind = _kind_of(model)
     check_fitted(named, kind)
-    if kind.__name__ in _GENERALIZED:
-        link = type(model._base_loss.link).__name__
-        if link != "IdentityLink":
-            raise ValueError(
-                f"{where} ({type(model).__name__}) predicts the exponential of a sum ({link}), an "
-                "activation that networks do not have: distill(estimator, student, x) learns it"
-            )
     weights, bias = _arrays_of(named)
     dtype = np.dtype(np.float64) if any_dtype else dtype_of([weights, bias], where, "coef_")
     if kind.__name__ not in _CLASSIFIERS:
-        return Layer(weights, bias, None, None, dtype)
+        function = _inverse_of_link(named) if kind.__name__ in _GENERALIZED else None
+        return Layer(weights, bias, function, None, dtype)
     binarizer = getattr(model, "_label_binarizer", None)
     if binarizer is not None and binarizer.y_type_.startswith("multilabel"):
         raise ValueError(f"{where} ({kind.__name__}) must give each sample one label, not several")
@@ -106,6 +101,18 @@ def layer_of(named: Named, *, any_dtype: bool = False) -> Layer:
         bias = np.concatenate([other * bias, bias])
     activation = None if probabilities is None else "softmax"
     return Layer(weights, bias, activation, classes, dtype)
+
+
+def _inverse_of_link(named: Named) -> str | None:
+    """Return the activation that makes predictions of sums."""
+    model, where = named
+    link = type(model._base_loss.link).__name__
+    if link not in _INVERSES:
+        raise ValueError(
+            f"{where} ({type(model).__name__}) has a {link}, and layers have the inverse of "
+            f"{' and '.join(_INVERSES)} alone: distill(estimator, student, x) learns what it gives"
+        )
+    return _INVERSES[link]
 
 
 def _kind_of(model: Any) -> type | None:

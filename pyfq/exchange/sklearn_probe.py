@@ -90,6 +90,8 @@ def refuse_another(named: Named, network: Network) -> None:
         method = "predict_proba" if has_softmax else "decision_function"
     want = np.asarray(_answer(asked, method, x, where), np.float64)
     got = network.forward(x).astype(np.float64)
+    if network.layers[-1].activation == "exp":
+        want, got = _sums_of(want, network.dtype), _sums_of(got, network.dtype)
     if network.classes is not None and want.ndim == 1:
         got = got[:, 1] - got[:, 0]
     if got.size != want.size or _differ(got.reshape(want.shape), want, _room(network, x)):
@@ -106,6 +108,12 @@ def refuse_another(named: Named, network: Network) -> None:
                 f"{where} ({type(model).__name__}): its predict gives other classes than those "
                 "that are likeliest, or in another order than classes_"
             )
+
+
+def _sums_of(y: NDArray, dtype: np.dtype) -> NDArray:
+    """Return the logarithms of exponentials, of which a dtype rounds some to 0 or infinity."""
+    ends = np.finfo(dtype)
+    return np.log(np.clip(y, ends.tiny, ends.max))
 
 
 def _copy_of(model: Any, **attributes: Any) -> Any:
@@ -132,9 +140,9 @@ def _differ(got: NDArray, want: NDArray, room: NDArray) -> bool:
 
 
 def _room(network: Network, x: NDArray) -> NDArray:
-    """Return what rounding may do to the outputs of each row, and more.
+    """Return what rounding may do to the outputs of each row, or to their logarithms, and more.
 
-    No activation of a perceptron gives more than its input and 1.
+    No hidden activation of a perceptron gives more than its input and 1.
     """
     size = np.abs(x).astype(np.float64)
     with np.errstate(over="ignore"):

@@ -40,7 +40,8 @@ def to_torch(network: Network) -> "nn.Sequential":
     TypeError
         If `network` is no `Network`.
     ValueError
-        If its layers quantize their inputs: PyTorch has no module that does.
+        If its layers quantize their inputs, or have the activation ``"exp"``: PyTorch has no
+        module that does.
     ImportError
         If PyTorch is not installed.
 
@@ -149,4 +150,7 @@ def _activation_modules(activation: Activation) -> list[Any]:
             return [nn.ELU(number)]
         case "softmax":
             return [nn.Softmax(-1)]
-    raise ValueError(f"PyTorch has no module for the activation {activation!r}")
+    raise ValueError(
+        f"network has the activation {activation!r}, for which PyTorch has no module: call "
+        "to_onnx, or torch.exp on what the network gives without it"
+    )

@@ -13,7 +13,7 @@ from pyfq.arrays.activation import ACTIVATIONS, as_activation, derivative_of
 from pyfq.reference.learning.train import derivative
 
 # All but softmax, and but what multiplies or chooses.
-SMOOTH = ("tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "softplus", "elu")
+SMOOTH = ("tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "softplus", "elu", "exp")
 
 activations = st.one_of(
     st.none(),
@@ -77,8 +77,14 @@ def test_activate_writes_where_it_is_told():
 
 
 def errors(got, true, dtype):
-    """Return errors in units in the last place of the true values, which are in more bits."""
+    """Return errors in units in the last place of the true values, which are in more bits.
+
+    True values that round to infinity are infinite.
+    """
     info = np.finfo(dtype)
+    overflows = true >= info.max * (1 + true.dtype.type(info.eps) / 4)
+    true = np.where(overflows, 0, true)
+    got = np.where(overflows & (got == np.inf), 0, got)
     _, exponent = np.frexp(true)
     ulp = np.ldexp(np.ones_like(true), np.maximum(exponent, info.minexp + 1) - 1 - info.nmant)
     return np.abs(got.astype(true.dtype) - true) / ulp
@@ -108,6 +114,7 @@ def test_activate_float32_is_within_2_ulp(activation):
         "silu": lambda x: x * special.expit(x),
         "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
         "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+        "exp": np.exp,
     }[activation]
     x = spread(np.float32, 250_000)
     with np.errstate(under="ignore", over="ignore"):
@@ -136,12 +143,41 @@ def test_activate_float64_is_within_2_ulp(activation):
             "silu": lambda x: x * logistic(x),
             "softplus": lambda x: max(x, 0) + mp.log1p(mp.exp(-abs(x))),
             "elu": lambda x: x if x > 0 else mp.expm1(x),
+            "exp": mp.exp,
         }[activation]
         x = spread(np.float64, 1000)
         for argument, value in zip(x.tolist(), pyfq.activate(x, activation).tolist(), strict=True):
             want = true(mp.mpf(argument))
             ulp = mp.mpf(2) ** max(mp.frexp(want)[1] - 53, -1074)
             assert abs(value - want) < 2 * ulp, argument
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activate_exp_is_within_1_ulp_from_denormals_to_the_largest(dtype):
+    wide = np.float64 if dtype == np.float32 else np.longdouble
+    if np.finfo(wide).nmant < np.finfo(dtype).nmant + 10:
+        pytest.skip("no wider floats")
+    info, rng = np.finfo(dtype), np.random.default_rng(6)
+    low, high = np.log(info.smallest_subnormal) - 1, np.log(info.max)
+    normal = np.log(info.tiny)
+    for least, most in ((low, high), (low, normal), (normal - 1, normal + 1), (high - 1, high)):
+        x = rng.uniform(least, most, 200_000).astype(dtype)
+        got = pyfq.activate(x, "exp")
+        assert errors(got, np.exp(x.astype(wide)), dtype).max() < 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activate_exp_is_0_and_infinite_where_that_of_numpy_is(dtype):
+    info = np.finfo(dtype)
+    for end in (np.log(info.smallest_subnormal) - np.log(dtype(2)), np.log(info.max)):
+        x = dtype(end) * (1 + np.arange(-500, 501, dtype=dtype) * info.eps)
+        with np.errstate(over="ignore", under="ignore"):
+            want = np.exp(x)
+        got = pyfq.activate(x, "exp")
+        is_end = np.isin(want, [0, np.inf])
+        assert is_end.any() and not is_end.all()
+        same(got[is_end], want[is_end], "ends")
+        assert not np.isin(got[~is_end], [0, np.inf]).any()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -179,6 +215,7 @@ def test_activate_has_limits(dtype):
         "sigmoid": [0, 0, 1, 1, nan],
         "elu": [-1, -1, x[2], inf, nan],
         "clipped_relu": [0, 0, 6, 6, nan],
+        "exp": [0, 0, inf, inf, nan],
     }
     for activation in ("gelu", "gelu_tanh", "silu", "softplus"):
         limits[activation] = [0, 0, x[2], inf, nan]
@@ -212,6 +249,7 @@ def test_activate_softmax_has_limits(dtype):
         ("silu", [-1, 0, 1], [-0.26894143, 0, 0.7310586]),
         ("elu", [-1, 0, 1], [-0.63212056, 0, 1]),
         (("elu", 2.0), [-1, 0, 1], [-1.2642411, 0, 1]),
+        ("exp", [-1, 0, 1], [0.36787945, 1, 2.7182817]),
         ("clipped_relu", [-1, 2, 7], [0, 2, 6]),
         (("clipped_relu", 1.0), [-1, 0.5, 7], [0, 0.5, 1]),
     ],
@@ -237,6 +275,7 @@ def test_activate_is_that_of_torch(activation):
         "silu": f.silu,
         "softplus": f.softplus,
         "elu": f.elu,
+        "exp": torch.exp,
         ("elu", 0.4): lambda t: f.elu(t, 0.4),
         "clipped_relu": f.relu6,
         "softmax": lambda t: f.softmax(t, dim=-1),
@@ -253,7 +292,8 @@ def test_as_activation_returns_code_and_slope():
     assert as_activation(("leaky_relu", 0.25)) == (2, 0.25)
     assert as_activation("clipped_relu") == (3, 6.0)
     assert as_activation("elu") == (10, 1.0)
-    assert as_activation("softmax") == (11, 0.0)
+    assert as_activation("exp") == (11, 0.0)
+    assert as_activation("softmax") == (12, 0.0)
 
 
 @pytest.mark.parametrize(

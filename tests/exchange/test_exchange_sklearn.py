@@ -272,7 +272,7 @@ def with_labels(estimator, **attributes):
         ),
         (lambda: regressor().set_params(activation="swish"), ValueError, "activation must be one"),
         (lambda: regressor().set_params(activation="softmax"), ValueError, "not 'softmax'"),
-        (lambda: edited(regressor(), out_activation_="exp"), ValueError, "out_activation_ must be"),
+        (lambda: edited(regressor(), out_activation_="elu"), ValueError, "out_activation_ must be"),
         (lambda: edited(regressor(), n_layers_=2), ValueError, r"coefs_ must hold n_layers_ - 1 ="),
         (lambda: edited(regressor(), coefs_=[]), ValueError, "coefs_ must hold"),
         (lambda: without(regressor(), "intercepts_"), ValueError, "must have intercepts_"),
@@ -397,6 +397,14 @@ def test_activations_that_were_changed_are_refused(monkeypatch):
     mlp = regressor()
     monkeypatch.setitem(ACTIVATIONS, "relu", lambda x: np.abs(x, out=x))
     with pytest.raises(ValueError, match=r"activation: the function relu is not that of scikit"):
+        pyfq.from_sklearn(mlp)
+
+
+def test_an_activation_that_its_version_does_not_have_is_refused(monkeypatch):
+    """As versions before 1.7 do not have the exponential."""
+    mlp = edited(regressor(), out_activation_="exp")
+    monkeypatch.delitem(ACTIVATIONS, "exp", raising=False)
+    with pytest.raises(ValueError, match=r"\(MLPRegressor\): its predict fails: 'exp'"):
         pyfq.from_sklearn(mlp)
 
 

@@ -250,6 +250,8 @@ FUNCTIONS = [
     ("sigmoid", "n = Neg(v)\ne = Exp(n)\na = Add(e, one)\ny = Div(one, a)"),
     ("softplus", "e = Exp(v)\na = Add(e, one)\ny = Log(a)"),
     ("softplus", "s = Softplus(v)\ng = Greater(v, twenty)\ny = Where(g, v, s)"),
+    ("exp", "y = Exp(v)"),
+    ("exp", "n = Neg(v)\ne = Exp(n)\na = Mul(e, two)\ny = Sub(a, one)"),
     ("relu", "y = Max(v, zero)"),
     ("relu", "y = Max(zero, v)"),
     ("relu", "y = Max(v, zeros)"),
@@ -375,6 +377,7 @@ def test_choices_that_are_no_activation_are_refused(text):
         "k = Mul(v, two)\ns = Softplus(k)\ny = Div(s, two)",
         "k = Mul(v, B)\na = Add(k, B)\ns = Tanh(a)\nt = Mul(s, B)\ny = Add(one, t)",
         "s = Sigmoid(v)\nt = Mul(s, two)\nu = Sub(one, t)\ny = Gemm(u, W) transB=1",
+        "k = Mul(v, h)\ne = Exp(k)\nt = Mul(e, B)\nu = Add(t, one)\ny = Gemm(u, W) transB=1",
         "s = Relu(v)\nt = Mul(s, B)\nu = Sub(t, B)\ny = Gemm(u, W, w3) transB=1",
     ],
 )
@@ -411,6 +414,10 @@ def test_factors_that_overflow_in_another_order_are_refused(text, factor):
         ("s = Softmax(v)\nt = Tanh(v)\ny = Mul(s, t)", "must go to one node"),
         ("q8 = QuantizeLinear(v, h)\ny = DequantizeLinear(q8, h)", "and call Network.calibrate"),
         ("s = Shape(v)\ny = Reshape(v, s)", "must go to one node"),
+        ("e = Exp(v)\ny = Tanh(e)", r"\(Tanh\): a layer has one activation, and 'exp' comes"),
+        ("e = Exp(v)\ns = ReduceSum(e)\ny = Div(e, s)",
+         r"'e' must go to one node, as in a chain, not to node 'the s' \(ReduceSum\)"),
+        ("q = Mul(v, v)\ny = Exp(q)", "'v' must go to one node|can't be imported"),
         ("y = Squeeze(v)", r"\(Squeeze\) can't be imported"),
     ],
 )  # fmt: skip
@@ -489,6 +496,10 @@ def modules():
         def forward(self, x):
             return x.view(x.size(0), -1)
 
+    class Exp(nn.Module):
+        def forward(self, x):
+            return torch.exp(x)
+
     shared = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 3))
     for layer in (shared[0], shared[2]):
         layer.bias.data.zero_()
@@ -506,6 +517,7 @@ def modules():
         (nn.Sequential(normalized(8), nn.Linear(8, 6), nn.Sigmoid(), normalized(6)), (5, 8)),
         (nn.Sequential(View(), nn.Linear(8, 6), nn.Dropout(), nn.Softmax(-1)), (5, 2, 4)),
         (nn.Sequential(nn.Flatten(), nn.Linear(8, 6), nn.LeakyReLU(0.3)), (5, 2, 2, 2)),
+        (nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 3), Exp()), (5, 8)),
     ]
 
 

@@ -12,7 +12,8 @@ from pyfq.arrays.activation import ACTIVATIONS
 torch = pytest.importorskip("torch", reason="needs the oracles extra")
 
 X = np.random.default_rng(0).standard_normal((50, 12))
-WORDS = [None, *ACTIVATIONS, ("leaky_relu", 0.3), ("elu", 0.5), ("clipped_relu", 1.5)]
+PLAIN = [word for word in ACTIVATIONS if word != "exp"]  # of which PyTorch has no module
+WORDS = [None, *PLAIN, ("leaky_relu", 0.3), ("elu", 0.5), ("clipped_relu", 1.5)]
 
 
 def outputs(module, x):
@@ -102,5 +103,7 @@ def test_to_torch_refuses_what_has_no_word():
         pyfq.to_torch(network.calibrate(X.astype(np.float32)))
     with pytest.raises(ValueError, match=r"dataclasses\.replace\(network, activation_bits=None\)"):
         pyfq.to_torch(dataclasses.replace(network, activation_bits=8))
+    with pytest.raises(ValueError, match=r"activation 'exp', for which PyTorch has no module: "):
+        pyfq.to_torch(Network.create((12, 8, 4), output_activation="exp"))
     with pytest.raises(TypeError, match="network must be a Network, not ndarray"):
         pyfq.to_torch(X)

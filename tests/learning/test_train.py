@@ -28,6 +28,8 @@ def random(dtype, *shape, seed=0):
 
 def network(dtype=np.float64, sizes=(7, 11, 5, 4), activation="tanh", **options):
     made = Network.create(sizes, activation=activation, dtype=dtype, seed=1, **options)
+    if activation == "exp":  # which overflows where layers of it have large weights
+        made = made.map_weights(lambda w: w / 8)
     return made.with_parameters(
         {f"layers.{i}.bias": random(dtype, n) / 4 for i, n in enumerate(sizes[1:])}
     )
@@ -189,6 +191,38 @@ def test_training_matches_torch(name, loss):
         assert abs(epoch.loss - np.mean(losses)) < 1e-4
     for layer, linear in zip(got.network.layers, parts[::2], strict=True):
         np.testing.assert_allclose(layer.weights, linear.weight.detach().numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber"])
+def test_an_exponential_at_the_end_is_trained_as_in_torch(loss):
+    torch = pytest.importorskip("torch")
+    made, x = network(output_activation="exp"), random(np.float64, 40, 7)
+    y = np.exp(data(loss, 40)[0] / 4)
+    optimizer = SGD(0.05, momentum=0.9)
+    got = train(made, x, y, loss=loss, delta=0.7, optimizer=optimizer, epochs=20, batch_size=40)
+    tensors = [torch.from_numpy(p.copy()).requires_grad_() for p in made.parameters.values()]
+    function = {"mse": torch.nn.MSELoss(), "huber": torch.nn.HuberLoss(delta=0.7)}[loss]
+    theirs = torch.optim.SGD(tensors, 0.05, 0.9)
+    for epoch in got.epochs:
+        a = torch.from_numpy(x)
+        for i, (w, bias) in enumerate(zip(tensors[::2], tensors[1::2], strict=True)):
+            a = (torch.tanh if i < len(made.layers) - 1 else torch.exp)(a @ w.T + bias)
+        value = function(a, torch.from_numpy(y))
+        theirs.zero_grad()
+        value.backward()
+        theirs.step()
+        np.testing.assert_allclose(epoch.loss, value.item(), rtol=1e-10)
+    for mine, its in zip(got.network.parameters.values(), tensors, strict=True):
+        np.testing.assert_allclose(mine, its.detach().numpy(), atol=1e-10)
+    assert got.epochs[-1].loss < got.epochs[0].loss
+
+
+def test_an_exponential_that_overflows_stops_training():
+    made = network(output_activation="exp").map_weights(lambda w: 1000 * w)
+    x, y = random(np.float64, 23, 7), np.ones((23, 4))
+    match = r"the loss is .* in epoch 1, step 1 of 1: a lower"
+    with pytest.raises(FloatingPointError, match=match):
+        train(made, x, y, epochs=2, batch_size=23)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,5 +1,6 @@
 """Topic `derivatives` against its reference, finite differences and PyTorch, everywhere."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from pyfq import Dense, Network, reference
 
 ACTIVATIONS = (
     None, "relu", ("leaky_relu", 0.2), ("clipped_relu", 1.0), ("elu", 0.7), "tanh", "sigmoid",
-    "silu", "gelu", "gelu_tanh", "softplus",
+    "silu", "gelu", "gelu_tanh", "softplus", "exp",
 )  # fmt: skip
 
 
@@ -24,6 +25,18 @@ def with_ends(made):
         made, input_mean=random(made.dtype, k, seed=1), input_scale=spread[0],
         output_mean=random(made.dtype, n, seed=2), output_scale=spread[1],
     )  # fmt: skip
+
+
+def in_torch(made, torch):
+    """Return what a network computes as a function of tensors; of exp PyTorch has no module."""
+    steps = []
+    for layer in made.layers:
+        is_exp = layer.activation == "exp"
+        steps.append(
+            pyfq.to_torch(Network([replace(layer, activation=None)] if is_exp else [layer]))
+        )
+        steps += [torch.exp] * is_exp
+    return lambda a: functools.reduce(lambda b, step: step(b), steps, a)
 
 
 def near(got, want, dtype, where=""):
@@ -51,16 +64,16 @@ def test_products_match_reference(dtype, form):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("output_activation", [None, "softmax", "sigmoid"])
+@pytest.mark.parametrize("output_activation", [None, "softmax", "sigmoid", "exp"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_products_are_those_of_torch(dtype, activation, output_activation):
     torch = pytest.importorskip("torch", reason="needs the oracles extra")
     made = network(dtype, (7, 33, 20, 5), activation, output_activation=output_activation)
     x, v, t = (torch.from_numpy(random(dtype, 11, n, seed=n)) for n in (7, 5, 8))
     t = t[:, :7].contiguous()
-    module = pyfq.to_torch(made)
-    _, backward = torch.autograd.functional.vjp(module, x, v)
-    _, forward = torch.autograd.functional.jvp(module, x, t)
+    function = in_torch(made, torch)
+    _, backward = torch.autograd.functional.vjp(function, x, v)
+    _, forward = torch.autograd.functional.jvp(function, x, t)
     near(made.vjp(x, v), backward.numpy(), dtype)
     near(made.jvp(x, t), forward.numpy(), dtype)
 
@@ -162,9 +175,11 @@ def test_far_out_derivatives_are_those_of_the_ends(dtype, activation):
     far = np.array([-1e38, -1e20, -1e10, -1e5, 1e5, 1e10, 1e20, 1e38], dtype)
     if dtype == np.float64:
         far = np.concatenate([far, [-1e300, -1e197, -50, 50, 1e197, 1e300]])
+    with np.errstate(over="ignore"):
+        exponentials = np.exp(far)
     below, above = {
         None: (1, 1), "leaky_relu": (0.2, 1), "clipped_relu": (0, 0), "tanh": (0, 0),
-        "sigmoid": (0, 0),
+        "sigmoid": (0, 0), "exp": (0, exponentials),
     }.get(activation if isinstance(activation, str | None) else activation[0], (0, 1))  # fmt: skip
     got = made.jacobian(far[:, None])[:, 0, 0]
     np.testing.assert_allclose(got, np.where(far < 0, below, above), atol=1e-15)

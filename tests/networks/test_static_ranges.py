@@ -35,6 +35,8 @@ def random(dtype, *shape, seed=0):
 def network(dtype, sizes=(21, 37, 130, 5), form="8 bits", activation="relu", **options):
     """Return a network of codes with biases that are not 0."""
     made = Network.create(sizes, activation=activation, dtype=dtype, **options)
+    if activation == "exp":  # which overflows where layers of it have large weights
+        made = made.map_weights(lambda w: w / 8)
     biases = {f"layers.{i}.bias": random(dtype, n) for i, n in enumerate(sizes[1:])}
     return made.with_parameters(biases).map_weights(WEIGHTS[form])
 

@@ -36,7 +36,7 @@ MOST_NODES = 24
 
 # As ONNX and PyTorch have them, in float32 and in more digits.
 SELU_ALPHA, SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
-_SIMPLE = ("relu", "tanh", "sigmoid", "softplus", "leaky_relu", "elu", "clip")
+_SIMPLE = ("relu", "tanh", "sigmoid", "softplus", "exp", "leaky_relu", "elu", "clip")
 _UNARY = {
     "Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Softplus": "softplus", "Erf": "erf",
     "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Abs": "abs", "HardSwish": "hard_swish",

@@ -39,6 +39,8 @@ def activation_behind(
 ) -> tuple[str, Scaled, Value] | None:
     """Return the activation that the nodes behind a value compute, the shortest that there is.
 
+    But an exponential is returned if it is part of no other: of the exponential in a sigmoid not.
+
     Parameters
     ----------
     model : Model
@@ -63,15 +65,16 @@ def activation_behind(
     known: dict[str, Polynomial] = {value.name: X}
     types = {value.name: value.type_}
     waiting = list(living.of(value.name))
+    exponential = None
     while waiting and len(known) <= MOST_NODES and len(waiting) <= MOST_NODES:
         ready = (i for i in waiting if _is_ready(living.nodes[i], known, constants))
         i = next(ready, None)
         if i is None:
-            return None
+            break
         node = living.nodes[i]
         result = _polynomial_of(model, node, known, types, constants)
         if result is None:
-            return None
+            break
         name = node.output[0]
         known[name] = result
         waiting.remove(i)
@@ -80,13 +83,16 @@ def activation_behind(
             function = recognised(result)
             if function is not None:
                 following = replace(value, name=name, type_=types[name], is_input=False)
-                return where(node), function, following
+                found = where(node), function, following
+                if function.activation != "exp":
+                    return found
+                exponential = exponential or found
             other = foreign(result)
             if other is not None:
                 raise ValueError(
                     f"{where(node)}: {shown(value.name)} becomes {other}, which pyfq does not have"
                 )
-    return None
+    return exponential
 
 
 def _is_ready(node: Any, known: Mapping[str, Polynomial], constants: Mapping[str, NDArray]) -> bool:

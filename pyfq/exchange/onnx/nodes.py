@@ -16,9 +16,9 @@ _SHAPE_SIZE = 1024
 
 ACCEPTED = (
     "a chain of Gemm, or MatMul and Add; BatchNormalization; one activation (Relu, LeakyRelu, "
-    "Tanh, Sigmoid, Gelu, Softplus, Swish, or nodes that compute one of them) behind each; Softmax "
-    "as the last; Add, Sub, Mul, Div of constants; Neg; Identity, Dropout, Flatten, Reshape in "
-    "front"
+    "Tanh, Sigmoid, Gelu, Softplus, Swish, Exp, or nodes that compute one of them) behind each; "
+    "Softmax as the last; Add, Sub, Mul, Div of constants; Neg; Identity, Dropout, Flatten, "
+    "Reshape in front"
 )
 
 

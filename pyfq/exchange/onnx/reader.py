@@ -38,7 +38,7 @@ def from_onnx(model: "str | os.PathLike[str] | ModelProto") -> Network:
         A file or a model, of opset 7 or later, with one input and one output, ``(batch,
         features)``; where the input has no shape, nodes that do something else for more axes are
         refused. Operators are Gemm or MatMul with Add; Relu, LeakyRelu, Tanh, Sigmoid, Gelu,
-        Softplus, Swish, Elu, Selu, Celu, Clip, HardSigmoid, or nodes that compute one of them;
+        Softplus, Swish, Elu, Selu, Celu, Exp, Clip, HardSigmoid, or nodes that compute one of them;
         Softmax over the last axis; BatchNormalization; Add, Sub, Mul, Div of constants; Neg;
         Identity, Dropout, and Flatten, Reshape and Cast before the layers.
 
@@ -174,7 +174,7 @@ def _taker_of(living: Living, value: Value) -> Any:
         raise ValueError(
             f"{shown(value.name)} must go to one node, as in a chain, not to {to}{more}; several "
             "must compute one activation: relu, leaky_relu, clipped_relu, tanh, sigmoid, gelu, "
-            "silu, softplus or elu"
+            "silu, softplus, elu or exp"
         )
     return takers[0]
 

@@ -24,7 +24,9 @@ _OPSET, _IR_VERSION = 20, 9
 # What protobuf can hold, less some room for names.
 _MOST_BYTES = 2**31 - 2**20
 
-_OPERATORS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "softplus": "Softplus"}
+_OPERATORS = {
+    "relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "softplus": "Softplus", "exp": "Exp",
+}  # fmt: skip
 
 
 def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:

@@ -14,6 +14,7 @@ FLOAT32 = SimpleNamespace(
     raised=64,
     lower=2**12 - 1,
     ends=SimpleNamespace(exp=104.5, silu=109, gelu=14.45, cubic=11),
+    top=89,
     ones=SimpleNamespace(exp=20, cubic=5.5, tanh=10),
     plain=240,
     ln2=(0.693145751953125, 1.4286068e-06),
@@ -30,6 +31,7 @@ FLOAT64 = SimpleNamespace(
     raised=256,
     lower=2**27 - 1,
     ends=SimpleNamespace(exp=746, silu=753, gelu=38.7, cubic=22),
+    top=710,
     ones=SimpleNamespace(exp=40, cubic=7.5, tanh=20),
     plain=1900,
     ln2=(0.693147180559663, 2.8235290563031577e-13),
@@ -85,6 +87,8 @@ def derivative(z, y, activation):
             return ((z > 0) & (z <= number)).astype(z.dtype)
         case "elu":
             return np.where(z > 0, 1, y + number).astype(z.dtype)
+        case "exp":
+            return y
         case "tanh":
             return 1 - y * y
         case "sigmoid":
@@ -121,6 +125,16 @@ def elu(x, alpha, k):
     """Return x, or alpha (exp(x) - 1) where x is not above 0."""
     power, excess = split_exp(np.clip(x, -k.ones.exp, 0), 0, 0, k)
     return np.where(x > 0, x, alpha * (power * excess + (power - 1)))
+
+
+def exp(x, k):
+    """Return exp(x); where that is above 2**raised, this factor apart."""
+    high, low = (x.dtype.type(k.raised * part) for part in k.ln2)
+    factor = x.dtype.type(2.0 ** (k.raised // 2))
+    is_large, zero = x > high, x.dtype.type(0)
+    a = np.clip(x, -k.ends.exp, k.top) - np.where(is_large, high, zero)
+    power, excess = split_exp(a, np.where(is_large, -low, zero), k.raised // 2, k)
+    return (power + power * excess) * np.where(is_large, factor, 1 / factor)
 
 
 def tanh(x, k):
@@ -205,7 +219,9 @@ def softmax(x, k):
     return (e * (1 / total).astype(x.dtype)).reshape(x.shape)
 
 
-FUNCTIONS = {f.__name__: f for f in (relu, tanh, sigmoid, silu, gelu_tanh, gelu, softplus, softmax)}
+FUNCTIONS = {
+    f.__name__: f for f in (relu, exp, tanh, sigmoid, silu, gelu_tanh, gelu, softplus, softmax)
+}
 
 
 def row_sum(e):
