@@ -115,10 +115,10 @@ C_WORDS = {
     "short": "int16_t",
     "int": "int32_t",
     "long": "int64_t",
-    # Structures, whose components are all of one type.
+    # Structures, whose components are all of 64 bits.
     "code_rule": "int64_t",
-    "planned_ends": "int64_t",
-    "stored_layer": "int64_t",
+    "layer_parts": "int64_t",
+    "end_parts": "int64_t",
     "trained_layer": "int64_t",
     "training": "int64_t",
     "training_reals": "double",

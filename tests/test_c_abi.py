@@ -17,10 +17,11 @@ import pytest
 from fortran_sources import kinds_of
 
 import pyfq
+from pyfq._core.memory import aligned_empty
 from pyfq.arrays.activation import ACTIVATIONS
 from pyfq.errors import STATUS
-from pyfq.networks.derivatives import transpose_layers
-from pyfq.networks.memory_plan import FIELDS, FORMATS
+from pyfq.formats.layer_parts import FORMS, INPUTS, LAYER_PARTS, SPAN
+from pyfq.products.model import FORMATS
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".venv/build/pyfq"
@@ -172,7 +173,7 @@ def test_unknown_codes_and_no_threads_are_told(statuses):
 def test_empty_work_is_legal(statuses):
     """But for what needs a positive number besides extents: a group, a run, a table of levels."""
     legal = [name for name, answers in statuses.items() if answers["nothing"] == 0]
-    for word in ("activate", "matmul", "matmul_float64", "row_norms", "scatter_rows", "narrow"):
+    for word in ("activate", "matmul", "matmul_float64", "row_norms", "narrow"):
         assert any(word in name for name in legal), word
 
 
@@ -212,108 +213,243 @@ def test_products_of_any_extents_are_defined(library):
     assert product(loaded, 2, 3, 4, bias=0, has_bias=0)[0] == 0
 
 
+def parts(word, /, n, k, **values):
+    """Return a row of the table of layers, and the arrays that it has addresses of."""
+    row = np.zeros(1, LAYER_PARTS)
+    row["form"], row["n"], row["k"] = FORMS.index(word) + 1, n, k
+    row["group_size"] = row["tables"] = 1
+    arrays = []
+    for name, value in values.items():
+        if isinstance(value, np.ndarray):
+            arrays.append(value)
+            row[name] = (value.ctypes.data if value.size else 0), value.nbytes
+        else:
+            row[name] = value
+    return row, arrays
+
+
+def dense(n, k, dtype=np.float32):
+    """Return a layer whose weights are floats."""
+    return parts("array", n, k, values=np.arange(n * k, dtype=dtype))
+
+
+def call_model(loaded, routine, kind="f32", **values):
+    """Return the status of a routine that takes the table of layers."""
+    given = {"ends": np.zeros(4, SPAN), "batch": 1, "threads": 1, **values}
+    name = f"fq_{routine}_{kind}"
+    return status(loaded, name, routines()[name], given)
+
+
+def build(loaded, rows, kind="f32", **values):
+    """Return the status of a block, and the block: None if there is none."""
+    table, nbytes = np.concatenate([row for row, _ in rows]), np.zeros(1, np.int64)
+    given = {"count": len(rows), "layers": table, **values}
+    code = call_model(loaded, "model_bytes", kind, bytes=nbytes, **given)
+    if code:
+        return code, None
+    memory = aligned_empty((int(nbytes[0]),), np.int8)
+    code = call_model(loaded, "build_model", kind, bytes=memory.size, memory=memory, **given)
+    return code, memory
+
+
+def forward(loaded, memory, k, n, kind="f32", /, **values):
+    """Return the status of a forward pass of ones, and the outputs."""
+    dtype = np.float32 if kind == "f32" else np.float64
+    x, y = np.ones((5, k), dtype), np.full((5, n), np.nan, dtype)
+    given = {
+        "samples": 5, "k": k, "n": n, "bytes": memory.size, "x": x, "memory": memory, "y": y,
+        "threads": 1, **values,
+    }  # fmt: skip
+    name = f"fq_forward_network_{kind}"
+    return status(loaded, name, routines()[name], given), y
+
+
 @needs_build
 def test_networks_answer_a_status(library):
     loaded = ctypes.CDLL(library)
-    network = pyfq.Network.create((4, 6, 3), seed=1)
-    x, y = np.ones((5, 4), np.float32), np.full((5, 3), np.nan, np.float32)
-    network.forward(x)
-    table, slopes, memory, ends = next(iter(network._plans.values())).arguments
+    code, memory = build(loaded, [dense(6, 4), dense(3, 6)])
+    assert code == 0
+    code, y = forward(loaded, memory, 4, 3)
+    assert code == 0
+    hidden = np.arange(24.0).reshape(6, 4).sum(axis=1)
+    np.testing.assert_array_equal(y, np.tile(np.arange(18.0).reshape(3, 6) @ hidden, (5, 1)))
+    unknown, unfitting = CODES["FQ_NOT_KNOWN"], CODES["FQ_NOT_FITTING"]
+    assert forward(loaded, memory, 4, 3, samples=0, x=0, y=0)[0] == 0
+    for values in ({"k": 3}, {"n": 4}, {"k": 0}, {"n": -1}, {"samples": -1}, {"bytes": 64}):
+        assert forward(loaded, memory, 4, 3, **values)[0] == unfitting
+    assert forward(loaded, memory, 4, 3, bytes=0)[0] == unfitting
+    assert forward(loaded, memory, 4, 3, threads=0)[0] == unknown
+    for array in ("x", "memory", "y"):
+        assert forward(loaded, memory, 4, 3, **{array: 0})[0] == CODES["FQ_NOT_GIVEN"]
+    assert forward(loaded, memory, 4, 3, "f64")[0] == unknown  # of reals of 4 bytes
+    for at in range(0, 56, 8):  # what the head says
+        other = aligned_empty(memory.shape, np.int8)
+        other[:] = memory
+        other[at] ^= 1
+        assert forward(loaded, other, 4, 3)[0] in (unknown, unfitting)
+    shifted = aligned_empty((memory.size + 8,), np.int8)[8:]
+    shifted[:] = memory
+    assert forward(loaded, shifted, 4, 3)[0] == unfitting
 
-    def call(**values):
-        given = {
-            "samples": 5, "k": 4, "n": 3, "count": 2, "bytes": memory.size, "x": x,
-            "layers": table, "slopes": slopes, "memory": memory, "ends": ends, "y": y,
-            "threads": 1, **values,
-        }  # fmt: skip
-        name = "fq_forward_network_f32"
-        return status(loaded, name, routines()[name], given)
 
-    def changed(row, field, value):
-        other = table.copy()
-        other[row, FIELDS.index(field)] = value
-        return other
-
-    # Panels are those of another instruction set: only rows are told to multiply by.
-    assert call(samples=0) == 0
-    assert call(count=0) == CODES["FQ_NOT_FITTING"]
-    assert call(k=3) == call(n=4) == CODES["FQ_NOT_FITTING"]
-    unknown = CODES["FQ_NOT_KNOWN"]
-    assert call(layers=changed(0, "format", 13)) == call(layers=changed(1, "format", 0)) == unknown
-    assert call(layers=changed(1, "activation", 99)) == unknown
-    assert call(layers=changed(0, "format", 10)) == unknown  # one of codes, one not
-    assert call(layers=changed(1, "kept", memory.size)) == CODES["FQ_NOT_FITTING"]
-    assert call(layers=changed(1, "k", 7)) == CODES["FQ_NOT_FITTING"]
-    assert call(layers=changed(0, "weights", -1)) == CODES["FQ_NOT_FITTING"]
-    for extent in ("k", "n", "bytes"):
-        assert call(**{extent: 0}) == call(**{extent: -1}) == CODES["FQ_NOT_FITTING"]
-    assert call(samples=-1) == call(count=-1) == CODES["FQ_NOT_FITTING"]
-    assert call(threads=0) == unknown
-    for array in ("x", "layers", "slopes", "memory", "ends", "y"):
-        assert call(**{array: 0}) == CODES["FQ_NOT_GIVEN"]
-    assert call(samples=0, x=0, y=0) == 0
+CSR = {
+    "values": np.ones(3, np.float32), "starts": np.array([0, 2, 3]),
+    "indices": np.array([0, 3, 1], np.int32),
+}  # fmt: skip
+QUANTIZED = {
+    "bits": 4, "is_signed": 1, "group_size": 4, "values": np.zeros((2, 4), np.uint8),
+    "scale": np.ones((2, 2), np.float32),
+}  # fmt: skip
+CODEBOOK = {
+    "bits": 4, "group_size": 8, "values": np.zeros((2, 4), np.uint8),
+    "levels": np.ones((1, 16), np.float32),
+}  # fmt: skip
+NM = {
+    "nm_n": 2, "nm_m": 4, "values": np.ones((2, 4), np.float32),
+    "positions": np.array([[0x44], [0x44]], np.uint8),
+}  # fmt: skip
+ROWS = {"values": np.ones((1, 8), np.float32), "rows": np.array([1])}
+HALF = {"float_format": 2, "values": np.zeros((2, 8), np.uint16)}
+# Layers of each form with 2 outputs; what is wrong with some of their parts, and the status.
+WHOLE = {
+    "csr": (4, CSR), "quantized": (8, QUANTIZED), "codebook": (8, CODEBOOK), "nm": (8, NM),
+    "rows": (8, ROWS), "half": (8, HALF), "array": (2, {"values": np.ones((2, 2), np.float32)}),
+}  # fmt: skip
+WRONG = [
+    ("csr", "FQ_NOT_FITTING", {"starts": np.array([0, 2, 4])}),
+    ("csr", "FQ_NOT_FITTING", {"starts": np.array([0, 3, 2])}),
+    ("csr", "FQ_NOT_FITTING", {"starts": np.array([1, 2, 3])}),
+    ("csr", "FQ_NOT_FITTING", {"starts": np.array([0, 3])}),
+    ("csr", "FQ_NOT_FITTING", {"indices": np.array([0, 4, 1], np.int32)}),
+    ("csr", "FQ_NOT_FITTING", {"indices": np.array([0, -1, 1], np.int32)}),
+    ("csr", "FQ_NOT_FITTING", {"indices": np.array([3, 0, 1], np.int32)}),
+    ("csr", "FQ_NOT_FITTING", {"indices": np.array([0, 3], np.int32)}),
+    ("csr", "FQ_NOT_KNOWN", {"bits": 4}),
+    ("quantized", "FQ_NOT_KNOWN", {"bits": 0}),
+    ("quantized", "FQ_NOT_KNOWN", {"bits": 17}),
+    ("quantized", "FQ_NOT_KNOWN", {"group_size": 0}),
+    ("quantized", "FQ_NOT_KNOWN", {"inputs": 3}),
+    ("quantized", "FQ_NOT_FITTING", {"scale": np.ones(3, np.float32)}),
+    ("quantized", "FQ_NOT_FITTING", {"zero_point": np.ones(3, np.int32)}),
+    ("quantized", "FQ_NOT_FITTING", {"minimum": np.ones(1, np.float32)}),
+    ("quantized", "FQ_NOT_FITTING", {"values": np.zeros(7, np.uint8)}),
+    ("quantized", "FQ_NOT_FITTING", {"inputs": 2, "input_scale": np.ones(1, np.float32)}),
+    ("codebook", "FQ_NOT_KNOWN", {"bits": 9}),
+    ("codebook", "FQ_NOT_KNOWN", {"tables": 3}),
+    ("codebook", "FQ_NOT_KNOWN", {"inputs": 1}),
+    ("codebook", "FQ_NOT_FITTING", {"levels": np.ones(17, np.float32)}),
+    ("codebook", "FQ_NOT_FITTING", {"levels": np.ones(0, np.float32)}),
+    ("nm", "FQ_NOT_KNOWN", {"nm_n": 0}),
+    ("nm", "FQ_NOT_KNOWN", {"nm_n": 5}),
+    ("nm", "FQ_NOT_KNOWN", {"nm_m": 17}),
+    ("nm", "FQ_NOT_FITTING", {"positions": np.array([[0x44], [0x41]], np.uint8)}),
+    ("nm", "FQ_NOT_FITTING", {"positions": np.zeros((2, 2), np.uint8)}),
+    ("rows", "FQ_NOT_FITTING", {"rows": np.array([2])}),
+    ("rows", "FQ_NOT_FITTING", {"rows": np.array([-1])}),
+    ("rows", "FQ_NOT_FITTING", {"rows": np.array([0, 1])}),
+    ("half", "FQ_NOT_KNOWN", {"float_format": 3}),
+    ("half", "FQ_NOT_FITTING", {"values": np.zeros(15, np.uint16)}),
+    ("array", "FQ_NOT_KNOWN", {"form": 8}),
+    ("array", "FQ_NOT_KNOWN", {"form": 0}),
+    ("array", "FQ_NOT_KNOWN", {"activation": 99}),
+    ("array", "FQ_NOT_KNOWN", {"bits": 8}),
+    ("array", "FQ_NOT_KNOWN", {"inputs": 1}),
+    ("array", "FQ_NOT_FITTING", {"n": 0}),
+    ("array", "FQ_NOT_FITTING", {"k": -1}),
+    ("array", "FQ_NOT_FITTING", {"n": 2**62, "k": 2**62}),
+    ("array", "FQ_NOT_FITTING", {"bias": np.zeros(3, np.float32)}),
+    ("array", "FQ_NOT_GIVEN", {"values": (0, 16)}),
+    ("array", "FQ_NOT_GIVEN", {"bias": (0, 8)}),
+]
 
 
 @needs_build
-def test_networks_of_float64_have_no_weights_of_two_bytes(library):
-    network = pyfq.Network.create((4, 3), seed=1, dtype=np.float64)
-    x, y = np.ones((5, 4)), np.zeros((5, 3))
-    network.forward(x)
-    table, slopes, memory, ends = next(iter(network._plans.values())).arguments
-    table[0, FIELDS.index("format")] = 1 + FORMATS.index("half")
-    given = {
-        "samples": 5, "k": 4, "n": 3, "count": 1, "bytes": memory.size, "x": x, "layers": table,
-        "slopes": slopes, "memory": memory, "ends": ends, "y": y, "threads": 1,
-    }  # fmt: skip
-    arguments = routines()["fq_forward_network_f32"]
-    code = status(ctypes.CDLL(library), "fq_forward_network_f64", arguments, given)
-    assert code == CODES["FQ_NOT_KNOWN"]
+@pytest.mark.parametrize("form", WHOLE)
+@pytest.mark.parametrize("batch", [1, 2, 3, 30])
+def test_layers_of_every_form_are_built(library, form, batch):
+    k, whole = WHOLE[form]
+    code, memory = build(ctypes.CDLL(library), [parts(form, 2, k, **whole)], batch=batch)
+    assert (code, memory is None) == (0, False)
+
+
+@needs_build
+@pytest.mark.parametrize(("form", "wanted", "wrong"), WRONG)
+def test_parts_that_do_not_fit_are_told(library, form, wanted, wrong):
+    k, whole = WHOLE[form]
+    layer = parts(form, **({"n": 2, "k": k} | whole | wrong))
+    assert build(ctypes.CDLL(library), [layer]) == (CODES[wanted], None)
+
+
+@needs_build
+def test_models_that_do_not_fit_are_told(library):
+    loaded = ctypes.CDLL(library)
+    unknown, unfitting = CODES["FQ_NOT_KNOWN"], CODES["FQ_NOT_FITTING"]
+    assert build(loaded, [dense(6, 4), dense(3, 5)])[0] == unfitting
+    ends = np.zeros(4, SPAN)
+    mean = np.ones(4, np.float32)
+    ends[0] = mean.ctypes.data, mean.nbytes
+    assert build(loaded, [dense(6, 4)], ends=ends)[0] == unfitting  # without a scale
+    ends[1] = ends[0]
+    assert build(loaded, [dense(6, 4)], ends=ends)[0] == 0
+    assert build(loaded, [dense(6, 5)], ends=ends)[0] == unfitting
+    ends[1] = 0, mean.nbytes
+    assert build(loaded, [dense(6, 4)], ends=ends)[0] == CODES["FQ_NOT_GIVEN"]
+    assert build(loaded, [dense(6, 4)], batch=0)[0] == unfitting
+    half = parts("half", 2, 8, **HALF)
+    assert build(loaded, [half], "f64")[0] == unknown  # which has no weights of 2 bytes
+    (row, kept), memory = dense(6, 4), aligned_empty((64,), np.int8)
+    given = {"count": 1, "layers": row, "bytes": 64, "memory": memory}
+    assert call_model(loaded, "build_model", **given) == unfitting
+    assert len(kept) == 1
 
 
 @needs_build
 def test_derivatives_answer_a_status(library):
     loaded = ctypes.CDLL(library)
-    network = pyfq.Network.create((4, 6, 3), seed=1)
     x, v = np.ones((5, 4), np.float32), np.ones((5, 2, 4), np.float32)  # of either side
-    table, slopes, memory, ends = network._plan(1).arguments
-    transposed = transpose_layers(network.layers, network.dtype).arguments
+    _, memory = build(loaded, [dense(6, 4), dense(3, 6)])
+    _, transposed = build(loaded, [dense(6, 3), dense(4, 6)])
 
     def call(routine, **values):
         given = {
-            "samples": 5, "directions": 2, "k": 4, "n": 3, "count": 2, "bytes": memory.size,
-            "transposed_bytes": transposed[2].size, "x": x, "v": v, "layers": table,
-            "slopes": slopes, "memory": memory, "ends": ends, "transposed_layers": transposed[0],
-            "transposed_memory": transposed[2], "product": np.zeros((5, 2, 4), np.float32),
+            "samples": 5, "directions": 2, "k": 4, "n": 3, "bytes": memory.size,
+            "transposed_bytes": transposed.size, "x": x, "v": v, "memory": memory,
+            "transposed_memory": transposed, "product": np.zeros((5, 2, 4), np.float32),
             "threads": 1, **values,
         }  # fmt: skip
         return status(loaded, routine, routines()[routine], given)
 
-    def changed(plan, row, field, value):
-        other = plan.copy()
-        other[row, FIELDS.index(field)] = value
-        return other
+    def other(*layers):
+        block = build(loaded, layers)[1]
+        return {"memory": block, "bytes": block.size}
 
     unknown, unfitting = CODES["FQ_NOT_KNOWN"], CODES["FQ_NOT_FITTING"]
+    coded = parts("quantized", 6, 4, inputs=INPUTS.index("coded"), bits=8, group_size=4,
+                  values=np.zeros((6, 4), np.uint8), scale=np.ones(1, np.float32))  # fmt: skip
     for routine in ("fq_jvp_network_f32", "fq_vjp_network_f32"):
-        assert call(routine, samples=0) == call(routine, directions=0) == 0
-        assert call(routine, count=0) == call(routine, k=3) == call(routine, n=4) == unfitting
+        assert call(routine) == call(routine, samples=0) == call(routine, directions=0) == 0
+        assert call(routine, k=3) == call(routine, n=4) == unfitting
         assert call(routine, samples=-1) == call(routine, directions=-1) == unfitting
         assert call(routine, bytes=0) == unfitting
-        for format in ("codes", "nibbles", "nm24_int8"):  # whose inputs become codes
-            coded = changed(table, 0, "format", 1 + FORMATS.index(format))
-            assert call(routine, layers=coded) == unknown
-        csr = changed(table, 0, "format", 1 + FORMATS.index("csr"))
-        assert call(routine, layers=changed(csr, 0, "coded_inputs", 1)) == unknown
-        assert call(routine, layers=changed(table, 1, "activation", 99)) == unknown
+        assert call(routine, **other(coded, dense(3, 6))) == unknown
         assert call(routine, threads=0) == unknown
-        for array in ("x", "v", "layers", "slopes", "memory", "ends", "product"):
+        for array in ("x", "v", "memory", "product"):
             assert call(routine, **{array: 0}) == CODES["FQ_NOT_GIVEN"]
     routine = "fq_vjp_network_f32"
-    for array in ("transposed_layers", "transposed_memory"):
-        assert call(routine, **{array: 0}) == CODES["FQ_NOT_GIVEN"]
-    wrong = changed(changed(transposed[0], 0, "n", 5), 1, "k", 5)
-    assert call(routine, transposed_layers=wrong) == unfitting
-    assert call(routine, transposed_layers=changed(transposed[0], 0, "weights", -1)) == unfitting
+    assert call(routine, transposed_memory=0) == CODES["FQ_NOT_GIVEN"]
+    assert call(routine, **other(dense(5, 4), dense(3, 5))) == unfitting
+    assert call(routine, **other(dense(3, 4))) == unfitting
+
+
+@needs_build
+def test_formats_of_layers_are_told(library):
+    loaded = ctypes.CDLL(library)
+    _, memory = build(loaded, [dense(6, 4), dense(3, 6)])
+    numbers = np.zeros(2, np.int64)
+    given = {"bytes": memory.size, "count": 2, "memory": memory, "formats": numbers}
+    assert call_model(loaded, "model_formats", **given) == 0
+    assert [FORMATS[n - 1] for n in numbers] == ["panels", "dense"]
+    assert call_model(loaded, "model_formats", **given | {"count": 3}) == CODES["FQ_NOT_FITTING"]
 
 
 PROGRAM = """
@@ -322,14 +458,12 @@ program call_kernels
   use fq_factors, only: B_PLAIN, factors
   use fq_kinds, only: i8, i32, i64, sp
   use fq_matmul_real32, only: matmul_blocked
-  use fq_network_real32, only: forward_network
-  use fq_plan, only: planned_ends
-  use fq_stored_layer, only: stored_layer
+  use fq_model_real32, only: find_model, model
   implicit none (type, external)
   real(sp) :: a(4, 3), b(5, 4), bias(5), c(5, 3)
   integer(i8) :: memory(64)
-  type(stored_layer) :: layers(1)
-  integer(i32) :: info(6)
+  type(model) :: network
+  integer(i32) :: info(5)
 
   a = 1
   b = 1
@@ -344,14 +478,8 @@ program call_kernels
     info(3))
   call matmul_blocked(factors(3, 5, 0, 4, .false., 5, B_PLAIN), a, b, bias, epilogue(.true.), c, &
     1_i32, info(4))
-  layers = stored_layer(1, 5, 4, 0, 5, -1, -1, 5, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, &
-    -1, -1, -1, -1, -1, -1, -1, -1, -1)
-  call forward_network(0_i64, 4_i64, a, layers, [0.0_sp], memory, planned_ends(-1, -1, -1, -1), &
-    5_i64, c, 1_i32, info(5))
-  layers%format = 99
-  call forward_network(3_i64, 4_i64, a, layers, [0.0_sp], memory, planned_ends(-1, -1, -1, -1), &
-    5_i64, c, 1_i32, info(6))
-  print '(6i3, 2f5.1)', info, minval(c), maxval(c)
+  call find_model(memory, network, info(5))
+  print '(5i3, 2f5.1)', info, minval(c), maxval(c)
 end program call_kernels
 """
 
@@ -364,8 +492,8 @@ def test_a_fortran_program_gets_a_status_from_kernels(tmp_path):
     command = ["gfortran", "-fopenmp", *modules, source, *ARCHIVES[::-1], *ARCHIVES, "-o", program]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     run = subprocess.run([program], check=True, capture_output=True, text=True)
-    unknown = CODES["FQ_NOT_KNOWN"]
-    assert run.stdout.split() == [*map(str, (0, 0, unknown, 0, 0, unknown)), "7.0", "7.0"]
+    unknown, unfitting = CODES["FQ_NOT_KNOWN"], CODES["FQ_NOT_FITTING"]
+    assert run.stdout.split() == [*map(str, (0, 0, unknown, 0, unfitting)), "7.0", "7.0"]
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from pyfq.arrays import lossless
 from pyfq.arrays.calibrate import CALIBRATIONS
 from pyfq.arrays.convert import FORMATS as CASTS
 from pyfq.arrays.quantize import code_rule
+from pyfq.formats.layer_parts import ARRAYS, FORMS, INPUTS, LAYER_PARTS, NUMBERS, SPAN
 from pyfq.learning.losses import IMITATIONS, LOSSES
 from pyfq.learning.optimizers import OPTIMIZERS
 from pyfq.learning.train import TrainedLayer, TrainingIntegers, TrainingReals
-from pyfq.networks.memory_plan import ENDS, FIELDS, FORMATS
+from pyfq.products.model import ENDS, FORMATS
 
 
 def code_of(path):
@@ -68,7 +69,9 @@ def components(*names):
     pattern = rf"^ *type\b[^\n]*:: (?:{'|'.join(names)})\n(.*?)^ *end type"
     (body,) = (body for source in SOURCES for body in re.findall(pattern, source, re.M | re.S))
     return tuple(
-        name.strip() for names in re.findall(r":: (.*)", body) for name in names.split(",")
+        name.partition("=")[0].strip()
+        for names in re.findall(r":: (.*)", body)
+        for name in names.split(",")
     )
 
 
@@ -89,8 +92,11 @@ def test_formats_of_weights_agree():
 
 
 def test_descriptions_of_layers_and_ends_agree():
-    assert components("planned_layer", "stored_layer") == FIELDS
-    assert components("planned_ends") == ENDS
+    assert components("layer_parts") == NUMBERS + ARRAYS == LAYER_PARTS.names
+    assert components("span") == SPAN.names
+    assert components("planned_ends") == components("end_parts") == ENDS
+    assert numbered("FORM_") == {word: n for n, word in enumerate(FORMS, 1)}
+    assert numbered("INPUTS_") == {word: n for n, word in enumerate(INPUTS)}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +124,7 @@ def test_formats_of_two_bytes_agree():
 
 
 def test_forms_of_the_right_matrix_agree():
-    for word in ("PLAIN", "TRANSPOSED", "PACKED"):
+    for word in ("PLAIN", "TRANSPOSED"):
         assert python_constant(word) == constant(f"B_{word}")
 
 
@@ -139,14 +145,8 @@ def test_codes_of_activations_agree():
     "ours, theirs, beside",
     [
         ("CODE_STEPS", "CODE_STEPS", None),
-        ("WORDS", "WORDS", None),
-        ("NM24_ROWS", "NM24_ROWS", None),
-        ("WORD_GROUPS", "WORD_GROUPS", None),
-        ("PANEL_ROWS", "PANEL_ROWS", "WORDS"),
-        ("MOST_DOTS", "FEW_DOTS", None),
         ("SLOTS", "SLOTS", None),
         ("SYMBOLS", "SYMBOLS", None),
-        ("MOST_LANE_STEPS", "MAX_STEPS", None),
         # Those of the reference.
         ("MAX_STEPS", "MAX_STEPS", None),
         ("FITS", "FITS", None),
@@ -179,7 +179,7 @@ def test_rests_of_floats_agree():
 def test_static_codes_fill_tiles_of_any_registers():
     cols = [each["CODE_COLS"] for each in PARAMETERS if "CODE_COLS" in each]
     assert cols
-    assert all(python_constant("TILE_STEP") % n == 0 for n in cols)
+    assert all(constant("OUTPUT_STEP") % n == 0 for n in cols)
 
 
 def test_status_codes_agree():

@@ -61,19 +61,14 @@ BROKEN = {
     "fit_codebook": "fit_codebook: levels ascend",
     "count_bins": "count_bins: factor is a power of two",
     "dequantize_panel": "dequantize_panel: steps and groups of two codes a byte are even",
-    "multiply_blocked_csr": "multiply_blocked_csr: cols lie in their block",
     "multiply_block_int8": "multiply_block_int8: CODE_STEPS*vectors <= MAX_STEPS, ldx, ldw; cols",
-    "pack_half": "pack_half: values are finite, and float16 less than 128",
 }
 PROGRAM = """
 program break_preconditions
-  use fq_blocked_csr_real32, only: blocked_csr, multiply_blocked_csr
   use fq_code_values_real32, only: code_layout, dequantize_panel
   use fq_codebook_fit_real32, only: fit_codebook
-  use fq_epilogue_real32, only: epilogue
   use fq_gemm_int8, only: CODE_KIND, CODE_STEPS, multiply_block_int8
-  use fq_half, only: HALF_FLOAT16, pack_half
-  use fq_kinds, only: i8, i16, i32, i64, sp
+  use fq_kinds, only: i8, i32, i64, sp
   use fq_observer_real32, only: count_bins
   use fq_pack_int8, only: pack
   use fq_prune_real32, only: prune_nm
@@ -84,9 +79,8 @@ program break_preconditions
   real(sp) :: x(8, 2), out(8, 2), low(8), high(8), ranges(2, 2, 3), levels(2, 1)
   integer(i64) :: counts(5, 2), below(2, 2), broken
   integer(i8) :: codes(64, 2), bytes(16, 2)
-  integer(i16) :: bits(8, 2)
   integer(CODE_KIND) :: left(64, 2)
-  integer(i32) :: info, sums(2, 2), words(16, 4, 1)
+  integer(i32) :: info, sums(2, 2)
 
   call get_command_argument(1, which)
   call get_command_argument(2, how)
@@ -113,15 +107,9 @@ program break_preconditions
       info)
   case ('dequantize_panel')
     call dequantize_panel(broken, 1_i64, code_layout(2_i64, .true.), codes, x, codes, x, out)
-  case ('multiply_blocked_csr')
-    call multiply_blocked_csr(x, blocked_csr(8_i64), [0_i64, 1_i64], [int(7 + broken, i16)], x, x, &
-      x, x, epilogue(.false.), out(:1, :), 1, info)
   case ('multiply_block_int8')
     call multiply_block_int8(1 + broken, 2_i64, CODE_STEPS, left, 2_i64, CODE_STEPS, codes, 2_i64, &
       sums)
-  case ('pack_half')
-    bits = int(22527 + broken, i16)
-    call pack_half(bits, HALF_FLOAT16, words(:4, :, :), 1)
   case default
     error stop 'no such case'
   end select

@@ -2,42 +2,39 @@
 module fq_network_c_real32
   use fq_arguments, only: is_given, status_of
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_model_real32, only: find_model, model
   use fq_network_real32, only: count_outside, forward_network
-  use fq_plan, only: planned_ends
-  use fq_status, only: FQ_NOT_GIVEN, FQ_OK
-  use fq_stored_layer, only: stored_layer
+  use fq_status, only: FQ_NOT_FITTING, FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
   public :: fq_count_outside, fq_forward_network
 
 contains
 
-  !> Outputs of a network of dense layers: see `forward_network`.
-  subroutine fq_forward_network(samples, k, n, count, bytes, x, layers, slopes, memory, ends, y, &
-    threads, info) bind(c, name='fq_forward_network_f32')
+  !> Outputs of a network: see `forward_network`.
+  subroutine fq_forward_network(samples, k, n, bytes, x, memory, y, threads, info) &
+    bind(c, name='fq_forward_network_f32')
     integer(i64), intent(in), value :: samples          !! rows of x and of y
     integer(i64), intent(in), value :: k, n             !! inputs and outputs
-    integer(i64), intent(in), value :: count            !! layers, at least 1
-    integer(i64), intent(in), value :: bytes            !! length of the memory
+    integer(i64), intent(in), value :: bytes            !! length of the block
     real(wp), intent(in), optional :: x(k, samples)     !! inputs, `(samples, k)`
-    type(stored_layer), intent(in), optional :: layers(count)  !! in order, `(count)`
-    real(wp), intent(in), optional :: slopes(count)     !! parameters of activations, `(count)`
-    integer(i8), intent(in), optional :: memory(bytes)  !! arrays of layers, on a line of cache
-    type(planned_ends), intent(in), optional :: ends    !! what inputs and outputs pass
-    real(wp), intent(out), optional :: y(n, samples)    !! outputs, `(samples, n)`
+    integer(i8), intent(in), optional :: memory(bytes)  !! from `fq_build_model`
+    real(wp), intent(inout), optional :: y(n, samples)  !! outputs, `(samples, n)`
     integer(i32), intent(in), value :: threads          !! threads to use, at least 1
     integer(i32), intent(out) :: info  !! status code, FQ_NO_MEMORY and FQ_NOT_FINITE among them
+    type(model) :: network
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [k, samples])) return
-    if (.not. is_given(present(slopes), [count])) return
-    if (.not. is_given(present(layers), [count])) return
     if (.not. is_given(present(memory), [bytes])) return
     if (.not. is_given(present(y), [n, samples])) return
-    if (.not. present(ends)) return
-    info = status_of([samples, k, n, count, bytes], count >= 1, threads >= 1)
+    info = status_of([samples, k, n, bytes], bytes >= 1, threads >= 1)
     if (info /= FQ_OK) return
-    call forward_network(samples, k, x, layers, slopes, memory, ends, n, y, threads, info)
+    call find_model(memory, network, info)
+    if (info /= FQ_OK) return
+    info = FQ_NOT_FITTING
+    if (network%k /= k .or. network%n /= n) return
+    call forward_network(network, x, y, threads, info)
   end subroutine fq_forward_network
 
   !> Inputs of each sample beyond their bounds: see `count_outside`.

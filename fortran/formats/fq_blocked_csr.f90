@@ -11,16 +11,20 @@ module fq_blocked_csr_real32
   use fq_finish_real32, only: finish_rows, finish_softmax
   use fq_gemm_real32, only: LANES, LINE, transpose_columns, TRANSPOSE_STEPS
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
+  use fq_layer_parts, only: INPUTS_CODED, layer_parts
+  use fq_nonzeros_real32, only: count_nonzeros, nonzeros, read_nonzeros, store_scale
   use fq_precondition, only: CHECKED, require
   use fq_quantized_rows_real32, only: quantize_to_reals, scale_rows
   use fq_share, only: part
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
-  use fq_stored_layer, only: stored_layer
+  use fq_stored_layer, only: place, stored_layer
+  use fq_weight_parts_real32, only: REAL_BYTES
   use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: multiply_blocked_csr, multiply_blocked_csr_layer
+  public :: block_cols_of, multiply_blocked_csr_layer, pack_blocked_csr_layer, &
+    plan_blocked_csr_layer
 
   ! Rows of weights of an item at most: their sums, 256 KiB, stay in L2.
   integer(i64), parameter :: MOST_ROWS = 512
@@ -29,6 +33,9 @@ module fq_blocked_csr_real32
   integer, parameter :: MOST_VECTORS = 8, MANY_VECTORS = 4
   ! Blocks of at most so many columns times MOST_VECTORS vectors fill 32 KiB of L1, or half of it.
   integer(i64), parameter :: NARROW_COLS = 128
+  ! Samples up to which blocks are long: side by side they fit L1 all the same.
+  integer(i64), parameter, public :: FEW_LANES = 16
+  integer(i64), parameter :: LONG_BLOCK_COLS = 2048
 
   !> How the weights are blocked and scaled.
   type, public :: blocked_csr
@@ -44,6 +51,98 @@ module fq_blocked_csr_real32
   end type sample_run
 
 contains
+
+  !> Places of a layer.
+  subroutine plan_blocked_csr_layer(parts, batch, layer, used)
+    type(layer_parts), intent(in) :: parts       !! what it is made of: `count_nonzeros` takes it
+    integer(i64), intent(in) :: batch            !! samples that come together
+    type(stored_layer), intent(inout) :: layer   !! of FORMAT_BLOCKED_CSR
+    integer(i64), intent(inout) :: used          !! bytes of the memory
+    integer(i64) :: total, most, blocks
+
+    call count_nonzeros(parts, total, most)
+    layer%rows = layer%n
+    layer%block_cols = block_cols_of(parts, batch)
+    blocks = (layer%k + layer%block_cols - 1)/layer%block_cols
+    call place((layer%n*blocks + 1)*8, used, layer%starts)
+    call place(total*2, used, layer%indices)
+    call place(total*REAL_BYTES, used, layer%weights)
+    if (parts%inputs == INPUTS_CODED) call place(layer%n*REAL_BYTES, used, layer%scale)
+  end subroutine plan_blocked_csr_layer
+
+  !> Columns of a block: some 30 nonzeros a row, or as many as L2 holds.
+  function block_cols_of(parts, batch) result(cols)
+    type(layer_parts), intent(in) :: parts   !! as `count_nonzeros` takes it
+    integer(i64), intent(in) :: batch        !! samples that come together
+    integer(i64) :: cols, total, most
+
+    cols = LONG_BLOCK_COLS
+    if (batch <= FEW_LANES) return
+    call count_nonzeros(parts, total, most)
+    if (100*total > 30*parts%n*parts%k) then
+      cols = 64
+    else
+      cols = merge(128_i64, 1024_i64, 100*total > 15*parts%n*parts%k)
+    end if
+  end function block_cols_of
+
+  !> Its arrays.
+  subroutine pack_blocked_csr_layer(parts, layer, memory, info)
+    type(layer_parts), intent(in) :: parts                       !! what it is made of
+    type(stored_layer), intent(in) :: layer                      !! where its arrays go
+    integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
+    integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
+    type(nonzeros) :: found
+    integer(i64), pointer, contiguous :: starts(:)
+    integer(i16), pointer, contiguous :: cols(:)
+    real(wp), pointer, contiguous :: values(:)
+    integer(i64) :: segments, count
+
+    call read_nonzeros(parts, layer%coded_inputs /= 0, found, info)
+    if (info /= FQ_OK) return
+    count = found%starts(layer%n + 1)
+    segments = layer%n*((layer%k + layer%block_cols - 1)/layer%block_cols)
+    call c_f_pointer(c_loc(memory(layer%starts + 1)), starts, [segments + 1])
+    call c_f_pointer(c_loc(memory(layer%indices + 1)), cols, [count])
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), values, [count])
+    call sort_by_block(layer%n, layer%block_cols, found, starts, cols, values)
+    call store_scale(parts, layer, memory)
+  end subroutine pack_blocked_csr_layer
+
+  !> Nonzeros by blocks of columns, in each block by rows.
+  pure subroutine sort_by_block(n, block_cols, found, starts, cols, values)
+    integer(i64), intent(in) :: n, block_cols
+    type(nonzeros), intent(in) :: found
+    integer(i64), intent(out) :: starts(0:)
+    integer(i16), intent(out) :: cols(:)
+    real(wp), intent(out) :: values(:)
+    integer(i64) :: r, i, segment, at
+
+    starts = 0
+    do r = 1, n
+      do i = found%starts(r) + 1, found%starts(r + 1)
+        segment = found%cols(i)/block_cols*n + r
+        starts(segment) = starts(segment) + 1
+      end do
+    end do
+    do segment = 1, size(starts, kind=i64) - 1
+      starts(segment) = starts(segment) + starts(segment - 1)
+    end do
+    ! Each segment is filled from where it starts, which is then where it ends: that of the next.
+    do r = 1, n
+      do i = found%starts(r) + 1, found%starts(r + 1)
+        segment = found%cols(i)/block_cols*n + r - 1
+        starts(segment) = starts(segment) + 1
+        at = starts(segment)
+        cols(at) = int(mod(int(found%cols(i), i64), block_cols), i16)
+        values(at) = found%values(i)
+      end do
+    end do
+    do segment = size(starts, kind=i64) - 1, 1, -1
+      starts(segment) = starts(segment - 1)
+    end do
+    starts(0) = 0
+  end subroutine sort_by_block
 
   !> `y = activation(scale*(x w**T)*step + bias)`, the zeros of w skipped.
   !>

@@ -8,15 +8,20 @@ module fq_code_panels_real32
   use fq_epilogue_real32, only: epilogue
   use fq_gemm_real32, only: LANES
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_layer_parts, only: is_there, layer_parts
   use fq_panel_row_real32, only: code_source
   use fq_panels_real32, only: multiply_panels
   use fq_precondition, only: CHECKED, require
-  use fq_stored_layer, only: stored_layer
+  use fq_status, only: FQ_NO_MEMORY, FQ_OK
+  use fq_stored_layer, only: place, stored_layer
+  use fq_weight_parts_real32, only: group_of_row, groups_of_row, read_codes, read_minima_by_panel, &
+    read_scales_by_panel, read_zeros_by_panel, REAL_BYTES, reals_at
   use fq_work_size, only: SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: code_layout, multiply_code_panels, multiply_code_panels_layer, pack_code_panels
+  public :: code_layout, multiply_code_panels_layer, pack_code_panels_layer, &
+    plan_code_panels_layer, takes_code_panels
 
   type, extends(code_source) :: code_panels
     type(code_layout) :: layout
@@ -28,6 +33,75 @@ module fq_code_panels_real32
   end type code_panels
 
 contains
+
+  !> Whether codes give the same as the reals that they stand for: these do not overflow on the way.
+  function takes_code_panels(parts) result(takes)
+    type(layer_parts), intent(in) :: parts   !! of FORM_QUANTIZED
+    logical :: takes
+    real(wp), pointer, contiguous :: scale(:), minimum(:)
+
+    takes = .false.
+    if (parts%bits > 8) return
+    scale => reals_at(parts%scale)
+    takes = maxval(abs(scale)) <= huge(1.0_wp)/2**17
+    if (.not. is_there(parts%minimum)) return
+    minimum => reals_at(parts%minimum)
+    takes = takes .and. maxval(abs(minimum)) <= huge(1.0_wp)/2
+  end function takes_code_panels
+
+  !> Places of a layer.
+  pure subroutine plan_code_panels_layer(parts, layer, used)
+    type(layer_parts), intent(in) :: parts       !! what it is made of, codes of at most 8 bits
+    type(stored_layer), intent(inout) :: layer   !! of FORMAT_CODE_PANELS
+    integer(i64), intent(inout) :: used          !! bytes of the memory
+    integer(i64) :: rows, parameters
+
+    layer%group_size = group_of_row(parts)
+    layer%groups = groups_of_row(parts)
+    layer%two_per_byte = merge(1, 0, parts%bits <= 4 .and. (mod(layer%group_size, 2_i64) == 0 &
+      .or. layer%groups == 1))
+    layer%row_steps = merge((layer%k + 1)/2, layer%k, layer%two_per_byte == 1)
+    rows = (layer%rows + LANES - 1)/LANES*LANES
+    parameters = rows*layer%groups
+    call place(rows*layer%row_steps, used, layer%weights)
+    call place(parameters*REAL_BYTES, used, layer%scale)
+    call place(parameters, used, layer%zero_point)
+    if (is_there(parts%minimum)) call place(parameters*REAL_BYTES, used, layer%minimum)
+  end subroutine plan_code_panels_layer
+
+  !> Its arrays.
+  subroutine pack_code_panels_layer(parts, layer, memory, threads, info)
+    type(layer_parts), intent(in) :: parts                       !! what it is made of
+    type(stored_layer), intent(in) :: layer                      !! where its arrays go
+    integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
+    integer(i32), intent(in) :: threads                          !! threads to use, at least 1
+    integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
+    integer(i8), allocatable :: rows(:, :)
+    integer(i8), pointer, contiguous :: codes(:, :, :), zero_point(:, :, :)
+    real(wp), pointer, contiguous :: scale(:, :, :), minimum(:, :, :)
+    integer(i64) :: groups(3)
+    integer(i32) :: offset
+    integer :: stat
+
+    allocate (rows(layer%k, layer%rows), stat=stat)
+    info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
+    if (info /= FQ_OK) return
+    offset = 0  ! halves of bytes are unsigned, bytes are signed
+    if (layer%two_per_byte == 1 .and. parts%is_signed == 1) offset = -8
+    if (parts%bits == 8 .and. parts%is_signed == 0) offset = 128
+    groups = [int(LANES, i64), layer%groups, (layer%rows + LANES - 1)/LANES]
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [groups(1), layer%row_steps, &
+      groups(3)])
+    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, groups)
+    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), zero_point, groups)
+    call read_codes(parts, offset, rows, threads)
+    call pack_code_panels(layer%rows, layer%k, rows, layer%two_per_byte == 1, codes, threads)
+    call read_scales_by_panel(parts, scale)
+    call read_zeros_by_panel(parts, offset, zero_point)
+    if (layer%minimum < 0) return
+    call c_f_pointer(c_loc(memory(layer%minimum + 1)), minimum, groups)
+    call read_minima_by_panel(parts, minimum)
+  end subroutine pack_code_panels_layer
 
   !> `c = activation(a dequantize(w)**T + bias)`.
   !>
@@ -144,15 +218,13 @@ contains
     integer(i8), intent(in) :: codes(k, *)
     logical, intent(in) :: two_per_byte
     integer(i8), intent(out) :: panel(LANES, *)
-    integer(i64) :: r, s
+    integer(i64) :: r
 
     if (two_per_byte) then
       panel(:, 1:(k + 1)/2) = 0
       do r = 1, rows
-        do s = 1, k
-          panel(r, (s + 1)/2) = ior(panel(r, (s + 1)/2), shiftl(codes(s, r), merge(0, 4, mod(s, &
-            2_i64) == 1)))
-        end do
+        panel(r, 1:(k + 1)/2) = codes(1:k:2, r)
+        panel(r, 1:k/2) = ior(panel(r, 1:k/2), shiftl(codes(2:k:2, r), 4))
       end do
     else
       panel(:, 1:k) = 0

@@ -5,16 +5,20 @@ module fq_codes_real32
   use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, multiply_block_int8, &
     padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_layer_parts, only: FORM_CSR, FORM_NM, FORM_QUANTIZED, layer_parts
+  use fq_nonzeros_real32, only: read_dense_codes
   use fq_precondition, only: CHECKED, require
   use fq_quantized_rows_real32, only: CHUNK_ROWS, multiply_quantized, quantized_format, &
     row_chunk, share_rows
   use fq_share, only: part, share
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
-  use fq_stored_layer, only: stored_layer
+  use fq_stored_layer, only: place, stored_layer
+  use fq_weight_parts_real32, only: group_of_row, groups_of_row, read_codes, read_minima, &
+    read_scales, read_zeros, REAL_BYTES
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: multiply_codes_layer
+  public :: multiply_codes_layer, pack_codes_layer, plan_codes_layer, sign_offset
 
   !> How codes lie in rows.  A group of more than MAX_STEPS entries is summed in such runs.
   type :: row_layout
@@ -56,6 +60,85 @@ module fq_codes_real32
 
 contains
 
+  !> Places of a layer.
+  pure subroutine plan_codes_layer(parts, layer, used)
+    type(layer_parts), intent(in) :: parts       !! what it is made of, codes of at most 8 bits
+    type(stored_layer), intent(inout) :: layer   !! of FORMAT_CODES
+    integer(i64), intent(inout) :: used          !! bytes of the memory
+    integer(i64) :: parameters
+
+    layer%group_size = group_of_row(parts)
+    layer%groups = groups_of_row(parts)
+    layer%group_stride = (layer%group_size + CODE_STEPS - 1)/CODE_STEPS*CODE_STEPS
+    layer%row_steps = padded_steps(layer%groups*layer%group_stride)
+    parameters = layer%groups*layer%rows
+    call place(layer%row_steps*layer%rows, used, layer%weights)
+    call place(parameters*REAL_BYTES, used, layer%scale)
+    call place(parameters*4, used, layer%zero_point)
+    call place(parameters*REAL_BYTES, used, layer%minimum)
+  end subroutine plan_codes_layer
+
+  !> Its arrays.
+  subroutine pack_codes_layer(parts, layer, memory, threads, info)
+    type(layer_parts), intent(in) :: parts                       !! what it is made of
+    type(stored_layer), intent(in) :: layer                      !! where its arrays go
+    integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
+    integer(i32), intent(in) :: threads                          !! threads to use, at least 1
+    integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
+    type(code_rows) :: weights
+    integer(i8), allocatable :: codes(:, :)
+    integer(i64) :: r, g, first, last
+    integer :: stat
+
+    allocate (codes(layer%k, layer%rows), stat=stat)
+    info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
+    if (info /= FQ_OK) return
+    if (any(parts%form == [FORM_CSR, FORM_NM])) then
+      call read_dense_codes(parts, codes, info)
+      if (info /= FQ_OK) return
+    else
+      call read_codes(parts, sign_offset(parts), codes, threads)
+    end if
+    weights = rows_of(layer, memory)
+    do r = 1, layer%rows
+      weights%codes(:, r) = 0
+      do g = 0, layer%groups - 1
+        first = g*layer%group_size
+        last = min(first + layer%group_size, layer%k)
+        weights%codes(g*layer%group_stride + 1:g*layer%group_stride + last - first, r) &
+          = codes(first + 1:last, r)
+      end do
+    end do
+    call read_scales(parts, weights%scale)
+    call read_zeros(parts, sign_offset(parts), weights%zero_point)
+    call read_minima(parts, weights%minimum)
+  end subroutine pack_codes_layer
+
+  !> What is subtracted from codes, and their zero points, so that they are signed bytes.
+  pure function sign_offset(parts) result(offset)
+    type(layer_parts), intent(in) :: parts   !! what a layer is made of
+    integer(i32) :: offset
+
+    offset = 0
+    if (parts%form == FORM_QUANTIZED .and. parts%bits == 8 .and. parts%is_signed == 0) offset = 128
+  end function sign_offset
+
+  !> The rows of a layer.
+  function rows_of(layer, memory) result(weights)
+    type(stored_layer), intent(in) :: layer
+    integer(i8), intent(in), target, contiguous :: memory(:)
+    type(code_rows) :: weights
+    integer(i64) :: extents(2)
+
+    weights%group_size = layer%group_size
+    weights%group_stride = layer%group_stride
+    extents = [layer%groups, layer%rows]
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), weights%codes, [layer%row_steps, layer%rows])
+    call c_f_pointer(c_loc(memory(layer%scale + 1)), weights%scale, extents)
+    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), weights%zero_point, extents)
+    call c_f_pointer(c_loc(memory(layer%minimum + 1)), weights%minimum, extents)
+  end function rows_of
+
   !> A layer of a network.
   subroutine multiply_codes_layer(layer, memory, x, bias, after, y, threads, info)
     type(stored_layer), intent(in) :: layer                   !! of FORMAT_CODES
@@ -68,13 +151,7 @@ contains
     integer(i32), intent(out) :: info                         !! status code
     type(code_rows) :: weights
 
-    weights%group_size = layer%group_size
-    weights%group_stride = layer%group_stride
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), weights%codes, [layer%row_steps, layer%rows])
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), weights%scale, [layer%groups, layer%rows])
-    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), weights%zero_point, [layer%groups, &
-      layer%rows])
-    call c_f_pointer(c_loc(memory(layer%minimum + 1)), weights%minimum, [layer%groups, layer%rows])
+    weights = rows_of(layer, memory)
     call multiply_quantized(weights, x, bias, after, y, threads, info)
   end subroutine multiply_codes_layer
 

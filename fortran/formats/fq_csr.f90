@@ -3,19 +3,61 @@ module fq_csr_real32
   use fq_epilogue_real32, only: epilogue
   use fq_finish_real32, only: finish_rows, finish_softmax
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_layer_parts, only: INPUTS_CODED, layer_parts
+  use fq_nonzeros_real32, only: count_nonzeros, nonzeros, read_nonzeros, store_scale
   use fq_quantized_rows_real32, only: quantize_to_reals, scale_rows
   use fq_share, only: part
   use fq_status, only: FQ_OK
-  use fq_stored_layer, only: stored_layer
+  use fq_stored_layer, only: place, stored_layer
+  use fq_weight_parts_real32, only: REAL_BYTES
   use fq_work_size, only: SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: multiply_csr, multiply_csr_layer
+  public :: multiply_csr_layer, pack_csr_layer, plan_csr_layer
 
   integer(i64), parameter :: ITEM_ROWS = 128   ! rows of weights of an item
 
 contains
+
+  !> Places of a layer.
+  subroutine plan_csr_layer(parts, layer, used)
+    type(layer_parts), intent(in) :: parts       !! what it is made of: `count_nonzeros` takes it
+    type(stored_layer), intent(inout) :: layer   !! of FORMAT_CSR
+    integer(i64), intent(inout) :: used          !! bytes of the memory
+    integer(i64) :: total, most
+
+    call count_nonzeros(parts, total, most)
+    layer%rows = layer%n
+    call place((layer%n + 1)*8, used, layer%starts)
+    call place(total*4, used, layer%indices)
+    call place(total*REAL_BYTES, used, layer%weights)
+    if (parts%inputs == INPUTS_CODED) call place(layer%n*REAL_BYTES, used, layer%scale)
+  end subroutine plan_csr_layer
+
+  !> Its arrays.
+  subroutine pack_csr_layer(parts, layer, memory, info)
+    type(layer_parts), intent(in) :: parts                       !! what it is made of
+    type(stored_layer), intent(in) :: layer                      !! where its arrays go
+    integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
+    integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
+    type(nonzeros) :: found
+    integer(i64), pointer, contiguous :: indptr(:)
+    integer(i32), pointer, contiguous :: indices(:)
+    real(wp), pointer, contiguous :: values(:)
+    integer(i64) :: count
+
+    call read_nonzeros(parts, layer%coded_inputs /= 0, found, info)
+    if (info /= FQ_OK) return
+    count = found%starts(layer%n + 1)
+    call c_f_pointer(c_loc(memory(layer%starts + 1)), indptr, [layer%n + 1])
+    call c_f_pointer(c_loc(memory(layer%indices + 1)), indices, [count])
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), values, [count])
+    indptr = found%starts
+    indices = found%cols(:count)
+    values = found%values(:count)
+    call store_scale(parts, layer, memory)
+  end subroutine pack_csr_layer
 
   !> `y = activation(scale*(x w**T)*step + bias)` for one row of x, the zeros of w skipped.
   !>

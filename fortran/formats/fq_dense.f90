@@ -3,13 +3,53 @@
 !> A panel is LANES columns of the right matrix, step after step of k.
 module fq_dense_real32
   use fq_gemm_real32, only: BLOCK_STEPS, LANES, SINGLE_PANELS, transpose_block
-  use fq_kinds, only: i32, i64, wp => sp
+  use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_layer_parts, only: layer_parts
+  use fq_status, only: FQ_OK
+  use fq_stored_layer, only: FORMAT_DENSE, place, stored_layer
+  use fq_weight_parts_real32, only: point_to_reals, read_reals, REAL_BYTES
   use fq_work_size, only: SMALL_WORK
+  use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: pack_block, pack_panels, packed_vectors, panel_at
+  public :: pack_block, pack_dense_layer, pack_panels, packed_vectors, panel_at, plan_dense_layer
 
 contains
+
+  !> Places of a layer whose weights are reals, rows as they are or panels.
+  pure subroutine plan_dense_layer(layer, used)
+    type(stored_layer), intent(inout) :: layer   !! of FORMAT_DENSE or FORMAT_PANELS
+    integer(i64), intent(inout) :: used          !! bytes of the memory
+
+    if (layer%format == FORMAT_DENSE) then
+      layer%vectors = layer%rows
+      call place(layer%rows*layer%k*REAL_BYTES, used, layer%weights)
+    else
+      layer%vectors = packed_vectors(layer%rows, layer%k)
+      call place(layer%vectors*LANES*REAL_BYTES, used, layer%weights)
+    end if
+  end subroutine plan_dense_layer
+
+  !> Its arrays.
+  subroutine pack_dense_layer(parts, layer, memory, threads, info)
+    type(layer_parts), intent(in) :: parts                       !! what it is made of
+    type(stored_layer), intent(in) :: layer                      !! where its arrays go
+    integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
+    integer(i32), intent(in) :: threads                          !! threads to use, at least 1
+    integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
+    real(wp), allocatable, target :: own(:, :)
+    real(wp), pointer, contiguous :: w(:, :), packed(:, :)
+
+    if (layer%format == FORMAT_DENSE) then
+      call c_f_pointer(c_loc(memory(layer%weights + 1)), w, [layer%k, layer%rows])
+      call read_reals(parts, w, threads, info)
+      return
+    end if
+    call point_to_reals(parts, own, w, threads, info)
+    if (info /= FQ_OK) return
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), packed, [int(LANES, i64), layer%vectors])
+    call pack_panels(layer%rows, layer%k, w, .true., packed, threads)
+  end subroutine pack_dense_layer
 
   !> Panels of op(b) for `matmul_blocked`: for each block of steps all panels, and zeros behind.
   subroutine pack_panels(n, k, b, b_transposed, packed, threads)

@@ -6,15 +6,17 @@ module fq_half
   use fq_epilogue_real32, only: epilogue
   use fq_gemm_real32, only: BLOCK_STEPS, copy_rows, FEW_ROWS, LANES, ROW_STEPS, TILE_ROWS
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
+  use fq_layer_parts, only: layer_parts
   use fq_panels_real32, only: multiply_panels, panel_source
   use fq_precondition, only: CHECKED, require
   use fq_share, only: part
-  use fq_stored_layer, only: stored_layer
+  use fq_status, only: FQ_OK
+  use fq_stored_layer, only: place, stored_layer
   use fq_work_size, only: SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: epilogue, multiply_half, multiply_half_layer, pack_half, widen_words
+  public :: epilogue, multiply_half_layer, pack_half_layer, plan_half_layer, takes_half, widen_words
 
   ! Formats of 2 bytes, by their numbers in `fq_convert.f90`.
   integer(i32), parameter, public :: HALF_BFLOAT16 = 1, HALF_FLOAT16 = 2
@@ -25,6 +27,8 @@ module fq_half
   ! Bias of the exponents of float16 as they are packed: its least denormal gets exponent 1.
   integer, parameter :: RAISED_BIAS = 25
   integer(i32), parameter :: UPPER_HALF = -65536
+  ! Bits of 128 in float16: from there on there is no room to raise exponents.
+  integer(i32), parameter :: MOST_FLOAT16 = 22528
 
   type, extends(panel_source) :: half_weights
     integer(i32) :: format
@@ -35,6 +39,44 @@ module fq_half
   end type half_weights
 
 contains
+
+  !> Whether tiles have room for the exponents of 2-byte weights: a float16 must be less than 128.
+  function takes_half(parts) result(takes)
+    type(layer_parts), intent(in) :: parts   !! of FORM_HALF
+    logical :: takes
+    integer(i16), pointer, contiguous :: bits(:)
+
+    takes = parts%float_format == HALF_BFLOAT16
+    if (takes) return
+    call c_f_pointer(parts%values%start, bits, [parts%n*parts%k])
+    takes = all(iand(int(bits, i32), 32767) < MOST_FLOAT16)
+  end function takes_half
+
+  !> Places of a layer.
+  pure subroutine plan_half_layer(parts, layer, used)
+    type(layer_parts), intent(in) :: parts       !! what it is made of
+    type(stored_layer), intent(inout) :: layer   !! of FORMAT_HALF
+    integer(i64), intent(inout) :: used          !! bytes of the memory
+
+    layer%float_format = parts%float_format
+    layer%row_steps = (layer%k + 1)/2
+    call place((layer%rows + LANES - 1)/LANES*LANES*layer%row_steps*4, used, layer%weights)
+  end subroutine plan_half_layer
+
+  !> Its arrays.
+  subroutine pack_half_layer(parts, layer, memory, threads)
+    type(layer_parts), intent(in) :: parts                       !! what it is made of
+    type(stored_layer), intent(in) :: layer                      !! where its arrays go
+    integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
+    integer(i32), intent(in) :: threads                          !! threads to use, at least 1
+    integer(i16), pointer, contiguous :: bits(:, :)
+    integer(i32), pointer, contiguous :: words(:, :, :)
+
+    call c_f_pointer(parts%values%start, bits, [layer%k, layer%rows])
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), words, [int(LANES, i64), layer%row_steps, &
+      (layer%rows + LANES - 1)/LANES])
+    call pack_half(bits, int(layer%float_format, i32), words, threads)
+  end subroutine pack_half_layer
 
   !> `c = activation(a w**T + bias)`, w in panels of 2-byte values.
   !>
@@ -296,8 +338,8 @@ contains
     integer(i32), intent(in) :: threads                     !! threads to use, at least 1
     integer(i64) :: p, n, k
 
-    if (CHECKED) call require(all(iand(int(bits, i32), 32767) < merge(32640, 22528, format == &
-      HALF_BFLOAT16)), 'pack_half: values are finite, and float16 less than 128')
+    if (CHECKED) call require(all(iand(int(bits, i32), 32767) < merge(32640, MOST_FLOAT16, &
+      format == HALF_BFLOAT16)), 'pack_half: values are finite, and float16 less than 128')
     k = size(bits, 1, kind=i64)
     n = size(bits, 2, kind=i64)
     !$omp parallel do default(none) shared(n, k, bits, format, words) num_threads(threads) &

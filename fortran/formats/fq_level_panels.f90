@@ -7,13 +7,18 @@ module fq_level_panels_real32
   use fq_epilogue_real32, only: epilogue
   use fq_gemm_real32, only: LANES
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_layer_parts, only: layer_parts
   use fq_panel_row_real32, only: code_source
   use fq_panels_real32, only: multiply_panels
-  use fq_stored_layer, only: stored_layer
+  use fq_status, only: FQ_NO_MEMORY, FQ_OK
+  use fq_stored_layer, only: place, stored_layer
+  use fq_weight_parts_real32, only: group_of_row, groups_of_row, read_codes, read_scales_by_panel, &
+    REAL_BYTES, reals_at
+  use fq_work_size, only: SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: multiply_level_panels, multiply_level_panels_layer
+  public :: multiply_level_panels_layer, pack_level_panels_layer, plan_level_panels_layer
 
   type, extends(code_source) :: level_panels
     integer(i8), pointer, contiguous :: codes(:, :, :)
@@ -24,6 +29,79 @@ module fq_level_panels_real32
   end type level_panels
 
 contains
+
+  !> Places of a layer.
+  pure subroutine plan_level_panels_layer(parts, layer, used)
+    type(layer_parts), intent(in) :: parts       !! what it is made of: one table, at most 4 bits
+    type(stored_layer), intent(inout) :: layer   !! of FORMAT_LEVEL_PANELS
+    integer(i64), intent(inout) :: used          !! bytes of the memory
+    integer(i64) :: rows
+
+    layer%group_size = group_of_row(parts)
+    layer%groups = groups_of_row(parts)
+    rows = (layer%rows + LANES - 1)/LANES*LANES
+    call place(rows/2*layer%k, used, layer%weights)
+    call place(2*256*REAL_BYTES, used, layer%levels)
+    call place(rows*layer%groups*REAL_BYTES, used, layer%scale)
+  end subroutine plan_level_panels_layer
+
+  !> Its arrays.
+  subroutine pack_level_panels_layer(parts, layer, memory, threads, info)
+    type(layer_parts), intent(in) :: parts                       !! what it is made of
+    type(stored_layer), intent(in) :: layer                      !! where its arrays go
+    integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
+    integer(i32), intent(in) :: threads                          !! threads to use, at least 1
+    integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
+    integer(i8), allocatable :: rows(:, :)
+    integer(i8), pointer, contiguous :: codes(:, :, :)
+    real(wp), pointer, contiguous :: levels(:, :), scale(:, :, :)
+    integer(i64) :: panels, p
+    integer :: stat
+
+    panels = (layer%rows + LANES - 1)/LANES
+    allocate (rows(layer%k, panels*LANES), stat=stat)
+    info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
+    if (info /= FQ_OK) return
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [LANES/2_i64, layer%k, panels])
+    call c_f_pointer(c_loc(memory(layer%levels + 1)), levels, [2, 256])
+    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [int(LANES, i64), layer%groups, &
+      panels])
+    call read_codes(parts, 0_i32, rows(:, :layer%rows), threads)
+    rows(:, layer%rows + 1:) = 0
+    !$omp parallel do default(none) shared(layer, rows, codes, panels) schedule(static) &
+    !$omp num_threads(threads) if(size(rows, kind=i64) > SMALL_WORK)
+    do p = 1, panels
+      call pack_level_panel(layer%k, rows(:, (p - 1)*LANES + 1:p*LANES), codes(:, :, p))
+    end do
+    call pair_levels(reals_at(parts%levels), levels)
+    call read_scales_by_panel(parts, scale)
+  end subroutine pack_level_panels_layer
+
+  !> The codes of two rows in a byte, those of the first in its lower half.
+  pure subroutine pack_level_panel(k, rows, panel)
+    integer(i64), intent(in) :: k
+    integer(i8), intent(in) :: rows(k, LANES)
+    integer(i8), intent(out) :: panel(LANES/2, k)
+    integer(i64) :: s
+
+    do s = 1, k
+      panel(:, s) = ior(rows(s, 1::2), shiftl(rows(s, 2::2), 4))
+    end do
+  end subroutine pack_level_panel
+
+  !> The levels of both codes of each byte; zeros for codes that are not there.
+  pure subroutine pair_levels(table, levels)
+    real(wp), intent(in) :: table(:)
+    real(wp), intent(out) :: levels(2, 0:255)
+    real(wp) :: all_levels(0:15)
+    integer :: code
+
+    all_levels = 0
+    all_levels(:size(table) - 1) = table
+    do code = 0, 255
+      levels(:, code) = [all_levels(iand(code, 15)), all_levels(shiftr(code, 4))]
+    end do
+  end subroutine pair_levels
 
   !> `c = activation(a w**T + bias)`, w levels of a table times scales.
   !>

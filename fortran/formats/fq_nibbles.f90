@@ -6,15 +6,18 @@
 module fq_nibbles_real32
   use fq_epilogue_real32, only: epilogue
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
+  use fq_layer_parts, only: is_there, layer_parts
   use fq_quantized_rows_real32, only: multiply_quantized, quantized_format, row_chunk
   use fq_share, only: part, share
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
-  use fq_stored_layer, only: stored_layer
+  use fq_stored_layer, only: place, stored_layer
+  use fq_weight_parts_real32, only: group_of_row, groups_of_row, read_codes, read_minima_by_panel, &
+    read_scales_by_panel, read_zeros_by_panel, REAL_BYTES
   use fq_work_size, only: SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: multiply_nibbles_layer, pack_nibbles, PANEL_ROWS
+  public :: multiply_nibbles_layer, pack_nibbles_layer, plan_nibbles_layer
 
   integer, parameter :: WORDS = 32                ! words of 16 bits of a step: two AVX2 registers
   integer(i64), parameter :: PANEL_ROWS = 4*WORDS ! rows of weights of a panel, four to a word
@@ -49,6 +52,65 @@ module fq_nibbles_real32
   end type nibble_panels
 
 contains
+
+  !> Places of a layer.
+  pure subroutine plan_nibbles_layer(parts, layer, used)
+    type(layer_parts), intent(in) :: parts       !! what it is made of, codes of at most 4 bits
+    type(stored_layer), intent(inout) :: layer   !! of FORMAT_NIBBLES
+    integer(i64), intent(inout) :: used          !! bytes of the memory
+    integer(i64) :: panels, parameters
+
+    layer%group_size = group_of_row(parts)
+    layer%groups = groups_of_row(parts)
+    panels = (layer%rows + PANEL_ROWS - 1)/PANEL_ROWS
+    parameters = panels*PANEL_ROWS*layer%groups
+    call place(panels*layer%k*WORDS*2, used, layer%weights)
+    call place(parameters*REAL_BYTES, used, layer%scale)
+    call place(parameters, used, layer%zero_point)
+    if (is_there(parts%minimum)) call place(parameters*REAL_BYTES, used, layer%minimum)
+  end subroutine plan_nibbles_layer
+
+  !> Its arrays.
+  subroutine pack_nibbles_layer(parts, layer, memory, threads, info)
+    type(layer_parts), intent(in) :: parts                       !! what it is made of
+    type(stored_layer), intent(in) :: layer                      !! where its arrays go
+    integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
+    integer(i32), intent(in) :: threads                          !! threads to use, at least 1
+    integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
+    integer(i8), allocatable :: codes(:, :)
+    type(nibble_panels) :: weights
+    integer(i32) :: offset
+    integer :: stat
+
+    allocate (codes(layer%k, layer%rows), stat=stat)
+    info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
+    if (info /= FQ_OK) return
+    offset = merge(-8, 0, parts%is_signed == 1)  ! codes are unsigned, 0 ... 15
+    call read_codes(parts, offset, codes, threads)
+    weights = panels_of(layer, memory)
+    call pack_nibbles(codes, weights%panels, threads)
+    call read_scales_by_panel(parts, weights%scale)
+    call read_zeros_by_panel(parts, offset, weights%zero_point)
+    if (associated(weights%minimum)) call read_minima_by_panel(parts, weights%minimum)
+  end subroutine pack_nibbles_layer
+
+  !> The panels of a layer.
+  function panels_of(layer, memory) result(weights)
+    type(stored_layer), intent(in) :: layer
+    integer(i8), intent(in), target, contiguous :: memory(:)
+    type(nibble_panels) :: weights
+    integer(i64) :: extents(3)
+
+    weights%group_size = layer%group_size
+    extents = [PANEL_ROWS, layer%groups, (layer%rows + PANEL_ROWS - 1)/PANEL_ROWS]
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), weights%panels, [int(WORDS, i64), layer%k, &
+      extents(3)])
+    call c_f_pointer(c_loc(memory(layer%scale + 1)), weights%scale, extents)
+    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), weights%zero_point, extents)
+    if (layer%minimum >= 0) then
+      call c_f_pointer(c_loc(memory(layer%minimum + 1)), weights%minimum, extents)
+    end if
+  end function panels_of
 
   !> Panels of codes: word l of a step holds rows `l, l + 32, l + 64, l + 96` of a panel, from the
   !> lowest bits on; rows that are not there are zeros.
@@ -94,17 +156,8 @@ contains
     integer(i32), intent(in) :: threads                       !! threads to use, at least 1
     integer(i32), intent(out) :: info                         !! status code
     type(nibble_panels) :: weights
-    integer(i64) :: extents(3)
 
-    weights%group_size = layer%group_size
-    extents = [PANEL_ROWS, layer%groups, (layer%rows + PANEL_ROWS - 1)/PANEL_ROWS]
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), weights%panels, [int(WORDS, i64), layer%k, &
-      extents(3)])
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), weights%scale, extents)
-    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), weights%zero_point, extents)
-    if (layer%minimum >= 0) then
-      call c_f_pointer(c_loc(memory(layer%minimum + 1)), weights%minimum, extents)
-    end if
+    weights = panels_of(layer, memory)
     call multiply_quantized(weights, x, bias, after, y, threads, info)
   end subroutine multiply_nibbles_layer
 

@@ -13,21 +13,68 @@ module fq_nm24_real32
   use fq_epilogue_real32, only: epilogue
   use fq_finish_real32, only: finish_rows, finish_softmax
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_layer_parts, only: layer_parts
+  use fq_nonzeros_real32, only: read_position_bits, read_row_values, row_scale
   use fq_precondition, only: CHECKED, require
   use fq_share, only: part
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
-  use fq_stored_layer, only: stored_layer
+  use fq_stored_layer, only: place, stored_layer
+  use fq_weight_parts_real32, only: REAL_BYTES
   use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: multiply_nm24, multiply_nm24_layer
+  public :: multiply_nm24_layer, pack_nm24_layer, plan_nm24_layer
 
   integer(i64), parameter :: NM24_ROWS = 16   ! rows of weights side by side
   integer(i64), parameter :: WORD_GROUPS = 8   ! groups whose positions are one word
   integer(i64), parameter :: BATCH = 8         ! rows of x at a time
 
 contains
+
+  !> Places of a layer.
+  pure subroutine plan_nm24_layer(layer, used)
+    type(stored_layer), intent(inout) :: layer   !! of FORMAT_NM24
+    integer(i64), intent(inout) :: used          !! bytes of the memory
+    integer(i64) :: groups
+
+    groups = (layer%k + 3)/4
+    layer%groups = (groups + WORD_GROUPS - 1)/WORD_GROUPS*WORD_GROUPS
+    layer%panels = (layer%n + NM24_ROWS - 1)/NM24_ROWS
+    call place(layer%panels*NM24_ROWS*2*layer%groups*REAL_BYTES, used, layer%weights)
+    call place(layer%panels*NM24_ROWS*layer%groups/WORD_GROUPS*4, used, layer%positions)
+  end subroutine plan_nm24_layer
+
+  !> Its arrays.
+  subroutine pack_nm24_layer(parts, layer, memory)
+    type(layer_parts), intent(in) :: parts                       !! what it is made of, 2:4
+    type(stored_layer), intent(in) :: layer                      !! where its arrays go
+    integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
+    real(wp), pointer, contiguous :: values(:, :, :)
+    integer(i32), pointer, contiguous :: positions(:, :, :)
+    integer(i32) :: bits((layer%k + 3)/4)
+    real(wp) :: row(2*size(bits, kind=i64))
+    integer(i64) :: r, g, lane, panel, word
+
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), values, [NM24_ROWS, 2*layer%groups, &
+      layer%panels])
+    call c_f_pointer(c_loc(memory(layer%positions + 1)), positions, [NM24_ROWS, &
+      layer%groups/WORD_GROUPS, layer%panels])
+    values = 0
+    positions = 0
+    do r = 1, layer%n
+      lane = mod(r - 1, NM24_ROWS) + 1
+      panel = (r - 1)/NM24_ROWS + 1
+      call read_row_values(parts, (r - 1)*size(row, kind=i64), row)
+      values(lane, :size(row), panel) = row*row_scale(parts, r)
+      call read_position_bits(parts, r, bits)
+      do g = 0, size(bits, kind=i64) - 1
+        word = g/WORD_GROUPS + 1
+        positions(lane, word, panel) = ior(positions(lane, word, panel), shiftl(bits(g + 1), &
+          4*mod(g, WORD_GROUPS)))
+      end do
+    end do
+  end subroutine pack_nm24_layer
 
   !> `y = activation(x w**T + bias)`.
   !>

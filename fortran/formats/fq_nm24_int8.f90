@@ -6,16 +6,19 @@ module fq_nm24_int8_real32
   use fq_epilogue_real32, only: epilogue
   use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, multiply_block_int8
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_layer_parts, only: layer_parts
+  use fq_nonzeros_real32, only: read_position_bits, store_scale
   use fq_precondition, only: CHECKED, require
   use fq_quantized_rows_real32, only: CHUNK_ROWS, multiply_quantized, quantized_format, &
     row_chunk, share_rows
   use fq_share, only: part, share
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
-  use fq_stored_layer, only: stored_layer
+  use fq_stored_layer, only: place, stored_layer
+  use fq_weight_parts_real32, only: REAL_BYTES
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: multiply_nm24_int8_layer
+  public :: multiply_nm24_int8_layer, pack_nm24_int8_layer, plan_nm24_int8_layer, takes_nm24_int8
 
   !> Rows of codes of which two of every four neighbours are stored.  A sum is `scale*S`, S the
   !> exact sum of products.
@@ -45,6 +48,62 @@ module fq_nm24_int8_real32
   end type nm24_codes
 
 contains
+
+  !> Whether rows of so many inputs are short enough for exact sums.
+  pure function takes_nm24_int8(k) result(takes)
+    integer(i64), intent(in) :: k   !! inputs
+    logical :: takes
+
+    takes = 8*run_bytes_of(k) <= MAX_STEPS
+  end function takes_nm24_int8
+
+  !> Bytes of a run: half the groups, filled up.
+  pure function run_bytes_of(k) result(bytes)
+    integer(i64), intent(in) :: k
+    integer(i64) :: bytes
+
+    bytes = max((k + 8*CODE_STEPS - 1)/(8*CODE_STEPS), 1_i64)*CODE_STEPS
+  end function run_bytes_of
+
+  !> Places of a layer.
+  pure subroutine plan_nm24_int8_layer(layer, used)
+    type(stored_layer), intent(inout) :: layer   !! of FORMAT_NM24_INT8
+    integer(i64), intent(inout) :: used          !! bytes of the memory
+
+    layer%run_bytes = run_bytes_of(layer%k)
+    call place(5*layer%run_bytes*layer%n, used, layer%weights)
+    call place(4*layer%n, used, layer%code_sums)
+    call place(layer%n*REAL_BYTES, used, layer%scale)
+  end subroutine plan_nm24_int8_layer
+
+  !> Its arrays.
+  subroutine pack_nm24_int8_layer(parts, layer, memory)
+    type(layer_parts), intent(in) :: parts                       !! what it is made of, 2:4
+    type(stored_layer), intent(in) :: layer                      !! where its arrays go
+    integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
+    integer(i8), pointer, contiguous :: runs(:, :, :), codes(:, :)
+    integer(i32), pointer, contiguous :: code_sums(:)
+    integer(i32) :: bits((layer%k + 3)/4)
+    integer(i64) :: r, half, first, length
+
+    call c_f_pointer(parts%values%start, codes, [2*size(bits, kind=i64), layer%n])
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), runs, [layer%run_bytes, 5_i64, layer%n])
+    call c_f_pointer(c_loc(memory(layer%code_sums + 1)), code_sums, [layer%n])
+    runs = 0
+    do r = 1, layer%n
+      call read_position_bits(parts, r, bits)
+      do half = 0, 1
+        first = half*layer%run_bytes
+        length = max(min(layer%run_bytes, size(bits, kind=i64) - first), 0_i64)
+        runs(:length, 2*half + 1, r) = codes(2*first + 1:2*(first + length):2, r)
+        runs(:length, 2*half + 2, r) = codes(2*first + 2:2*(first + length):2, r)
+        runs(:length, 5, r) = ior(runs(:length, 5, r), int(shiftl(bits(first + 1:first + length), &
+          4*half), i8))
+      end do
+      code_sums(r) = sum(int(codes(:, r), i32))
+    end do
+    call store_scale(parts, layer, memory)
+  end subroutine pack_nm24_int8_layer
 
   !> A layer of a network.
   subroutine multiply_nm24_int8_layer(layer, memory, x, bias, after, y, threads, info)

@@ -4,20 +4,94 @@ module fq_static_real32
   use fq_activation_real32, only: activate_row
   use fq_gemm_int8, only: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, CODE_STEPS, &
     multiply_block_int8, padded_steps
+  use fq_codes_real32, only: sign_offset
   use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_layer_parts, only: is_there, layer_parts
   use fq_precondition, only: CHECKED, require
-  use fq_status, only: FQ_NOT_FINITE, FQ_OK
-  use fq_stored_layer, only: FORMAT_STATIC, stored_layer
+  use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
+  use fq_stored_layer, only: FORMAT_STATIC, place, stored_layer
+  use fq_weight_parts_real32, only: read_codes, read_scales, read_zeros, REAL_BYTES, reals_at
   use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: apply_static_layer, quantize_inputs
+  public :: apply_static_layer, pack_static_layer, plan_static_layer, quantize_inputs
 
   ! Outputs whose sums are held at a time, in L1; a multiple of the columns of any tile.
-  integer(i64), parameter :: MOST_COLS = 192, COL_STEP = 12
+  integer(i64), parameter :: MOST_COLS = 192, OUTPUT_STEP = 12
 
 contains
+
+  !> Places of a layer.  Rows are a multiple of the columns of any tile.
+  subroutine plan_static_layer(parts, layer, used)
+    type(layer_parts), intent(in) :: parts       !! what it is made of, codes of at most 8 bits
+    type(stored_layer), intent(inout) :: layer   !! of FORMAT_STATIC
+    integer(i64), intent(inout) :: used          !! bytes of the memory
+
+    layer%rows = (layer%n + OUTPUT_STEP - 1)/OUTPUT_STEP*OUTPUT_STEP
+    layer%input_zero = parts%input_zero
+    call place(layer%rows*padded_steps(layer%k), used, layer%weights)
+    call place(layer%n*4, used, layer%code_sums)
+    call place(layer%n*REAL_BYTES, used, layer%scale)
+    call place(REAL_BYTES, used, layer%input_scale)
+    if (has_zeros(parts)) call place(layer%n*4, used, layer%zero_point)
+    if (layer%bias < 0) call place(layer%n*REAL_BYTES, used, layer%bias)
+  end subroutine plan_static_layer
+
+  !> Whether a zero point of signed codes is not 0.
+  function has_zeros(parts) result(has)
+    type(layer_parts), intent(in) :: parts
+    logical :: has
+    integer(i32), pointer, contiguous :: zero_point(:)
+
+    has = sign_offset(parts) /= 0
+    if (.not. is_there(parts%zero_point)) return
+    call c_f_pointer(parts%zero_point%start, zero_point, [parts%zero_point%bytes/4])
+    has = any(zero_point /= sign_offset(parts))
+  end function has_zeros
+
+  !> Its arrays.
+  subroutine pack_static_layer(parts, layer, memory, threads, info)
+    type(layer_parts), intent(in) :: parts                       !! what it is made of
+    type(stored_layer), intent(in) :: layer                      !! where its arrays go
+    integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
+    integer(i32), intent(in) :: threads                          !! threads to use, at least 1
+    integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
+    integer(i8), allocatable :: codes(:, :)
+    integer(i8), pointer, contiguous :: rows(:, :)
+    integer(i32), pointer, contiguous :: code_sums(:), zero_point(:, :)
+    integer(i32), allocatable, target :: zeros(:, :)
+    real(wp), pointer, contiguous :: scale(:, :), step(:), given(:), bias(:)
+    integer(i64) :: r
+    integer :: stat
+
+    allocate (codes(layer%k, layer%n), stat=stat)
+    if (stat == 0) allocate (zeros(1, layer%n), stat=stat)
+    info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
+    if (info /= FQ_OK) return
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), rows, [padded_steps(layer%k), layer%rows])
+    call c_f_pointer(c_loc(memory(layer%code_sums + 1)), code_sums, [layer%n])
+    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [1_i64, layer%n])
+    call c_f_pointer(c_loc(memory(layer%input_scale + 1)), step, [1])
+    call read_codes(parts, sign_offset(parts), codes, threads)
+    call read_zeros(parts, sign_offset(parts), zeros)
+    call read_scales(parts, scale)
+    given => reals_at(parts%input_scale)
+    step = given
+    scale = step(1)*scale
+    rows = 0
+    do r = 1, layer%n
+      rows(:layer%k, r) = codes(:, r)
+      code_sums(r) = sum(int(codes(:, r), i32)) - int(layer%k, i32)*zeros(1, r)
+    end do
+    if (layer%zero_point >= 0) then
+      call c_f_pointer(c_loc(memory(layer%zero_point + 1)), zero_point, [1_i64, layer%n])
+      zero_point = zeros
+    end if
+    if (is_there(parts%bias)) return
+    call c_f_pointer(c_loc(memory(layer%bias + 1)), bias, [layer%n])
+    bias = 0
+  end subroutine pack_static_layer
 
   !> Codes of inputs, `saturate(round(((x - mean)/scale)/step) + zero_point)`, ties to even; zeros
   !> behind the k of a sample.
@@ -58,9 +132,8 @@ contains
   !> *Preconditions*: the layer is FORMAT_STATIC; only the last is softmax; rows of weights are a
   !> multiple of CODE_COLS, zeros behind the n of the layer, and of `padded_steps(k)` codes; behind
   !> the m samples there are as many rows of codes as make a multiple of CODE_ROWS.
-  subroutine apply_static_layer(layer, slope, memory, m, x, next, codes, is_last, y, threads)
+  subroutine apply_static_layer(layer, memory, m, x, next, codes, is_last, y, threads)
     type(stored_layer), intent(in) :: layer                   !! the layer
-    real(wp), intent(in) :: slope                             !! parameter of the activation
     integer(i8), intent(in), target, contiguous :: memory(:)  !! arrays of the layers, on a line
     integer(i64), intent(in) :: m                             !! samples
     integer(CODE_KIND), intent(in) :: x(padded_steps(layer%k), *)  !! codes of inputs, by samples
@@ -82,20 +155,19 @@ contains
         'apply_static_layer: rows of weights are padded_steps(k) codes')
     end if
     team = merge(threads, 1_i32, m*layer%n*layer%k > SMALL_PRODUCT)
-    cols = min(MOST_COLS, ((layer%n + team - 1)/team + COL_STEP - 1)/COL_STEP*COL_STEP)
+    cols = min(MOST_COLS, ((layer%n + team - 1)/team + OUTPUT_STEP - 1)/OUTPUT_STEP*OUTPUT_STEP)
     !$omp parallel do default(none) num_threads(team) schedule(dynamic) if(team > 1) &
-    !$omp shared(layer, slope, memory, m, x, next, codes, is_last, y, cols)
+    !$omp shared(layer, memory, m, x, next, codes, is_last, y, cols)
     do col = 0, layer%n - 1, cols
-      call multiply_cols(layer, slope, memory, col, min(cols, layer%n - col), m, x, next, codes, &
+      call multiply_cols(layer, memory, col, min(cols, layer%n - col), m, x, next, codes, &
         is_last, y)
     end do
     if (.not. is_last) codes(layer%n + 1:, :m) = 0
   end subroutine apply_static_layer
 
   !> Outputs `col + 1 ... col + cols` of a layer.
-  subroutine multiply_cols(layer, slope, memory, col, cols, m, x, next, codes, is_last, y)
+  subroutine multiply_cols(layer, memory, col, cols, m, x, next, codes, is_last, y)
     type(stored_layer), intent(in) :: layer, next
-    real(wp), intent(in) :: slope
     integer(i8), intent(in), target, contiguous :: memory(:)
     integer(i64), intent(in) :: col, cols, m
     integer(CODE_KIND), intent(in) :: x(padded_steps(layer%k), *)
@@ -131,7 +203,7 @@ contains
         call scale_sums(cols, sums(1, i), shifts, scale(col + 1:), bias(col + 1:), values)
         if (layer%activation /= ACT_NONE .and. layer%activation /= ACT_SOFTMAX .and. (is_last &
           .or. layer%activation /= ACT_RELU)) call activate_row(int(layer%activation, i32), &
-          slope, values(:cols))
+          real(layer%slope, wp), values(:cols))
         if (is_last) then
           y(col + 1:col + cols, first + i) = values(:cols)
         else

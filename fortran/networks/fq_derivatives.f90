@@ -12,7 +12,7 @@ module fq_derivatives_real32
   use fq_gemm_real32, only: LINE
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_real32, only: apply_layer
-  use fq_plan, only: plan_status, planned_ends
+  use fq_model_real32, only: model
   use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_KNOWN, FQ_OK
   use fq_stored_layer, only: FORMAT_BLOCKED_CSR, FORMAT_CODE_PANELS, FORMAT_CSR, FORMAT_DENSE, &
@@ -20,15 +20,7 @@ module fq_derivatives_real32
   use fq_work_size, only: SMALL_PRODUCT
   implicit none (type, external)
   private
-  public :: chain_status, multiply_jacobian
-
-  !> Layers, one after the other, with their arrays.
-  type, public :: chain
-    type(stored_layer), pointer, contiguous :: layers(:) => null()
-    real(wp), pointer, contiguous :: slopes(:) => null()    !! of activations, `(layers)`
-    integer(i8), pointer, contiguous :: memory(:) => null()  !! arrays of the layers, on a line
-    type(planned_ends) :: ends = planned_ends(-1, -1, -1, -1)  !! what inputs and outputs pass
-  end type chain
+  public :: multiply_jacobian, smooth_status
 
   !> Where the arrays of samples that pass together start in their scratch.
   type :: scratch_map
@@ -44,34 +36,31 @@ module fq_derivatives_real32
 
 contains
 
-  !> What is wrong with layers, FQ_OK if they can be differentiated: inputs do not become codes.
-  pure function chain_status(k, n, network) result(info)
-    integer(i64), intent(in) :: k, n        !! inputs and outputs
-    type(chain), intent(in) :: network      !! the layers
+  !> FQ_OK if a model can be differentiated: inputs of its layers do not become codes.
+  pure function smooth_status(network) result(info)
+    type(model), intent(in) :: network      !! the model
     integer(i32) :: info
     integer(i64) :: l
     logical :: smooth
 
-    info = plan_status(k, n, network%layers, size(network%memory, kind=i64), network%ends)
-    if (info /= FQ_OK) return
     smooth = .true.
     do l = 1, size(network%layers, kind=i64)
       smooth = smooth .and. any(network%layers(l)%format == [FORMAT_DENSE, FORMAT_PANELS, &
         FORMAT_CODE_PANELS, FORMAT_CSR, FORMAT_BLOCKED_CSR, FORMAT_NM24, FORMAT_HALF, &
         FORMAT_LEVEL_PANELS]) .and. network%layers(l)%coded_inputs == 0
     end do
-    if (.not. smooth) info = FQ_NOT_KNOWN
-  end function chain_status
+    info = merge(FQ_OK, FQ_NOT_KNOWN, smooth)
+  end function smooth_status
 
   !> `J v`, or `J**T v` if there are transposed layers, J the derivative of the outputs at x.
   !>
   !> Threads share the samples; where those are few, the outputs of each layer.
   !>
-  !> *Preconditions*: `chain_status` finds nothing wrong with the layers, nor with the transposed;
+  !> *Preconditions*: `smooth_status` finds nothing wrong with the layers, nor with the transposed;
   !> there are products.
   subroutine multiply_jacobian(network, transposed, x, v, product, threads, info)
-    type(chain), intent(in) :: network     !! the layers
-    type(chain), intent(in) :: transposed  !! with transposed weights, last layer first, or none
+    type(model), intent(in) :: network     !! the layers
+    type(model), intent(in) :: transposed  !! with transposed weights, last layer first, or none
     real(wp), intent(in), contiguous :: x(:, :)            !! inputs, `(k, samples)`
     real(wp), intent(in), contiguous :: v(:, :, :)         !! factors, `(., directions, samples)`
     real(wp), intent(inout), contiguous :: product(:, :, :)  !! products, `(., directions, samples)`
@@ -85,8 +74,8 @@ contains
 
     if (CHECKED) then
       call require(size(v, kind=i64) > 0, 'multiply_jacobian: there are products')
-      call require(chain_status(size(x, 1, kind=i64), network%layers(size(network%layers))%n, &
-        network) == FQ_OK, 'multiply_jacobian: layers can be differentiated')
+      call require(smooth_status(network) == FQ_OK, &
+        'multiply_jacobian: layers can be differentiated')
     end if
     info = FQ_OK
     call share_directions(network%layers, size(v, 2, kind=i64), size(x, 2, kind=i64), threads, &
@@ -154,7 +143,7 @@ contains
 
   !> The products of samples that pass together.
   subroutine multiply_samples(network, transposed, x, v, given, product, scratch, threads, info)
-    type(chain), intent(in) :: network, transposed
+    type(model), intent(in) :: network, transposed
     real(wp), intent(in), contiguous :: x(:, :), v(:, :, :)
     type(scratch_map), intent(in) :: given
     real(wp), intent(inout), contiguous :: product(:, :, :), scratch(:)
@@ -177,7 +166,7 @@ contains
 
   !> Derivatives of all activations where the samples are; of softmax its values.
   subroutine find_factors(network, x, at, scratch, threads, info)
-    type(chain), intent(in) :: network
+    type(model), intent(in) :: network
     real(wp), intent(in), contiguous :: x(:, :)
     type(scratch_map), intent(in) :: at
     real(wp), intent(inout), contiguous :: scratch(:)
@@ -192,7 +181,7 @@ contains
     do l = 1, size(network%layers, kind=i64)
       n = network%layers(l)%n
       entries = n*m
-      call apply_layer(without_activation(network%layers(l)), 0.0_wp, network%memory, m, &
+      call apply_layer(without_activation(network%layers(l)), network%memory, m, &
         scratch(at%from:), scratch(at%to:), scratch(at%part:), threads, info)
       if (info /= FQ_OK) return
       scratch(at%from:at%from + entries - 1) = scratch(at%to:at%to + entries - 1)
@@ -202,11 +191,12 @@ contains
         end do
         scratch(found:found + entries - 1) = scratch(at%from:at%from + entries - 1)
       else
-        associate (activation => int(network%layers(l)%activation, i32))
-          call activate_row(activation, network%slopes(l), scratch(at%from:at%from + entries - 1))
+        associate (activation => int(network%layers(l)%activation, i32), &
+          slope => real(network%layers(l)%slope, wp))
+          call activate_row(activation, slope, scratch(at%from:at%from + entries - 1))
           scratch(found:found + entries - 1) = 1
-          call differentiate(activation, network%slopes(l), entries, scratch(at%to:), &
-            scratch(at%from:), scratch(found:))
+          call differentiate(activation, slope, entries, scratch(at%to:), scratch(at%from:), &
+            scratch(found:))
         end associate
       end if
       found = found + entries
@@ -215,7 +205,7 @@ contains
 
   !> Tangents of inputs become those of outputs.
   subroutine push_forward(network, v, given, product, scratch, threads, info)
-    type(chain), intent(in) :: network
+    type(model), intent(in) :: network
     real(wp), intent(in), contiguous :: v(:, :, :)
     type(scratch_map), intent(in) :: given
     real(wp), intent(inout), contiguous :: product(:, :, :), scratch(:)
@@ -232,7 +222,7 @@ contains
     found = at%factors
     do l = 1, size(network%layers, kind=i64)
       n = network%layers(l)%n
-      call apply_layer(without_bias(network%layers(l)), 0.0_wp, network%memory, rows, &
+      call apply_layer(without_bias(network%layers(l)), network%memory, rows, &
         scratch(at%from:), scratch(at%to:), scratch(at%part:), threads, info)
       if (info /= FQ_OK) return
       call multiply_factors(network%layers(l)%activation == ACT_SOFTMAX, n, &
@@ -246,7 +236,7 @@ contains
 
   !> Cotangents of outputs become those of inputs.
   subroutine pull_back(network, transposed, v, given, product, scratch, threads, info)
-    type(chain), intent(in) :: network, transposed
+    type(model), intent(in) :: network, transposed
     real(wp), intent(in), contiguous :: v(:, :, :)
     type(scratch_map), intent(in) :: given
     real(wp), intent(inout), contiguous :: product(:, :, :), scratch(:)
@@ -267,7 +257,7 @@ contains
       found = found - n*samples
       call multiply_factors(network%layers(l)%activation == ACT_SOFTMAX, n, &
         size(v, 2, kind=i64), samples, scratch(found:), scratch(at%from:))
-      call apply_layer(without_bias(transposed%layers(count - l + 1)), 0.0_wp, transposed%memory, &
+      call apply_layer(without_bias(transposed%layers(count - l + 1)), transposed%memory, &
         rows, scratch(at%from:), scratch(at%to:), scratch(at%part:), threads, info)
       if (info /= FQ_OK) return
       at = scratch_map(at%to, at%from, at%part, at%factors, at%entries)

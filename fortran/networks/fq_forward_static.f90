@@ -43,10 +43,9 @@ contains
   !>
   !> *Preconditions*: all layers are FORMAT_STATIC; only the last is softmax; there is scratch for
   !> the samples, rounded up to a multiple of CODE_ROWS.
-  subroutine pass_static_samples(x, layers, slopes, memory, ends, y, scratch, threads, info)
+  subroutine pass_static_samples(x, layers, memory, ends, y, scratch, threads, info)
     real(wp), intent(in), contiguous :: x(:, :)                !! inputs, `(k, m)`
     type(stored_layer), intent(in), contiguous :: layers(:)    !! the layers, in order
-    real(wp), intent(in), contiguous :: slopes(:)              !! of activations, `(layers)`
     integer(i8), intent(in), target, contiguous :: memory(:)   !! arrays of the layers, on a line
     type(planned_ends), intent(in) :: ends                     !! what inputs and outputs pass
     real(wp), intent(inout), contiguous :: y(:, :)             !! outputs, `(n, m)`
@@ -77,16 +76,16 @@ contains
     if (info /= FQ_OK) return
     count = size(layers, kind=i64)
     do l = 1, count - 1
-      call apply_static_layer(layers(l), slopes(l), memory, m, scratch(from:), layers(l + 1), &
+      call apply_static_layer(layers(l), memory, m, scratch(from:), layers(l + 1), &
         scratch(to:), .false., y, threads)
       from = to
       to = merge(start, start + part, to > start)
     end do
-    call apply_static_layer(layers(count), slopes(count), memory, m, scratch(from:), &
+    call apply_static_layer(layers(count), memory, m, scratch(from:), &
       layers(count), scratch(to:), .true., y, threads)
     if (layers(count)%activation == ACT_SOFTMAX) then
       do i = 1, m
-        call activate_row(ACT_SOFTMAX, slopes(count), y(:, i))
+        call activate_row(ACT_SOFTMAX, 0.0_wp, y(:, i))
       end do
     end if
     if (ends%output_mean < 0) return

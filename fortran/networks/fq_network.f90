@@ -9,8 +9,9 @@ module fq_network_real32
   use fq_gemm_real32, only: LINE
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_real32, only: apply_layer
-  use fq_plan, only: plan_status, planned_ends
-  use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
+  use fq_model_real32, only: model
+  use fq_plan, only: planned_ends
+  use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_stored_layer, only: FORMAT_NM24, FORMAT_STATIC, stored_layer
   use fq_work_size, only: SMALL_PRODUCT, SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
@@ -30,47 +31,42 @@ contains
   !>
   !> Threads share the samples; where those are few, the outputs of each layer.  The outputs of a
   !> sample have the same bits in any company.
-  subroutine forward_network(samples, k, x, layers, slopes, memory, ends, n, y, threads, info)
-    integer(i64), intent(in) :: samples, k, n                  !! samples, inputs and outputs
-    real(wp), intent(in) :: x(k, samples)                      !! inputs, `(k, samples)`
-    type(stored_layer), intent(in), contiguous :: layers(:)    !! the layers, in order
-    real(wp), intent(in), contiguous :: slopes(:)              !! of activations, `(layers)`
-    integer(i8), intent(in), target, contiguous :: memory(:)   !! arrays of the layers, on a line
-    type(planned_ends), intent(in) :: ends                     !! what inputs and outputs pass
-    real(wp), intent(out) :: y(n, samples)                     !! outputs, `(n, samples)`
-    integer(i32), intent(in) :: threads                        !! threads to use, at least 1
-    integer(i32), intent(out) :: info                          !! status code
+  subroutine forward_network(network, x, y, threads, info)
+    type(model), intent(in) :: network                 !! the model, as `find_model` finds it
+    real(wp), intent(in), contiguous :: x(:, :)        !! inputs, `(k, samples)`
+    real(wp), intent(inout), contiguous :: y(:, :)     !! outputs, `(n, samples)`
+    integer(i32), intent(in) :: threads                !! threads to use, at least 1
+    integer(i32), intent(out) :: info                  !! status code
     real(wp), allocatable :: scratch(:, :)
     integer(CODE_KIND), allocatable :: codes(:, :)
-    integer(i64) :: share, first, last
+    integer(i64) :: samples, share, first, last
     integer(i32) :: team, inner, state
     integer :: t
 
-    info = plan_status(k, n, layers, size(memory, kind=i64), ends)
-    if (samples < 0 .or. size(slopes, kind=i64) /= size(layers, kind=i64)) info = FQ_NOT_FITTING
-    if (threads < 1) info = FQ_NOT_KNOWN
-    if (info /= FQ_OK .or. samples == 0) return
-    call share_samples(samples, layers, threads, team, inner, share)
-    call allocate_scratch(min(share, samples), share, k, layers, team, scratch, codes, info)
+    info = FQ_OK
+    samples = size(x, 2, kind=i64)
+    if (samples == 0) return
+    call share_samples(samples, network%layers, threads, team, inner, share)
+    call allocate_scratch(min(share, samples), share, network%k, network%layers, team, scratch, &
+      codes, info)
     if (info /= FQ_OK) return
     if (team == 1) then  ! A team within another, even of one thread, would start threads anew.
       do first = 1, samples, share
         last = min(first + share - 1, samples)
-        call forward_samples(x(:, first:last), layers, slopes, memory, ends, y(:, first:last), &
-          scratch(:, 1), codes(:, 1), inner, state)
+        call forward_samples(network, x(:, first:last), y(:, first:last), scratch(:, 1), &
+          codes(:, 1), inner, state)
         info = max(info, state)
       end do
       return
     end if
     !$omp parallel do default(none) private(last, t, state) num_threads(team) schedule(dynamic) &
-    !$omp reduction(max: info) shared(x, layers, slopes, memory, ends, y, samples, share, scratch, &
-    !$omp   codes, inner)
+    !$omp reduction(max: info) shared(network, x, y, samples, share, scratch, codes, inner)
     do first = 1, samples, share
       t = 1
       !$ t = omp_get_thread_num() + 1
       last = min(first + share - 1, samples)
-      call forward_samples(x(:, first:last), layers, slopes, memory, ends, y(:, first:last), &
-        scratch(:, t), codes(:, t), inner, state)
+      call forward_samples(network, x(:, first:last), y(:, first:last), scratch(:, t), codes(:, &
+        t), inner, state)
       info = max(info, state)
     end do
   end subroutine forward_network
@@ -121,29 +117,26 @@ contains
   end subroutine allocate_scratch
 
   !> Samples that pass together, through layers of either kind.
-  subroutine forward_samples(x, layers, slopes, memory, ends, y, scratch, codes, threads, info)
+  subroutine forward_samples(network, x, y, scratch, codes, threads, info)
+    type(model), intent(in) :: network
     real(wp), intent(in), contiguous :: x(:, :)
-    type(stored_layer), intent(in), contiguous :: layers(:)
-    real(wp), intent(in), contiguous :: slopes(:)
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    type(planned_ends), intent(in) :: ends
     real(wp), intent(inout), contiguous :: y(:, :), scratch(:)
     integer(CODE_KIND), intent(inout), contiguous :: codes(:)
     integer(i32), intent(in) :: threads
     integer(i32), intent(out) :: info
 
-    if (layers(1)%format == FORMAT_STATIC) then
-      call pass_static_samples(x, layers, slopes, memory, ends, y, codes, threads, info)
+    if (network%layers(1)%format == FORMAT_STATIC) then
+      call pass_static_samples(x, network%layers, network%memory, network%ends, y, codes, &
+        threads, info)
     else
-      call pass_samples(x, layers, slopes, memory, ends, y, scratch, threads, info)
+      call pass_samples(x, network%layers, network%memory, network%ends, y, scratch, threads, info)
     end if
   end subroutine forward_samples
 
   !> Samples through all layers, from one part of the scratch to another; a third is that of layers.
-  subroutine pass_samples(x, layers, slopes, memory, ends, y, scratch, threads, info)
+  subroutine pass_samples(x, layers, memory, ends, y, scratch, threads, info)
     real(wp), intent(in), contiguous :: x(:, :)
     type(stored_layer), intent(in), contiguous :: layers(:)
-    real(wp), intent(in), contiguous :: slopes(:)
     integer(i8), intent(in), target, contiguous :: memory(:)
     type(planned_ends), intent(in) :: ends
     real(wp), intent(inout), contiguous :: y(:, :), scratch(:)
@@ -166,15 +159,15 @@ contains
       is_first = l == 1 .and. ends%input_mean < 0
       is_last = l == size(layers, kind=i64)
       if (is_first .and. is_last) then
-        call apply_layer(layers(l), slopes(l), memory, m, x, y, scratch(part:), threads, info)
+        call apply_layer(layers(l), memory, m, x, y, scratch(part:), threads, info)
       else if (is_first) then
-        call apply_layer(layers(l), slopes(l), memory, m, x, scratch(to:), scratch(part:), &
+        call apply_layer(layers(l), memory, m, x, scratch(to:), scratch(part:), &
           threads, info)
       else if (is_last) then
-        call apply_layer(layers(l), slopes(l), memory, m, scratch(from:), y, scratch(part:), &
+        call apply_layer(layers(l), memory, m, scratch(from:), y, scratch(part:), &
           threads, info)
       else
-        call apply_layer(layers(l), slopes(l), memory, m, scratch(from:), scratch(to:), &
+        call apply_layer(layers(l), memory, m, scratch(from:), scratch(to:), &
           scratch(part:), threads, info)
       end if
       if (info /= FQ_OK) return

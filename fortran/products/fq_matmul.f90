@@ -25,7 +25,8 @@ module fq_matmul_real32
   ! Columns of an item of few rows: their sums stay in L1, and b is read in long runs.
   integer(i64), parameter :: FEW_COLS = 2048
   ! Rows of the left matrix that do not pay for packing.
-  integer(i64), parameter :: FEW_PLAIN = 4, FEW_DOTS = 3
+  integer(i64), parameter :: FEW_PLAIN = 4
+  integer(i64), parameter, public :: FEW_DOTS = 3
   ! Columns of the product that would fill less than a vector.
   integer(i64), parameter :: NARROW = max(FEW_DOTS, shiftr(3*int(LANES, i64), 2))
 

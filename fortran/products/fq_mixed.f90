@@ -15,13 +15,15 @@ module fq_mixed
     WIDE_COLS => BLOCK_COLS, WIDE_LANES => LANES, WIDE_LINE => LINE, WIDE_ROW_STEPS => ROW_STEPS, &
     WIDE_STEPS => BLOCK_STEPS, WIDE_TILE_ROWS => TILE_ROWS
   use fq_half, only: widen_words
-  use fq_kinds, only: dp, i32, i64, wp => sp
+  use fq_kinds, only: dp, i8, i32, i64, wp => sp
   use fq_panels_real64, only: clear_panels
   use fq_share, only: part, part_of, share
-  use fq_status, only: FQ_NO_MEMORY, FQ_OK
+  use fq_status, only: FQ_NO_MEMORY, FQ_NOT_KNOWN, FQ_OK
+  use fq_stored_layer, only: FORMAT_DENSE, FORMAT_HALF, FORMAT_PANELS, stored_layer
+  use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: multiply_half_wide, matmul_float64
+  public :: matmul_float64, multiply_layer_float64
 
   ! Rows of a left matrix that the right one becomes float64 for in registers, and rows of its
   ! transpose, or panels, that are then read side by side.
@@ -100,6 +102,38 @@ contains
     weights%b => b
     call multiply_parts_float64(weights, given, a, bias, after, c, threads, info)
   end subroutine matmul_float64
+
+  !> The same of a layer whose weights are reals or 2-byte floats.
+  subroutine multiply_layer_float64(layer, memory, x, bias, after, y, threads, info)
+    type(stored_layer), intent(in) :: layer                   !! of DENSE, PANELS or HALF
+    integer(i8), intent(in), target, contiguous :: memory(:)  !! where its arrays are
+    real(wp), intent(in), contiguous :: x(:, :)               !! inputs, `(k, m)`
+    real(wp), intent(in) :: bias(*)                           !! added to each row, `(n)`
+    type(epilogue), intent(in) :: after                       !! what is done to each sum
+    real(wp), intent(out), contiguous :: y(:, :)              !! outputs, `(n, m)`
+    integer(i32), intent(in) :: threads                       !! threads to use, at least 1
+    integer(i32), intent(out) :: info                         !! FQ_NOT_KNOWN of another format
+    real(wp), pointer, contiguous :: w(:, :)
+    integer(i32), pointer, contiguous :: words(:, :, :)
+    type(factors) :: given
+    logical :: is_packed
+
+    select case (layer%format)
+    case (FORMAT_DENSE, FORMAT_PANELS)
+      is_packed = layer%format == FORMAT_PANELS
+      given = factors(m=size(x, 2, kind=i64), n=layer%n, k=layer%k, lda=layer%k, &
+        ldb=merge(int(LANES, i64), layer%k, is_packed), &
+        b_order=merge(B_PACKED, B_TRANSPOSED, is_packed))
+      call c_f_pointer(c_loc(memory(layer%weights + 1)), w, [given%ldb, layer%vectors])
+      call matmul_float64(given, x, w, bias, after, y, threads, info)
+    case (FORMAT_HALF)
+      call c_f_pointer(c_loc(memory(layer%weights + 1)), words, [int(LANES, i64), &
+        layer%row_steps, (layer%n + LANES - 1)/LANES])
+      call multiply_half_wide(x, int(layer%float_format, i32), words, bias, after, y, threads, info)
+    case default
+      info = FQ_NOT_KNOWN
+    end select
+  end subroutine multiply_layer_float64
 
   !> The same for 2-byte weights, as `multiply_half` takes them.
   subroutine multiply_half_wide(a, format, words, bias, after, c, threads, info)

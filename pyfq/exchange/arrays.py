@@ -12,9 +12,9 @@ from .._core.check import FLOATS, as_input, shown
 from ..arrays.activation import Activation, as_activation
 from ..io.npz import write_npz
 from ..networks.foreign import as_network
-from ..networks.memory_plan import ENDS
 from ..networks.network import Network
 from ..networks.operations import Linear, Nonlinear, Operation, network_of
+from ..products.model import ENDS
 from .array_layers import is_bias_of, is_named_in_out, refuse_other_patterns
 from .array_names import WAY_OUT, refuse_roles
 

@@ -20,9 +20,9 @@ from ..io import Checkpoint
 from ..io.dtypes import word_of
 from ..io.strict_json import parse_object
 from ..networks.layer import Dense, Weights
-from ..networks.memory_plan import ENDS
 from ..networks.network import RANGE, Network
 from ..products.lowrank import LowRank
+from ..products.model import ENDS
 from .manifest import KEY as MANIFEST
 from .manifest import read_manifest, write_manifest
 from .methods.coded import Coded

@@ -1,4 +1,4 @@
-"""What all formats of weights have in common."""
+"""What all forms of weights have in common that a layer is multiplied by."""
 
 from dataclasses import fields, is_dataclass
 from typing import Any, Protocol
@@ -6,7 +6,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.memory import aligned_empty
 from ..arrays.activation import Activation
 
 
@@ -28,12 +27,6 @@ class Layout(Protocol):
             Where to write.
         """
 
-    def describe(self) -> dict[str, Any]:
-        """Return what a network's kernel needs: components of `stored_layer` in Fortran, by name.
-
-        `format` is a word; where arrays start is given by the arrays themselves.
-        """
-
 
 def nbytes_of(layout: Any) -> int:
     """Return the bytes of the arrays of a layout, and of the layouts that it is made of."""
@@ -42,7 +35,7 @@ def nbytes_of(layout: Any) -> int:
         part = getattr(layout, field.name)
         if isinstance(part, np.ndarray):
             total += part.nbytes
-        elif is_dataclass(part):
+        elif is_dataclass(part) and not isinstance(part, type):
             total += nbytes_of(part)
     return total
 
@@ -50,13 +43,3 @@ def nbytes_of(layout: Any) -> int:
 def as_rows(x: NDArray) -> NDArray:
     """Return a view with 2 axes, a sample a row."""
     return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-
-
-def by_panel(parameter: NDArray, panels: int, lanes: int, dtype: np.dtype) -> NDArray:
-    """Return parameters ``(n, groups)`` as ``(panels, groups, lanes)``, zeros behind."""
-    n, groups = parameter.shape
-    rows = np.zeros((panels * lanes, groups), dtype)
-    rows[:n] = parameter
-    by_panel = aligned_empty((panels, groups, lanes), dtype)
-    by_panel[...] = rows.reshape(panels, lanes, groups).swapaxes(1, 2)
-    return by_panel

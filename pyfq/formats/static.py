@@ -1,56 +1,15 @@
-"""Rows of int8 codes, for activations that are codes of a fixed scale."""
+"""What layers with inputs of a fixed step want of their weights."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._core.check import as_number, refuse_not_finite
-from .._core.memory import aligned_empty
-from ..arrays.quantize import Quantized, parameters_by_row
-from .codes import padded_steps, signed_codes
+from ..arrays.quantize import Quantized
 
-# What rows are padded to a multiple of: the columns of any tile.
-TILE_STEP = 12
 # Columns of weights whose sums of products with codes fit 32 bits: 33025 * 255**2 < 2**31.
 MOST_INPUTS = 33025
-
-
-@dataclass(frozen=True, eq=False)
-class StaticCodes:
-    """Signed codes by rows, and what makes reals of sums with codes of inputs; for networks only.
-
-    Attributes
-    ----------
-    codes : (rows, steps) int8
-        Rows and steps beyond those of the weights are zeros.
-    code_sums : (n,) int32
-        Sums of codes without zero points.
-    zero_point : (n,) int32, or None where all are 0
-        Of the weights.
-    scale : (n,) array
-        Of sums.
-    step : (1,) array
-        Between codes of inputs.
-    input_zero : int
-        Their code of 0, -1 where they are signed.
-    """
-
-    codes: NDArray[np.int8]
-    code_sums: NDArray[np.int32]
-    zero_point: NDArray[np.int32] | None
-    scale: NDArray
-    step: NDArray
-    input_zero: int
-
-    def describe(self) -> dict[str, Any]:
-        """Return the components of its description; see `Layout`."""
-        return {
-            "format": "static", "weights": self.codes, "code_sums": self.code_sums,
-            "input_scale": self.step, "zero_point": self.zero_point, "scale": self.scale,
-            "input_zero": self.input_zero, "rows": len(self.codes),
-        }  # fmt: skip
 
 
 def as_x_scale(x_scale: Any, w: Any, bias: NDArray | None) -> np.floating:
@@ -82,22 +41,3 @@ def as_x_scale(x_scale: Any, w: Any, bias: NDArray | None) -> np.floating:
             f"{w.scale.dtype}, but x_scale is {x_scale}"
         )
     return step
-
-
-def as_static_codes(w: Quantized, x_scale: np.floating, x_zero_point: int | None) -> StaticCodes:
-    """Return the codes of quantized weights by rows, for inputs that are codes of a fixed step."""
-    n, k = w.shape
-    scale, zero_point, *_ = parameters_by_row(w)
-    codes, zero_point = signed_codes(w, zero_point)
-    padded = aligned_empty((-(-n // TILE_STEP) * TILE_STEP, padded_steps(k)), np.int8)
-    padded[...] = 0
-    padded[:n, :k] = codes
-    sums = codes.sum(axis=1, dtype=np.int32) - np.int32(k) * zero_point[:, 0]
-    return StaticCodes(
-        padded,
-        sums,
-        zero_point[:, 0] if zero_point.any() else None,
-        x_scale * scale[:, 0],
-        np.array([x_scale]),
-        -1 if x_zero_point is None else x_zero_point,
-    )

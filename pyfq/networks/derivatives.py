@@ -8,9 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _native
 from .._core.array_like import as_floats
 from .._core.threads import get_num_threads
-from ..products.linear import prepare
+from ..products.model import Model, ModelLayer, build
 from .layer import Dense, matrices_of
-from .memory_plan import ENDS, Plan, plan_layers
 
 
 def refuse_codes(activation_bits: int | None) -> None:
@@ -52,27 +51,26 @@ def as_point(x: ArrayLike, dtype: np.dtype, inputs: int) -> NDArray:
     return x
 
 
-def transpose_layers(layers: Sequence[Dense], dtype: np.dtype) -> Plan:
-    """Return the plan that multiplies by the transposed weights of all layers, the last one first.
+def transpose_layers(layers: Sequence[Dense], dtype: np.dtype) -> Model:
+    """Return the model that multiplies by the transposed weights of all layers, the last one first.
 
     They are floats, whatever form the weights have.
     """
     matrices = [w for layer in layers for w in matrices_of(layer)]
     transposed = [np.ascontiguousarray(np.asarray(w).T) for w in reversed(matrices)]
-    planned = [(w.shape, prepare(w).layout, None, None) for w in transposed]
-    return plan_layers(planned, [None] * len(ENDS), dtype)
+    return build([ModelLayer(w) for w in transposed], dtype, 1)
 
 
 def multiply_jacobian(
-    plan: Plan, transposed: Plan | None, x: NDArray, v: NDArray, entries: int
+    model: Model, transposed: Model | None, x: NDArray, v: NDArray, entries: int
 ) -> NDArray:
     """Return the products of the Jacobian at each sample, or of its transpose, with some vectors.
 
     Parameters
     ----------
-    plan : Plan
+    model : Model
         Of the network.
-    transposed : Plan or None
+    transposed : Model or None
         That of `transpose_layers`: the Jacobian is transposed. None: it is not.
     x : (samples, inputs) array
         Where to differentiate.
@@ -91,8 +89,8 @@ def multiply_jacobian(
         return product
     kind, threads = _native.KIND[x.dtype], get_num_threads()
     if transposed is None:
-        _native.call("jvp_network", kind, x, v, *plan.arguments, product, threads)
+        _native.call("jvp_network", kind, x, v, model.memory, product, threads)
     else:
-        layers, _, memory, _ = transposed.arguments
-        _native.call("vjp_network", kind, x, v, *plan.arguments, layers, memory, product, threads)
+        blocks = model.memory, transposed.memory
+        _native.call("vjp_network", kind, x, v, *blocks, product, threads)
     return product

@@ -3,7 +3,6 @@
 import itertools
 import math
 import warnings
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,14 +33,10 @@ from ..arrays.observer import Method, Observer
 from ..arrays.prune import Pruned
 from ..arrays.quantize import Quantized
 from ..arrays.ranges import Signs
+from ..arrays.rate import RateQuantized
 from ..errors import NOT_FINITE, FqError
-from ..formats.layout import Layout
-from ..formats.nm24 import FEW_SAMPLES
-from ..formats.nonzeros import FEW_DENSE, layout_of
 from ..formats.sparse import Sparse
-from ..formats.static import as_static_codes
-from ..products.linear import MOST_LANE_ROWS, prepare
-from ..products.lowrank import LowRank
+from ..products.model import ENDS, Model, ModelLayer, build
 from .derivatives import (
     as_point,
     as_point_and_factor,
@@ -51,7 +46,6 @@ from .derivatives import (
 )
 from .input_range import count_outside, outside_text
 from .layer import Dense, Weights, as_frozen, cast, decoded, form_text, matrices_of
-from .memory_plan import ENDS, Plan, plan_layers
 from .static_ranges import input_codes
 
 # What `forward` does about inputs beyond `input_min` and `input_max`.
@@ -59,9 +53,6 @@ Outside = Literal["ignore", "warn", "raise", "count"]
 RANGE = ("input_min", "input_max")
 
 Initialization = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform"]
-
-# Numbers of samples from which another layout of some weights is the better one.
-_LIMITS = sorted({1, MOST_LANE_ROWS, FEW_DENSE, FEW_SAMPLES})
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +114,8 @@ class Network:
     activation_bits: int | None = None
     input_min: NDArray | None = None
     input_max: NDArray | None = None
-    _plans: dict[Any, Plan] = field(default_factory=dict, init=False, repr=False)
+    _models: list[Model] = field(default_factory=list, init=False, repr=False)
+    _transposed: list[Model] = field(default_factory=list, init=False, repr=False)
     _ends: tuple[Any, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -638,8 +630,9 @@ class Network:
         batch = len(x)
         if not batch:
             return
-        plan = self._plan_for(batch)
-        info = plan.call(x, *plan.arguments, y, get_num_threads())
+        model = self._model_for(batch)
+        forward = getattr(model.lib, f"fq_forward_network_{model.kind}")
+        info = forward(x, model.memory, y, get_num_threads())
         if info == NOT_FINITE:
             refuse_not_finite({"x": x})
         if info:
@@ -770,20 +763,26 @@ class Network:
 
     def _pull_back(self, x: NDArray, v: NDArray) -> NDArray:
         """Return transposed Jacobians times ``(samples, directions, outputs)``."""
-        key = "transposed", _native.lib
-        if key not in self._plans:
-            self._plans[key] = transpose_layers(self.layers, self.dtype)
-        plan = self._plan_for(max(1, v.shape[0] * v.shape[1]))
-        return multiply_jacobian(plan, self._plans[key], x, v, self.sizes[0])
+        model = self._model_for(max(1, v.shape[0] * v.shape[1]))
+        transposed = next((m for m in self._transposed if m.lib is model.lib), None)
+        if transposed is None:
+            transposed = transpose_layers(self.layers, self.dtype)
+            self._transposed.append(transposed)
+        return multiply_jacobian(model, transposed, x, v, self.sizes[0])
 
     def _push_forward(self, x: NDArray, v: NDArray) -> NDArray:
         """Return Jacobians times ``(samples, directions, inputs)``."""
-        plan = self._plan_for(max(1, v.shape[0] * v.shape[1]))
-        return multiply_jacobian(plan, None, x, v, self.sizes[-1])
+        model = self._model_for(max(1, v.shape[0] * v.shape[1]))
+        return multiply_jacobian(model, None, x, v, self.sizes[-1])
 
-    def _plan_for(self, batch: int) -> Plan:
-        """Return the plan for so many samples."""
-        return self._plans.get((bisect_left(_LIMITS, batch), _native.lib)) or self._plan(batch)
+    def _model_for(self, batch: int) -> Model:
+        """Return the model for so many samples: one that there is, or a new one."""
+        lib = _native.lib
+        for model in self._models:
+            if model.least <= batch <= model.most and model.lib is lib:
+                return model
+        self._models.append(self._build(batch))
+        return self._models[-1]
 
     def predict(self, x: ArrayLike) -> NDArray:
         """Return the most likely class of each sample, or the outputs of a network without classes.
@@ -819,36 +818,30 @@ class Network:
             )
         return np.asarray(self.classes)[y.argmax(axis=-1)]
 
-    def _plan(self, batch: int) -> Plan:
-        """Make the plan for so many samples; where all weights are arrays, it is that for any."""
-        key = bisect_left(_LIMITS, batch), _native.lib
-        if all(isinstance(w, np.ndarray) for layer in self.layers for w in matrices_of(layer)):
-            keys = [(i, _native.lib) for i in range(len(_LIMITS) + 1)]
-        else:
-            keys = [key]
-        layers = []
+    def _build(self, batch: int) -> Model:
+        """Make the model for so many samples."""
+        layers: list[ModelLayer] = []
         for layer in self.layers:
+            last = layer.bias, layer.activation
             if layer.x_scale is not None:
-                w = decoded(layer.weights)
-                static = as_static_codes(w, layer.x_scale, layer.x_zero_point)
-                layers.append((layer.shape, static, layer.bias, layer.activation))
+                scale = np.array([layer.x_scale], self.dtype)
+                static = scale, layer.x_zero_point
+                layers.append(ModelLayer(decoded(layer.weights), *last, False, *static))
                 continue
-            bits = None if isinstance(layer.weights, LowRank) else self.activation_bits
-            *before, last = ((w.shape, _layout_of(w, bits, batch)) for w in matrices_of(layer))
-            layers += [(*each, None, None) for each in before]
-            layers.append((*last, layer.bias, layer.activation))
+            *before, w = map(decoded, matrices_of(layer))
+            layers += map(ModelLayer, before)
+            coded = self._takes_codes(layer.weights)
+            layers.append(ModelLayer(w, *last, coded))
         ends = [getattr(self, name) for name in ENDS]
-        self._plans.update(dict.fromkeys(keys, plan_layers(layers, ends, self.dtype)))
-        return self._plans[key]
+        return build(layers, self.dtype, batch, ends)
 
-
-def _layout_of(w: Weights, bits: int | None, batch: int) -> Layout:
-    """Return weights for so many samples; their inputs become codes only if they are codes."""
-    w = decoded(w)
-    if isinstance(w, Sparse):
-        return layout_of(w, bits if w.scale is not None else None, batch)
-    takes_codes = isinstance(w, Quantized) and w.bits <= 8
-    return prepare(w, activation_bits=bits if takes_codes else None, batch=batch).layout
+    def _takes_codes(self, w: Weights) -> bool:
+        """Tell whether inputs of a layer become codes, as its weights are."""
+        if self.activation_bits is None:
+            return False
+        if isinstance(w, Sparse):
+            return w.scale is not None
+        return isinstance(w, Quantized | RateQuantized) and decoded(w).bits <= 8
 
 
 def _as_classes(classes: Any, outputs: int) -> NDArray:

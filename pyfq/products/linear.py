@@ -9,34 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core.check import FLOATS, as_count, as_input, as_output, is_none_or, shown
-from .._core.frozen import fixed
 from .._core.text import bytes_text, object_text, shape_text
 from ..arrays.activation import Activation
 from ..arrays.codebook import Codebook
 from ..arrays.half import Half
 from ..arrays.quantize import Quantized
 from ..arrays.rate import RateQuantized
-from ..formats.code_panels import as_code_panels
-from ..formats.codes import as_codes
-from ..formats.dense import Panels, Rows, as_panels
+from ..formats.codes import codes_in_place
+from ..formats.dense import Rows
 from ..formats.epilogue import as_bias, fill
 from ..formats.factors import Factors, shared_arrays
-from ..formats.half import HalfPanels, as_half_panels
 from ..formats.layout import Layout, nbytes_of
-from ..formats.level_panels import as_level_panels
-from ..formats.nibbles import as_nibbles
-from ..formats.nonzeros import Nonzeros
 from ..formats.sparse import Sparse
 from .lowrank import LowRank
 from .mixed import Accumulation, as_accumulation
-
-# Rows of activations up to which codes of 4 bits, one scale a row, are multiplied faster by lanes
-# than as bytes.
-MOST_LANE_ROWS = 2
-# Rows of weights that are multiplied where they lie: `FEW_DOTS` of fq_matmul.f90.
-MOST_DOTS = 3
-# Steps of k up to which those lanes sum as the specification does: `MAX_STEPS` of fq_gemm_int8.f90.
-MOST_LANE_STEPS = 65536
+from .model import Model, ModelLayer, build
+from .nonzeros import Nonzeros
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +50,19 @@ class Prepared:
     shape: tuple[int, int]
     dtype: np.dtype
     activation_bits: int | None
-    layout: Layout
+    layout: Layout | None
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return nbytes_of(self.layout)
+        return 0 if self.layout is None else nbytes_of(self.layout)
 
     def __repr__(self) -> str:
         """Return shape, layout and bytes."""
         return object_text(
             self,
             shape_text(self.shape),
-            type(self.layout).__name__,
+            _layout_text(self.layout),
             None if self.activation_bits is None else f"inputs of {self.activation_bits} bits",
             str(self.dtype),
             bytes_text(self.nbytes, 2),
@@ -268,7 +256,7 @@ def linear(
 def _refuse_codes(w: Any) -> None:
     """Refuse weights that sums in float64 are not for."""
     if isinstance(w, Prepared):
-        what = None if isinstance(w.layout, Rows | Panels | HalfPanels) else "prepared codes"
+        what = None if _has_floats(w.layout) else "prepared codes"
     else:
         coded = isinstance(w, Quantized | RateQuantized | Codebook | Sparse | LowRank)
         what = type(w).__name__ if coded else None
@@ -298,7 +286,7 @@ def _for_one_call(
     if not isinstance(w, Half | Quantized | Codebook):
         return Prepared(shape, dtype, bits, Rows(w))
     if bits and w.size:
-        return Prepared(shape, dtype, bits, as_codes(w, copied=False))
+        return Prepared(shape, dtype, bits, codes_in_place(w) or _layout(w, bits, 1))
     return Prepared(shape, dtype, bits, Rows(w.dequantize()))
 
 
@@ -309,24 +297,28 @@ def _factors(w: LowRank, layout_of: Callable[[NDArray | Quantized], Layout]) -> 
 
 def _layout(
     w: NDArray | Half | Quantized | Codebook | LowRank, activation_bits: int | None, batch: int
-) -> Layout:
+) -> Layout | None:
+    """Return weights as kernels read them; None if there are none."""
     if isinstance(w, LowRank):
         return _factors(w, lambda part: _layout(part, None, batch))
-    if not activation_bits and w.shape[0] <= MOST_DOTS:
-        return Rows(w.dequantize() if isinstance(w, Half | Quantized | Codebook) else fixed(w))
-    if isinstance(w, Codebook):
-        return as_level_panels(w) if w.size else as_panels(w.dequantize())
-    if isinstance(w, Half):
-        return as_half_panels(w) if w.size else as_panels(w.dequantize())
-    if not isinstance(w, Quantized):
-        return as_panels(w)
-    if not activation_bits:
-        return as_code_panels(w) if w.size else as_panels(w.dequantize())
-    groups = w.scale.size > w.shape[0]
-    lanes = w.bits <= 4 and w.size and w.shape[1] <= MOST_LANE_STEPS
-    if lanes and (groups or batch <= MOST_LANE_ROWS):
-        return as_nibbles(w)
-    return as_codes(w, copied=True)
+    if not w.size:
+        return None
+    layer = ModelLayer(w, codes_inputs=activation_bits is not None)
+    return build([layer], _dtype_of(w), batch)
+
+
+def _layout_text(layout: Layout | None) -> str | None:
+    """Return the format of a layer in memory, or what else its weights are."""
+    if layout is None:
+        return None
+    return layout.formats[0] if isinstance(layout, Model) else type(layout).__name__.lower()
+
+
+def _has_floats(layout: Layout | None) -> bool:
+    """Tell whether weights are floats, of 2 bytes or more."""
+    if isinstance(layout, Model):
+        return layout.formats[0] in ("dense", "panels", "half")
+    return layout is None or isinstance(layout, Rows)
 
 
 def _dtype_of(w: NDArray | Half | Quantized | Codebook | Sparse | LowRank) -> np.dtype:

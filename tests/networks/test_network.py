@@ -233,7 +233,7 @@ def test_networks_copy_and_pickle_without_their_plans():
     x = random(np.float32, 4, 21)
     y = made.forward(x)
     for again in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
-        assert not again._plans
+        assert not again._models
         same(again.forward(x), y, "")
 
 

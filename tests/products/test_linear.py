@@ -608,16 +608,13 @@ for isa in _native.runnable():
             pyfq.prepare(q, activation_bits=8),
             pyfq.prepare(pyfq.quantize(w, 8), activation_bits=8),
         ):
-            parts = {k: v for k, v in vars(ready.layout).items() if isinstance(v, np.ndarray)}
-            layout = dataclasses.replace(
-                ready.layout, **{k: guarded(v) for k, v in parts.items()}
-            )
+            layout = dataclasses.replace(ready.layout, memory=guarded(ready.layout.memory))
             ready = dataclasses.replace(ready, layout=layout)
             for m in (1, 2, 3, 4, 5, 7, 12, 13, 25):
                 for threads in (1, 2, 3, 5, 8):
                     with pyfq.num_threads(threads):
                         pyfq.linear(np.ones((m, 600), np.float32), ready)
-                    print(isa, type(layout).__name__, m, n, threads, flush=True)
+                    print(isa, layout.formats, m, n, threads, flush=True)
 """
 
 
