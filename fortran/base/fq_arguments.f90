@@ -6,7 +6,7 @@ module fq_arguments
   use fq_status, only: FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
   implicit none (type, external)
   private
-  public :: are_panels, are_ranks, groups_of, is_given, is_rule, packed_bytes, pieces, status_of, &
+  public :: are_ranks, groups_of, is_given, is_rule, packed_bytes, pieces, status_of, &
     status_of_codes
 
 contains
@@ -58,16 +58,6 @@ contains
     if (length < 1) return
     parts = n/length + merge(1, 0, mod(n, length) > 0)
   end function pieces
-
-  !> Whether n rows lie in so many panels of `lanes` rows, and the caller knows how many those are.
-  pure function are_panels(panels, lane_count, n, lanes) result(are)
-    integer(i64), intent(in) :: panels, lane_count  !! what the caller says
-    integer(i64), intent(in) :: n                   !! rows
-    integer, intent(in) :: lanes                    !! rows of a panel
-    logical :: are
-
-    are = lane_count == lanes .and. panels == pieces(n, int(lanes, i64))
-  end function are_panels
 
   !> Groups of a row: of an empty one there is one, empty, too.
   pure function groups_of(cols, group_size) result(groups)

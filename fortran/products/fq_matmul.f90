@@ -20,7 +20,7 @@ module fq_matmul_real32
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: fits_right, matmul_blocked, multiply_dense_layer, status_of_product
+  public :: matmul_blocked, multiply_dense_layer, status_of_product
 
   ! Columns of an item of few rows: their sums stay in L1, and b is read in long runs.
   integer(i64), parameter :: FEW_COLS = 2048

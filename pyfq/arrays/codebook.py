@@ -569,12 +569,6 @@ def _rows_of(shape: tuple[int, ...], granularity: Granularity) -> tuple[int, int
     return math.prod(shape[:-1]), cols, min(size, max(cols, 1))
 
 
-def levels_by_row(w: Codebook) -> tuple[NDArray, NDArray, int]:
-    """Return levels, scales (rows, groups), ones if there are none, and columns of a group."""
-    rows, cols, size = _rows_of(w.shape, w.granularity)
-    return w.levels, _by_row(w.scale, rows, -(-cols // size), w.dtype), size
-
-
 def _magnitudes(w: NDArray, grid: Grid) -> NDArray:
     """Return the largest magnitude of each group (rows, groups), 0 where there is nothing."""
     if not w.size:

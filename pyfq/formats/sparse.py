@@ -265,11 +265,6 @@ def csr_of(w: Sparse) -> tuple[NDArray, NDArray, NDArray]:
     return indptr, columns[kept].astype(np.int32), w.values[kept]
 
 
-def scale_of_kept(w: Sparse) -> NDArray:
-    """Return the step of each row that is kept."""
-    return np.full(len(w.values), w.scale.reshape(-1), w.scale.dtype)
-
-
 def scale_of_rows(w: Sparse) -> NDArray:
     """Return the step of each row; 0 where no row has one, because none is kept."""
     if not w.scale.size:
