@@ -4,7 +4,7 @@ module fq_network_c_real32
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_model_real32, only: find_model, model
   use fq_network_real32, only: count_outside, forward_network
-  use fq_status, only: FQ_NOT_FITTING, FQ_NOT_GIVEN, FQ_OK
+  use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)
   private
   public :: fq_count_outside, fq_forward_network
@@ -32,8 +32,8 @@ contains
     if (info /= FQ_OK) return
     call find_model(memory, network, info)
     if (info /= FQ_OK) return
-    info = FQ_NOT_FITTING
-    if (network%k /= k .or. network%n /= n) return
+    info = status_of([samples], network%k == k .and. network%n == n, .true.)
+    if (info /= FQ_OK .or. samples == 0) return
     call forward_network(network, x, y, threads, info)
   end subroutine fq_forward_network
 
