@@ -147,7 +147,7 @@ def test_what_sklearn_has_and_a_network_has_not_is_refused():
     logarithm = TransformedTargetRegressor(mlp, func=np.log, inverse_func=np.exp)
     with pytest.raises(TypeError, match="transformer_ must be a scaler, not Function"):
         pyfq.from_sklearn(fitted(logarithm, x, y - y.min() + 1))
-    fitted(mlp, x, y).out_activation_ = "exp"  # as loss="poisson" has it from scikit-learn 1.7 on
+    fitted(mlp, x, y).out_activation_ = "softplus"
     with pytest.raises(ValueError, match=r"estimator\.out_activation_ must be one of"):
         pyfq.from_sklearn(mlp)
     one = fitted(classifier(3, max_iter=2), x, np.zeros(60))
