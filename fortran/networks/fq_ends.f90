@@ -1,11 +1,14 @@
-!> What inputs pass before the first layer, and the scales of both ends.
+!> What inputs pass before the first layer, and outputs behind the last.
+!>
+!> Exact: each operation is rounded, so that outputs that are codes times scales stay the same on
+!> every instruction set.
 module fq_ends_real32
   use fq_kinds, only: i8, i64, wp => sp
   use fq_plan, only: planned_ends
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: normalize, scale_by_end
+  public :: denormalize, normalize, scale_by_end
 
 contains
 
@@ -29,6 +32,21 @@ contains
       normalized(:, i) = (x(:, i) - mean)/scale
     end do
   end subroutine normalize
+
+  !> `scale*y + mean`, in place.
+  subroutine denormalize(memory, ends, y)
+    integer(i8), intent(in), target, contiguous :: memory(:)   !! where means and scales are
+    type(planned_ends), intent(in) :: ends                     !! where in it; both are there
+    real(wp), intent(inout), contiguous :: y(:, :)             !! outputs, `(n, samples)`
+    real(wp), pointer, contiguous :: mean(:), scale(:)
+    integer(i64) :: i
+
+    call c_f_pointer(c_loc(memory(ends%output_mean + 1)), mean, [size(y, 1)])
+    call c_f_pointer(c_loc(memory(ends%output_scale + 1)), scale, [size(y, 1)])
+    do i = 1, size(y, 2, kind=i64)
+      y(:, i) = scale*y(:, i) + mean
+    end do
+  end subroutine denormalize
 
   !> Rows times a scale of the ends, or divided by it; as they are if there is none.
   subroutine scale_by_end(memory, place, divides, n, rows, from, to)

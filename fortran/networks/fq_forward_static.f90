@@ -5,6 +5,7 @@ module fq_forward_static_real32
   use fq_activation_kind, only: ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
   use fq_align, only: aligned_start
+  use fq_ends_real32, only: denormalize
   use fq_gemm_int8, only: CODE_KIND, CODE_ROWS, CODE_STEPS, padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_plan, only: planned_ends
@@ -53,7 +54,7 @@ contains
     integer(i32), intent(in) :: threads                        !! threads to use, at least 1
     integer(i32), intent(out) :: info                          !! status code
     real(wp), pointer, contiguous :: mean(:), scale(:)
-    integer(i64) :: start, part, m, n, l, from, to, i, count
+    integer(i64) :: start, part, m, l, from, to, i, count
 
     if (CHECKED) then
       call require(all(layers%format == FORMAT_STATIC), &
@@ -64,7 +65,6 @@ contains
         + CODE_ROWS - 1)/CODE_ROWS*CODE_ROWS), 'pass_static_samples: scratch for whole tiles')
     end if
     m = size(x, 2, kind=i64)
-    n = size(y, 1, kind=i64)
     part = (size(scratch, kind=i64) - CODE_STEPS)/2
     start = aligned_start(scratch, storage_size(scratch))
     from = start
@@ -88,11 +88,6 @@ contains
         call activate_row(ACT_SOFTMAX, 0.0_wp, y(:, i))
       end do
     end if
-    if (ends%output_mean < 0) return
-    call c_f_pointer(c_loc(memory(ends%output_mean + 1)), mean, [n])
-    call c_f_pointer(c_loc(memory(ends%output_scale + 1)), scale, [n])
-    call denormalize(n, m, scale, mean, y)
+    if (ends%output_mean >= 0) call denormalize(memory, ends, y)
   end subroutine pass_static_samples
-
-  include 'fq_denormalize.inc'
 end module fq_forward_static_real32

@@ -5,7 +5,7 @@ module fq_network_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_align, only: aligned_start
   use fq_forward_static_real32, only: CODE_KIND, pass_static_samples, static_scratch
-  use fq_ends_real32, only: normalize
+  use fq_ends_real32, only: denormalize, normalize
   use fq_gemm_real32, only: LINE
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_real32, only: apply_layer
@@ -14,7 +14,6 @@ module fq_network_real32
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_stored_layer, only: FORMAT_NM24, FORMAT_STATIC, stored_layer
   use fq_work_size, only: SMALL_PRODUCT, SMALL_WORK
-  use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
   public :: count_outside, forward_network
@@ -142,12 +141,10 @@ contains
     real(wp), intent(inout), contiguous :: y(:, :), scratch(:)
     integer(i32), intent(in) :: threads
     integer(i32), intent(out) :: info
-    real(wp), pointer, contiguous :: mean(:), scale(:)
-    integer(i64) :: start, third, part, m, n, l, from, to
+    integer(i64) :: start, third, part, m, l, from, to
     logical :: is_first, is_last
 
     m = size(x, 2, kind=i64)
-    n = size(y, 1, kind=i64)
     third = (size(scratch, kind=i64) - LINE)/3
     start = aligned_start(scratch, storage_size(scratch))
     part = start + 2*third
@@ -174,13 +171,8 @@ contains
       to = merge(start, start + third, to > start)
       from = merge(start, start + third, to > start)
     end do
-    if (ends%output_mean < 0) return
-    call c_f_pointer(c_loc(memory(ends%output_mean + 1)), mean, [n])
-    call c_f_pointer(c_loc(memory(ends%output_scale + 1)), scale, [n])
-    call denormalize(n, m, scale, mean, y)
+    if (ends%output_mean >= 0) call denormalize(memory, ends, y)
   end subroutine pass_samples
-
-  include 'fq_denormalize.inc'
 
   !> How many inputs of each sample are not between two bounds: below, above, or NaN.
   subroutine count_outside(samples, k, x, least, largest, counts, threads)

@@ -114,6 +114,17 @@ def test_a_sample_has_the_same_bits_in_any_company(dtype):
         assert made.jacobian(x[5:8]).tobytes() == whole[5:8].tobytes(), where
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_derivatives_of_activations_have_the_same_bits_in_any_company(activation, dtype):
+    made = Network([Dense(random(dtype, 65, 17) / 4, None, activation)])
+    x, t = random(dtype, 31, 17), random(dtype, 31, 17, seed=1)
+    for where in everywhere():
+        together = made.jvp(x, t)
+        alone = np.concatenate([made.jvp(x[i : i + 1], t[i : i + 1]) for i in range(31)])
+        assert together.tobytes() == alone.tobytes(), where
+
+
 def test_rows_of_the_jacobian_are_products():
     made = network(np.float32)
     x = random(np.float32, 6, 21)

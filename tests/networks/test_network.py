@@ -90,7 +90,8 @@ def test_forward_matches_reference(dtype, form):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("form", CODED)
 def test_forward_of_codes_equals_layers_to_the_bit(dtype, form):
-    made = replace(network(dtype).map_weights(CODED[form]), activation_bits=8)
+    ends = {"output_mean": random(dtype, 5, seed=1), "output_scale": random(dtype, 5, seed=2)}
+    made = replace(network(dtype).map_weights(CODED[form]), activation_bits=8, **ends)
     x = random(dtype, 100, 21)
     for where in everywhere():
         for batch in (1, 2, 3, 25, 100):
@@ -105,6 +106,7 @@ def test_forward_of_codes_equals_layers_to_the_bit(dtype, form):
                     activation=layer.activation,
                     activation_bits=None if reals else 8,
                 )
+            want = ends["output_scale"] * want + ends["output_mean"]
             same(made.forward(x[:batch]), want, f"{where}, {batch} samples")
 
 
