@@ -350,9 +350,9 @@ def _size(word: str) -> int:
     if found is None or (found[3] and not found[2]):
         raise argparse.ArgumentTypeError(f"expected bytes as 8MB, 7.5MiB or 8000000, not {word!r}")
     size = float(found[1]) * (1024 if found[3] else 1000) ** " KMG".index(found[2].upper() or " ")
-    if size > sys.maxsize:
-        raise argparse.ArgumentTypeError(f"expected at most {sys.maxsize} bytes, not {word[:40]!r}")
-    return round(size)
+    if not 1 <= size <= sys.maxsize:
+        raise argparse.ArgumentTypeError(f"expected 1 ... {sys.maxsize} bytes, not {word[:40]!r}")
+    return int(size)
 
 
 def _value_of(args: argparse.Namespace, option: str) -> Any:

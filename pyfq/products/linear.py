@@ -124,6 +124,11 @@ def prepare(
     >>> linear(np.array([[1.0, 1.0, 1.0]]), p)
     array([[2., 2.]])
     """
+    if isinstance(w, Sparse):
+        raise TypeError(
+            "w must be an array or another form of dense weights, not Sparse: pass it to linear, "
+            "which puts it in order at its first use"
+        )
     if isinstance(w, RateQuantized):
         w = w.to_quantized()
     activation_bits = as_activation_bits(activation_bits, w)
@@ -340,7 +345,10 @@ def as_activation_bits(
     if bits is None:
         return None
     if not isinstance(w, Quantized) and not (isinstance(w, Sparse) and w.scale is not None):
-        raise ValueError(f"activation_bits=8 needs quantized weights, not {type(w).__name__}")
+        of_floats = " of floats" if isinstance(w, Sparse) else ""
+        raise ValueError(
+            f"activation_bits=8 needs quantized weights, not {type(w).__name__}{of_floats}"
+        )
     if isinstance(w, Quantized) and w.bits > 8:
         raise ValueError(f"activation_bits=8 needs weights of at most 8 bits, not {w.bits}")
     return 8

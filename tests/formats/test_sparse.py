@@ -297,7 +297,8 @@ REFUSALS = [
     ),
     (lambda: pyfq.linear(X.astype(float), CSR), TypeError, "x must be float32"),
     (lambda: pyfq.linear(X[:, :3].copy(), CSR), ValueError, r"x must have shape \(..., 4\)"),
-    (lambda: pyfq.linear(X, CSR, activation_bits=8), ValueError, "needs quantized weights"),
+    (lambda: pyfq.linear(X, CSR, activation_bits=8), ValueError, "weights, not Sparse of floats"),
+    (lambda: pyfq.prepare(CSR), TypeError, "not Sparse: pass it to linear"),
     (
         lambda: pyfq.linear(X / 0, to_sparse(pyfq.quantize(W), "csr"), activation_bits=8),
         ValueError,
