@@ -145,6 +145,7 @@ def test_codes_of_activations_agree():
     "ours, theirs, beside",
     [
         ("CODE_STEPS", "CODE_STEPS", None),
+        ("EXACT_COUNT", "EXACT_COUNT", None),
         ("SLOTS", "SLOTS", None),
         ("SYMBOLS", "SYMBOLS", None),
         # Those of the reference.

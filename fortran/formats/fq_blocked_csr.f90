@@ -62,7 +62,7 @@ contains
 
     call count_nonzeros(parts, total, most)
     layer%rows = layer%n
-    layer%block_cols = block_cols_of(parts, batch)
+    layer%block_cols = block_cols_of(parts, total, batch)
     blocks = (layer%k + layer%block_cols - 1)/layer%block_cols
     call place((layer%n*blocks + 1)*8, used, layer%starts)
     call place(total*2, used, layer%indices)
@@ -71,15 +71,15 @@ contains
   end subroutine plan_blocked_csr_layer
 
   !> Columns of a block: some 30 nonzeros a row, or as many as L2 holds.
-  function block_cols_of(parts, batch) result(cols)
-    type(layer_parts), intent(in) :: parts   !! as `count_nonzeros` takes it
+  pure function block_cols_of(parts, total, batch) result(cols)
+    type(layer_parts), intent(in) :: parts   !! what a layer is made of
+    integer(i64), intent(in) :: total        !! its nonzeros
     integer(i64), intent(in) :: batch        !! samples that come together
-    integer(i64) :: cols, total, most
+    integer(i64) :: cols
 
-    cols = LONG_BLOCK_COLS
-    if (batch <= FEW_LANES) return
-    call count_nonzeros(parts, total, most)
-    if (100*total > 30*parts%n*parts%k) then
+    if (batch <= FEW_LANES) then
+      cols = LONG_BLOCK_COLS
+    else if (100*total > 30*parts%n*parts%k) then
       cols = 64
     else
       cols = merge(128_i64, 1024_i64, 100*total > 15*parts%n*parts%k)

@@ -14,8 +14,9 @@ module fq_code_panels_real32
   use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_stored_layer, only: place, stored_layer
-  use fq_weight_parts_real32, only: group_of_row, groups_of_row, read_codes, read_minima_by_panel, &
-    read_scales_by_panel, read_zeros_by_panel, REAL_BYTES, reals_at
+  use fq_weight_parts_real32, only: group_of_row, groups_of_row, nibble_offset, read_codes, &
+    read_minima_by_panel, read_scales_by_panel, read_zeros_by_panel, REAL_BYTES, reals_at, &
+    sign_offset
   use fq_work_size, only: SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
@@ -77,67 +78,50 @@ contains
     integer(i32), intent(in) :: threads                          !! threads to use, at least 1
     integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
     integer(i8), allocatable :: rows(:, :)
-    integer(i8), pointer, contiguous :: codes(:, :, :), zero_point(:, :, :)
-    real(wp), pointer, contiguous :: scale(:, :, :), minimum(:, :, :)
-    integer(i64) :: groups(3)
+    type(code_panels) :: weights
     integer(i32) :: offset
     integer :: stat
 
     allocate (rows(layer%k, layer%rows), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
     if (info /= FQ_OK) return
-    offset = 0  ! halves of bytes are unsigned, bytes are signed
-    if (layer%two_per_byte == 1 .and. parts%is_signed == 1) offset = -8
-    if (parts%bits == 8 .and. parts%is_signed == 0) offset = 128
-    groups = [int(LANES, i64), layer%groups, (layer%rows + LANES - 1)/LANES]
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [groups(1), layer%row_steps, &
-      groups(3)])
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, groups)
-    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), zero_point, groups)
+    weights = panels_of_codes(layer, memory)
+    offset = merge(nibble_offset(parts), sign_offset(parts), weights%layout%two_per_byte)
     call read_codes(parts, offset, rows, threads)
-    call pack_code_panels(layer%rows, layer%k, rows, layer%two_per_byte == 1, codes, threads)
-    call read_scales_by_panel(parts, scale)
-    call read_zeros_by_panel(parts, offset, zero_point)
-    if (layer%minimum < 0) return
-    call c_f_pointer(c_loc(memory(layer%minimum + 1)), minimum, groups)
-    call read_minima_by_panel(parts, minimum)
+    call pack_code_panels(layer%rows, layer%k, rows, weights%layout%two_per_byte, weights%codes, &
+      threads)
+    call read_scales_by_panel(parts, weights%scale)
+    call read_zeros_by_panel(parts, offset, weights%zero_point)
+    if (weights%layout%has_minimum) call read_minima_by_panel(parts, weights%minimum)
   end subroutine pack_code_panels_layer
 
-  !> `c = activation(a dequantize(w)**T + bias)`.
+  !> The panels of a layer.
+  function panels_of_codes(layer, memory) result(weights)
+    type(stored_layer), intent(in) :: layer
+    integer(i8), intent(in), target, contiguous :: memory(:)
+    type(code_panels) :: weights
+    integer(i64) :: groups(3)
+
+    groups = [int(LANES, i64), layer%groups, (layer%rows + LANES - 1)/LANES]
+    weights%layout = code_layout(layer%group_size, layer%two_per_byte /= 0, layer%minimum >= 0)
+    weights%few_rows = merge(0, 1, weights%layout%has_minimum)
+    weights%group_size = layer%group_size
+    weights%is_split = weights%layout%two_per_byte
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), weights%codes, [groups(1), &
+      layer%row_steps, groups(3)])
+    call c_f_pointer(c_loc(memory(layer%scale + 1)), weights%scale, groups)
+    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), weights%zero_point, groups)
+    weights%minimum => weights%scale  ! which is not looked at
+    if (layer%minimum >= 0) then
+      call c_f_pointer(c_loc(memory(layer%minimum + 1)), weights%minimum, groups)
+    end if
+  end function panels_of_codes
+
+  !> `y = activation(x dequantize(w)**T + bias)` of a layer of a network.
   !>
   !> The same bits as `matmul_blocked` with the reals that the codes stand for.
   !>
   !> *Preconditions*: with two codes a byte, the size of a group is even, or there is one group.
-  subroutine multiply_code_panels(a, layout, codes, scale, zero_point, minimum, bias, after, c, &
-    threads, info)
-    real(wp), intent(in), contiguous :: a(:, :)                !! left matrix, `(k, m)`
-    type(code_layout), intent(in) :: layout                    !! how codes become weights
-    integer(i8), intent(in), target, contiguous :: codes(:, :, :)  !! `(LANES, bytes, panels)`
-    real(wp), intent(in), target, contiguous :: scale(:, :, :)     !! `(LANES, groups, panels)`
-    integer(i8), intent(in), target, contiguous :: zero_point(:, :, :)  !! the same shape
-    real(wp), intent(in), target, contiguous :: minimum(:, :, :)        !! the same shape
-    real(wp), intent(in) :: bias(*)                            !! added to each row, `(n)`
-    type(epilogue), intent(in) :: after                        !! what is done to each sum
-    real(wp), intent(out), contiguous :: c(:, :)               !! product, `(n, m)`
-    integer(i32), intent(in) :: threads                        !! threads to use, at least 1
-    integer(i32), intent(out) :: info                          !! FQ_OK or FQ_NO_MEMORY
-    type(code_panels) :: weights
-
-    if (CHECKED) call require(.not. layout%two_per_byte .or. mod(layout%group_size, 2_i64) == 0 &
-      .or. size(scale, 2) == 1, 'multiply_code_panels: a group of two codes a byte is even')
-    weights%few_rows = merge(0, 1, layout%has_minimum)
-    weights%group_size = layout%group_size
-    weights%is_split = layout%two_per_byte
-    weights%layout = layout
-    weights%codes => codes
-    weights%scale => scale
-    weights%zero_point => zero_point
-    weights%minimum => scale  ! which is not looked at
-    if (layout%has_minimum) weights%minimum => minimum
-    call multiply_panels(weights, a, bias, after, c, threads, info)
-  end subroutine multiply_code_panels
-
-  !> `y = activation(x dequantize(w)**T + bias)` of a layer of a network.
   subroutine multiply_code_panels_layer(layer, memory, x, bias, after, y, threads, info)
     type(stored_layer), intent(in) :: layer                   !! of FORMAT_CODE_PANELS
     integer(i8), intent(in), target, contiguous :: memory(:)  !! where its arrays are
@@ -147,21 +131,10 @@ contains
     real(wp), intent(out), contiguous :: y(:, :)              !! outputs, `(rows, m)`
     integer(i32), intent(in) :: threads                       !! threads to use, at least 1
     integer(i32), intent(out) :: info                         !! FQ_OK or FQ_NO_MEMORY
-    integer(i8), pointer, contiguous :: codes(:, :, :), zero_point(:, :, :)
-    real(wp), pointer, contiguous :: scale(:, :, :), minimum(:, :, :)
-    type(code_layout) :: layout
-    integer(i64) :: groups(3)
 
-    groups = [int(LANES, i64), layer%groups, (layer%rows + LANES - 1)/LANES]
-    layout = code_layout(layer%group_size, layer%two_per_byte /= 0, layer%minimum >= 0)
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [groups(1), layer%row_steps, &
-      groups(3)])
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, groups)
-    call c_f_pointer(c_loc(memory(layer%zero_point + 1)), zero_point, groups)
-    call c_f_pointer(c_loc(memory(merge(layer%minimum, layer%scale, layout%has_minimum) + 1)), &
-      minimum, groups)
-    call multiply_code_panels(x, layout, codes, scale, zero_point, minimum, bias, after, y, &
-      threads, info)
+    if (CHECKED) call require(layer%two_per_byte == 0 .or. mod(layer%group_size, 2_i64) == 0 &
+      .or. layer%groups == 1, 'multiply_code_panels_layer: a group of two codes a byte is even')
+    call multiply_panels(panels_of_codes(layer, memory), x, bias, after, y, threads, info)
   end subroutine multiply_code_panels_layer
 
   !> Steps `step + 1 ... step + steps` of a panel as reals.
@@ -196,7 +169,7 @@ contains
     end associate
   end subroutine read_code_run
 
-  !> Panels of codes for `multiply_code_panels`; rows that are not there are zeros.
+  !> Panels of codes; rows that are not there are zeros.
   subroutine pack_code_panels(n, k, codes, two_per_byte, panels, threads)
     integer(i64), intent(in) :: n, k                         !! rows of weights; steps
     integer(i8), intent(in), contiguous :: codes(:, :)       !! `(k, n)`; `0 ... 15` if two a byte

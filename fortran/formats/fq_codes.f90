@@ -5,7 +5,7 @@ module fq_codes_real32
   use fq_gemm_int8, only: CODE_KIND, CODE_SHIFT, CODE_STEPS, MAX_STEPS, multiply_block_int8, &
     padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
-  use fq_layer_parts, only: FORM_CSR, FORM_NM, FORM_QUANTIZED, layer_parts
+  use fq_layer_parts, only: FORM_CSR, FORM_NM, layer_parts
   use fq_nonzeros_real32, only: read_dense_codes
   use fq_precondition, only: CHECKED, require
   use fq_quantized_rows_real32, only: CHUNK_ROWS, multiply_quantized, quantized_format, &
@@ -14,11 +14,11 @@ module fq_codes_real32
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_stored_layer, only: place, stored_layer
   use fq_weight_parts_real32, only: group_of_row, groups_of_row, read_codes, read_minima, &
-    read_scales, read_zeros, REAL_BYTES
+    read_scales, read_zeros, REAL_BYTES, sign_offset
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: multiply_codes_layer, pack_codes_layer, plan_codes_layer, sign_offset
+  public :: multiply_codes_layer, pack_codes_layer, plan_codes_layer
 
   !> How codes lie in rows.  A group of more than MAX_STEPS entries is summed in such runs.
   type :: row_layout
@@ -113,15 +113,6 @@ contains
     call read_zeros(parts, sign_offset(parts), weights%zero_point)
     call read_minima(parts, weights%minimum)
   end subroutine pack_codes_layer
-
-  !> What is subtracted from codes, and their zero points, so that they are signed bytes.
-  pure function sign_offset(parts) result(offset)
-    type(layer_parts), intent(in) :: parts   !! what a layer is made of
-    integer(i32) :: offset
-
-    offset = 0
-    if (parts%form == FORM_QUANTIZED .and. parts%bits == 8 .and. parts%is_signed == 0) offset = 128
-  end function sign_offset
 
   !> The rows of a layer.
   function rows_of(layer, memory) result(weights)

@@ -53,8 +53,7 @@ contains
     integer(i32), intent(in) :: threads                          !! threads to use, at least 1
     integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
     integer(i8), allocatable :: rows(:, :)
-    integer(i8), pointer, contiguous :: codes(:, :, :)
-    real(wp), pointer, contiguous :: levels(:, :), scale(:, :, :)
+    type(level_panels) :: weights
     integer(i64) :: panels, p
     integer :: stat
 
@@ -62,20 +61,35 @@ contains
     allocate (rows(layer%k, panels*LANES), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
     if (info /= FQ_OK) return
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [LANES/2_i64, layer%k, panels])
-    call c_f_pointer(c_loc(memory(layer%levels + 1)), levels, [2, 256])
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [int(LANES, i64), layer%groups, &
-      panels])
+    weights = panels_of_levels(layer, memory)
     call read_codes(parts, 0_i32, rows(:, :layer%rows), threads)
     rows(:, layer%rows + 1:) = 0
-    !$omp parallel do default(none) shared(layer, rows, codes, panels) schedule(static) &
+    !$omp parallel do default(none) shared(layer, rows, weights, panels) schedule(static) &
     !$omp num_threads(threads) if(size(rows, kind=i64) > SMALL_WORK)
     do p = 1, panels
-      call pack_level_panel(layer%k, rows(:, (p - 1)*LANES + 1:p*LANES), codes(:, :, p))
+      call pack_level_panel(layer%k, rows(:, (p - 1)*LANES + 1:p*LANES), weights%codes(:, :, p))
     end do
-    call pair_levels(reals_at(parts%levels), levels)
-    call read_scales_by_panel(parts, scale)
+    call pair_levels(reals_at(parts%levels), weights%levels)
+    call read_scales_by_panel(parts, weights%scale)
   end subroutine pack_level_panels_layer
+
+  !> The panels of a layer.
+  function panels_of_levels(layer, memory) result(weights)
+    type(stored_layer), intent(in) :: layer
+    integer(i8), intent(in), target, contiguous :: memory(:)
+    type(level_panels) :: weights
+    integer(i64) :: panels
+
+    panels = (layer%rows + LANES - 1)/LANES
+    weights%few_rows = 1
+    weights%group_size = layer%group_size
+    weights%has_zero = .false.
+    call c_f_pointer(c_loc(memory(layer%weights + 1)), weights%codes, [LANES/2_i64, layer%k, &
+      panels])
+    call c_f_pointer(c_loc(memory(layer%levels + 1)), weights%levels, [2, 256])
+    call c_f_pointer(c_loc(memory(layer%scale + 1)), weights%scale, [int(LANES, i64), &
+      layer%groups, panels])
+  end function panels_of_levels
 
   !> The codes of two rows in a byte, those of the first in its lower half.
   pure subroutine pack_level_panel(k, rows, panel)
@@ -103,33 +117,9 @@ contains
     end do
   end subroutine pair_levels
 
-  !> `c = activation(a w**T + bias)`, w levels of a table times scales.
+  !> `y = activation(x w**T + bias)` of a layer of a network, w levels of a table times scales.
   !>
   !> The same bits as `matmul_blocked` with panels of these reals.
-  subroutine multiply_level_panels(a, group_size, codes, levels, scale, bias, after, c, threads, &
-    info)
-    real(wp), intent(in), contiguous :: a(:, :)                    !! left matrix, `(k, m)`
-    integer(i64), intent(in) :: group_size                         !! steps of a group
-    integer(i8), intent(in), target, contiguous :: codes(:, :, :)  !! bytes, `(LANES/2, k, panels)`
-    real(wp), intent(in), target, contiguous :: levels(:, :)       !! both of a byte, `(2, 256)`
-    real(wp), intent(in), target, contiguous :: scale(:, :, :)     !! `(LANES, groups, panels)`
-    real(wp), intent(in) :: bias(*)                                !! added to each row, `(n)`
-    type(epilogue), intent(in) :: after                            !! what is done to each sum
-    real(wp), intent(out), contiguous :: c(:, :)                   !! product, `(n, m)`
-    integer(i32), intent(in) :: threads                            !! threads to use, at least 1
-    integer(i32), intent(out) :: info                              !! FQ_OK or FQ_NO_MEMORY
-    type(level_panels) :: weights
-
-    weights%few_rows = 1
-    weights%group_size = group_size
-    weights%has_zero = .false.
-    weights%codes => codes
-    weights%levels => levels
-    weights%scale => scale
-    call multiply_panels(weights, a, bias, after, c, threads, info)
-  end subroutine multiply_level_panels
-
-  !> `y = activation(x w**T + bias)` of a layer of a network.
   subroutine multiply_level_panels_layer(layer, memory, x, bias, after, y, threads, info)
     type(stored_layer), intent(in) :: layer                   !! of FORMAT_LEVEL_PANELS
     integer(i8), intent(in), target, contiguous :: memory(:)  !! where its arrays are
@@ -139,17 +129,8 @@ contains
     real(wp), intent(out), contiguous :: y(:, :)              !! outputs, `(rows, m)`
     integer(i32), intent(in) :: threads                       !! threads to use, at least 1
     integer(i32), intent(out) :: info                         !! FQ_OK or FQ_NO_MEMORY
-    integer(i8), pointer, contiguous :: codes(:, :, :)
-    real(wp), pointer, contiguous :: levels(:, :), scale(:, :, :)
-    integer(i64) :: panels
 
-    panels = (layer%rows + LANES - 1)/LANES
-    call c_f_pointer(c_loc(memory(layer%weights + 1)), codes, [LANES/2_i64, layer%k, panels])
-    call c_f_pointer(c_loc(memory(layer%levels + 1)), levels, [2, 256])
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [int(LANES, i64), layer%groups, &
-      panels])
-    call multiply_level_panels(x, layer%group_size, codes, levels, scale, bias, after, y, &
-      threads, info)
+    call multiply_panels(panels_of_levels(layer, memory), x, bias, after, y, threads, info)
   end subroutine multiply_level_panels_layer
 
   !> Steps `step + 1 ... step + steps` of a panel as reals.

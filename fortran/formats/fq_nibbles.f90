@@ -12,7 +12,7 @@ module fq_nibbles_real32
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_stored_layer, only: place, stored_layer
   use fq_weight_parts_real32, only: group_of_row, groups_of_row, read_codes, read_minima_by_panel, &
-    read_scales_by_panel, read_zeros_by_panel, REAL_BYTES
+    nibble_offset, read_scales_by_panel, read_zeros_by_panel, REAL_BYTES
   use fq_work_size, only: SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
@@ -79,18 +79,16 @@ contains
     integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
     integer(i8), allocatable :: codes(:, :)
     type(nibble_panels) :: weights
-    integer(i32) :: offset
     integer :: stat
 
     allocate (codes(layer%k, layer%rows), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
     if (info /= FQ_OK) return
-    offset = merge(-8, 0, parts%is_signed == 1)  ! codes are unsigned, 0 ... 15
-    call read_codes(parts, offset, codes, threads)
+    call read_codes(parts, nibble_offset(parts), codes, threads)
     weights = panels_of(layer, memory)
     call pack_nibbles(codes, weights%panels, threads)
     call read_scales_by_panel(parts, weights%scale)
-    call read_zeros_by_panel(parts, offset, weights%zero_point)
+    call read_zeros_by_panel(parts, nibble_offset(parts), weights%zero_point)
     if (associated(weights%minimum)) call read_minima_by_panel(parts, weights%minimum)
   end subroutine pack_nibbles_layer
 

@@ -14,12 +14,12 @@ module fq_nm24_real32
   use fq_finish_real32, only: finish_rows, finish_softmax
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_parts, only: layer_parts
-  use fq_nonzeros_real32, only: read_position_bits, read_row_values, row_scale
+  use fq_nonzeros_real32, only: read_position_bits, read_row_values
   use fq_precondition, only: CHECKED, require
   use fq_share, only: part
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_stored_layer, only: place, stored_layer
-  use fq_weight_parts_real32, only: REAL_BYTES
+  use fq_weight_parts_real32, only: REAL_BYTES, row_scale
   use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)

@@ -6,12 +6,12 @@ module fq_nonzeros_real32
   use fq_pack_bits, only: unpack_run
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FITTING, FQ_OK
   use fq_stored_layer, only: stored_layer
-  use fq_weight_parts_real32, only: reals_at
+  use fq_weight_parts_real32, only: read_scales, reals_at, row_scale
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
   public :: count_nonzeros, places_status, read_dense_codes, read_nonzeros, read_position_bits, &
-    read_row_values, row_scale, store_scale
+    read_row_values, store_scale
 
   !> Nonzeros of all rows.
   type, public :: nonzeros
@@ -169,19 +169,6 @@ contains
     end if
   end subroutine read_row_values
 
-  !> Scale of a row; 1 if values are reals, 0 if there is a scale for each of no rows.
-  function row_scale(parts, row) result(scale)
-    type(layer_parts), intent(in) :: parts   !! a layer
-    integer(i64), intent(in) :: row          !! number of the row, from 1
-    real(wp) :: scale
-    real(wp), pointer, contiguous :: scales(:)
-
-    scale = merge(1, 0, parts%bits == 0)
-    if (parts%scale%bytes == 0) return
-    scales => reals_at(parts%scale)
-    scale = scales(min(row, size(scales, kind=i64)))
-  end function row_scale
-
   !> All nonzeros: values, or, of codes, either the codes or what they stand for.
   subroutine read_nonzeros(parts, as_codes, found, info)
     type(layer_parts), intent(in) :: parts    !! as `count_nonzeros` takes it
@@ -266,14 +253,11 @@ contains
     type(layer_parts), intent(in) :: parts                       !! what it is made of
     type(stored_layer), intent(in) :: layer                      !! where they go
     integer(i8), intent(inout), target, contiguous :: memory(:)  !! the memory
-    real(wp), pointer, contiguous :: scale(:)
-    integer(i64) :: r
+    real(wp), pointer, contiguous :: scale(:, :)
 
     if (layer%scale < 0) return
-    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [layer%rows])
-    do r = 1, layer%rows
-      scale(r) = row_scale(parts, r)
-    end do
+    call c_f_pointer(c_loc(memory(layer%scale + 1)), scale, [1_i64, layer%rows])
+    call read_scales(parts, scale)
   end subroutine store_scale
 
   !> The four bits of each group of a row: where its two values lie.

@@ -4,13 +4,13 @@ module fq_static_real32
   use fq_activation_real32, only: activate_row
   use fq_gemm_int8, only: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, CODE_STEPS, &
     multiply_block_int8, padded_steps
-  use fq_codes_real32, only: sign_offset
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_parts, only: is_there, layer_parts
   use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK
   use fq_stored_layer, only: FORMAT_STATIC, place, stored_layer
-  use fq_weight_parts_real32, only: read_codes, read_scales, read_zeros, REAL_BYTES, reals_at
+  use fq_weight_parts_real32, only: read_codes, read_scales, read_zeros, REAL_BYTES, reals_at, &
+    sign_offset
   use fq_work_size, only: SMALL_PRODUCT
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)

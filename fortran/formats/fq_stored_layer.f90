@@ -1,5 +1,6 @@
 !> A layer's weights in a block of memory: in which format they are, and where each array starts.
 module fq_stored_layer
+  use fq_align, only: whole_lines
   use fq_kinds, only: i64
   use fq_layer_parts, only: INPUTS_CODED, layer_parts, row_scales
   use, intrinsic :: iso_c_binding, only: c_double
@@ -73,7 +74,7 @@ contains
     integer(i64), intent(out) :: start     !! where the array starts
 
     start = used
-    used = used + (max(bytes, 1_i64) + 63)/64*64  ! one without entries starts inside, too
+    used = used + whole_lines(max(bytes, 1_i64))  ! one without entries starts inside, too
   end subroutine place
 
   !> Where the arrays of a layer start.

@@ -12,9 +12,9 @@ module fq_weight_parts_real32
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: groups_of_row, group_of_row, point_to_reals, read_codes, read_minima, &
+  public :: groups_of_row, group_of_row, nibble_offset, point_to_reals, read_codes, read_minima, &
     read_minima_by_panel, read_reals, read_scales, read_scales_by_panel, read_zeros, &
-    read_zeros_by_panel, reals_at
+    read_zeros_by_panel, reals_at, row_scale, sign_offset
 
   integer(i64), parameter, public :: REAL_BYTES = storage_size(1.0_wp)/8
 
@@ -44,6 +44,23 @@ contains
     entries = parts%k
     if (any(parts%form == [FORM_QUANTIZED, FORM_CODEBOOK])) entries = min(parts%k, parts%group_size)
   end function group_of_row
+
+  !> What is subtracted from codes, and their zero points, so that they are signed bytes.
+  pure function sign_offset(parts) result(offset)
+    type(layer_parts), intent(in) :: parts   !! a layer
+    integer(i32) :: offset
+
+    offset = 0
+    if (parts%form == FORM_QUANTIZED .and. parts%bits == 8 .and. parts%is_signed == 0) offset = 128
+  end function sign_offset
+
+  !> The same so that codes of at most 4 bits are `0 ... 15`.
+  pure function nibble_offset(parts) result(offset)
+    type(layer_parts), intent(in) :: parts   !! a layer
+    integer(i32) :: offset
+
+    offset = merge(-8, 0, parts%is_signed /= 0)
+  end function nibble_offset
 
   !> Codes of QUANTIZED, CODEBOOK or ROWS as bytes, less an offset; of more than a byte they wrap.
   subroutine read_codes(parts, offset, codes, threads)
@@ -173,15 +190,26 @@ contains
     type(layer_parts), intent(in) :: parts
     real(wp), intent(out), contiguous :: w(:, :)
     integer(i8), pointer, contiguous :: codes(:, :)
-    real(wp), pointer, contiguous :: scale(:)
     integer(i64) :: r
 
     call c_f_pointer(parts%values%start, codes, shape(w))
-    scale => reals_at(parts%scale)
     do r = 1, size(w, 2, kind=i64)
-      w(:, r) = real(codes(:, r), wp)*scale(min(r, size(scale, kind=i64)))
+      w(:, r) = real(codes(:, r), wp)*row_scale(parts, r)
     end do
   end subroutine scale_codes
+
+  !> Scale of a row; 1 if there is none.
+  function row_scale(parts, row) result(scale)
+    type(layer_parts), intent(in) :: parts   !! a layer with at most one scale a row
+    integer(i64), intent(in) :: row          !! number of the row, from 1
+    real(wp) :: scale
+    real(wp), pointer, contiguous :: scales(:)
+
+    scale = 1
+    if (.not. is_there(parts%scale)) return
+    scales => reals_at(parts%scale)
+    scale = scales(min(row, size(scales, kind=i64)))
+  end function row_scale
 
   !> Scales of groups, by rows; ones if there are none.
   subroutine read_scales(parts, scale)

@@ -61,12 +61,13 @@ contains
     type(layer_parts), intent(in) :: parts
     integer(i64), intent(in) :: one, other
     logical :: same
-    integer(i64) :: format
+    integer(i64) :: format, total, most
 
     format = format_of(parts, one)
     same = format == format_of(parts, other)
-    if (same .and. format == FORMAT_BLOCKED_CSR) same = block_cols_of(parts, one) &
-      == block_cols_of(parts, other)
+    if (.not. same .or. format /= FORMAT_BLOCKED_CSR) return
+    call count_nonzeros(parts, total, most)
+    same = block_cols_of(parts, total, one) == block_cols_of(parts, total, other)
   end function is_same
 
   !> The format of a layer.

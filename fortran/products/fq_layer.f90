@@ -91,8 +91,8 @@ contains
     integer(i32), intent(out) :: info                            !! FQ_OK or FQ_NO_MEMORY
 
     info = FQ_OK
-    if (is_there(parts%bias)) call copy_array(parts%bias, layer%bias, memory)
-    if (layer%kept >= 0) call copy_array(parts%rows, layer%kept, memory)
+    call copy_array(parts%bias, layer%bias, memory)
+    call copy_array(parts%rows, layer%kept, memory)
     select case (layer%format)
     case (FORMAT_DENSE, FORMAT_PANELS)
       call pack_dense_layer(parts, layer, memory, threads, info)
@@ -121,13 +121,14 @@ contains
     end select
   end subroutine pack_layer
 
-  !> Copy an array of the caller to its place.
+  !> Copy an array of the caller to its place, if there are both.
   subroutine copy_array(array, start, memory)
     type(span), intent(in) :: array                       !! the array
-    integer(i64), intent(in) :: start                     !! where it starts in the memory
+    integer(i64), intent(in) :: start   !! where it starts in the memory, -1 if it has no place
     integer(i8), intent(inout), contiguous :: memory(:)   !! the memory
     integer(i8), pointer, contiguous :: bytes(:)
 
+    if (start < 0 .or. .not. is_there(array)) return
     call c_f_pointer(array%start, bytes, [array%bytes])
     memory(start + 1:start + array%bytes) = bytes
   end subroutine copy_array

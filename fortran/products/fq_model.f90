@@ -3,6 +3,7 @@
 !> The block starts a line of cache.  First is its head, then the table of layers, then the arrays
 !> of layers and ends, each from a line on, packed for the instruction set that built it.
 module fq_model_real32
+  use fq_align, only: aligned_start, whole_lines
   use fq_format_choice_real32, only: find_batches
   use fq_gemm_int8, only: CODE_SHIFT
   use fq_gemm_real32, only: BLOCK_STEPS, LANES
@@ -13,14 +14,13 @@ module fq_model_real32
   use fq_status, only: FQ_NOT_FITTING, FQ_NOT_GIVEN, FQ_NOT_KNOWN, FQ_OK
   use fq_stored_layer, only: place, stored_layer
   use fq_weight_parts_real32, only: REAL_BYTES
-  use, intrinsic :: iso_c_binding, only: c_f_pointer, c_intptr_t, c_loc
+  use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
   public :: build_model, find_model, find_only_layer, model_batches, plan_model
 
   ! "pyfqmodl", the lowest byte first.
   integer(i64), parameter :: MAGIC = int(z'6C646F6D71667970', i64)
-  integer(i64), parameter :: LINE_BYTES = 64
 
   !> What a block starts with.
   type, bind(c) :: model_head
@@ -59,7 +59,8 @@ contains
     type(model_head) :: expected
 
     info = FQ_NOT_FITTING
-    if (size(memory, kind=i64) < head_bytes(1_i64) .or. .not. is_on_line(memory)) return
+    if (size(memory, kind=i64) < head_bytes(1_i64)) return
+    if (aligned_start(memory, storage_size(memory)) /= 1) return
     call c_f_pointer(c_loc(memory), head)
     info = FQ_NOT_KNOWN
     if (head%magic /= MAGIC .or. any([head%real_bytes, head%lanes, head%block_steps, &
@@ -88,13 +89,6 @@ contains
     if (size(network%layers) /= 1 .or. network%k /= k .or. network%n /= n) info = FQ_NOT_FITTING
   end subroutine find_only_layer
 
-  function is_on_line(memory) result(is)
-    integer(i8), intent(in), target, contiguous :: memory(:)
-    logical :: is
-
-    is = mod(transfer(c_loc(memory), 0_c_intptr_t), LINE_BYTES) == 0
-  end function is_on_line
-
   !> Where the table of layers starts.
   pure function table_start() result(start)
     integer(i64) :: start
@@ -111,13 +105,6 @@ contains
 
     bytes = table_start() + whole_lines(count*(storage_size(layer)/8))
   end function head_bytes
-
-  pure function whole_lines(bytes) result(filled)
-    integer(i64), intent(in) :: bytes
-    integer(i64) :: filled
-
-    filled = bytes + modulo(-bytes, LINE_BYTES)
-  end function whole_lines
 
   !> Find a place for everything: how long a block is.
   subroutine plan_model(parts, ends, batch, layers, places, bytes, info)
@@ -204,25 +191,21 @@ contains
     call plan_model(parts, ends, batch, planned, places, bytes, info)
     if (info /= FQ_OK) return
     info = FQ_NOT_FITTING
-    if (bytes /= size(memory, kind=i64) .or. .not. is_on_line(memory)) return
+    if (bytes /= size(memory, kind=i64)) return
+    if (aligned_start(memory, storage_size(memory)) /= 1) return
     call c_f_pointer(c_loc(memory), head)
     call c_f_pointer(c_loc(memory(table_start() + 1)), layers, [size(parts)])
-    head = model_head(bytes=bytes, k=parts(1)%k, n=parts(size(parts))%n, count=size(parts, &
-      kind=i64), ends=places)
+    head%magic = 0  ! until all is there
     layers = planned
     do l = 1, size(parts)
       call pack_layer(parts(l), layers(l), memory, threads, info)
-      if (info /= FQ_OK) exit
+      if (info /= FQ_OK) return
     end do
-    if (info /= FQ_OK) head%magic = 0
-    if (info /= FQ_OK) return
-    if (places%input_mean >= 0) then
-      call copy_array(ends%input_mean, places%input_mean, memory)
-      call copy_array(ends%input_scale, places%input_scale, memory)
-    end if
-    if (places%output_mean >= 0) then
-      call copy_array(ends%output_mean, places%output_mean, memory)
-      call copy_array(ends%output_scale, places%output_scale, memory)
-    end if
+    call copy_array(ends%input_mean, places%input_mean, memory)
+    call copy_array(ends%input_scale, places%input_scale, memory)
+    call copy_array(ends%output_mean, places%output_mean, memory)
+    call copy_array(ends%output_scale, places%output_scale, memory)
+    head = model_head(bytes=bytes, k=parts(1)%k, n=parts(size(parts))%n, count=size(parts, &
+      kind=i64), ends=places)
   end subroutine build_model
 end module fq_model_real32

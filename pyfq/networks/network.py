@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .. import _native
 from .._core.array_like import as_floats
 from .._core.check import (
     as_choice,
@@ -36,7 +35,7 @@ from ..arrays.ranges import Signs
 from ..arrays.rate import RateQuantized
 from ..errors import NOT_FINITE, FqError
 from ..formats.sparse import Sparse
-from ..products.model import ENDS, Model, ModelLayer, build
+from ..products.model import ENDS, Model, ModelLayer, build, model_for
 from .derivatives import (
     as_point,
     as_point_and_factor,
@@ -764,7 +763,7 @@ class Network:
     def _pull_back(self, x: NDArray, v: NDArray) -> NDArray:
         """Return transposed Jacobians times ``(samples, directions, outputs)``."""
         model = self._model_for(max(1, v.shape[0] * v.shape[1]))
-        transposed = next((m for m in self._transposed if m.lib is model.lib), None)
+        transposed = model_for(self._transposed, 1)
         if transposed is None:
             transposed = transpose_layers(self.layers, self.dtype)
             self._transposed.append(transposed)
@@ -777,12 +776,11 @@ class Network:
 
     def _model_for(self, batch: int) -> Model:
         """Return the model for so many samples: one that there is, or a new one."""
-        lib = _native.lib
-        for model in self._models:
-            if model.least <= batch <= model.most and model.lib is lib:
-                return model
-        self._models.append(self._build(batch))
-        return self._models[-1]
+        model = model_for(self._models, batch)
+        if model is None:
+            model = self._build(batch)
+            self._models.append(model)
+        return model
 
     def predict(self, x: ArrayLike) -> NDArray:
         """Return the most likely class of each sample, or the outputs of a network without classes.

@@ -139,6 +139,14 @@ def build(
     return Model(memory, least, most, len(layers), _native.lib, kind)
 
 
+def model_for(models: list[Model], batch: int) -> Model | None:
+    """Return the one of some models that is for so many samples and the kernels in use."""
+    for model in models:
+        if model.least <= batch <= model.most and model.lib is _native.lib:
+            return model
+    return None
+
+
 def _fill(row: np.void, layer: ModelLayer) -> list[NDArray]:
     """Write a layer to a row of the table, and return the arrays that it has addresses of."""
     parts = parts_of_weights(layer.weights)

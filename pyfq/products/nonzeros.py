@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _native
 from .._core.check import refuse_not_finite
 from ..arrays.activation import Activation, activate
 from ..formats.epilogue import fill
 from ..formats.layout import as_rows
 from ..formats.quantized_inputs import quantize_rows
 from ..formats.sparse import Sparse, csr_of, scale_of_rows
-from .model import Model, ModelLayer, build
+from .model import Model, ModelLayer, build, model_for
 
 # Products of two codes that float32 adds exactly: 1040 * 127 * 127 <= 2**24.
 EXACT_COUNT = 1040
@@ -50,11 +49,11 @@ class Nonzeros:
             if made[key] is not None:
                 return made[key]
         models = made.setdefault("coded" if coded else "real", [])
-        for model in models:
-            if model.least <= batch <= model.most and model.lib is _native.lib:
-                return model
-        models.append(build([ModelLayer(w, codes_inputs=coded)], w.dtype, batch))
-        return models[-1]
+        model = model_for(models, batch)
+        if model is None:
+            model = build([ModelLayer(w, codes_inputs=coded)], w.dtype, batch)
+            models.append(model)
+        return model
 
 
 @dataclass(frozen=True, eq=False)
