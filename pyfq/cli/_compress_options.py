@@ -118,7 +118,9 @@ def _add_quantization(parser: argparse.ArgumentParser) -> None:
         type=_number,
         help="bits of a code, 1 ... 16 (8; of log2, lloyd 4); of rate bits a weight, as 2.5 (4)",
     )
-    group.add_argument("--scheme", choices=SCHEMES, help="(symmetric; of hqq minmax)")
+    group.add_argument(
+        "--scheme", choices=SCHEMES, help="(symmetric; of hqq, and of 1 bit, minmax)"
+    )
     share = group.add_mutually_exclusive_group()
     share.add_argument(
         "--group-size",
@@ -439,9 +441,11 @@ def _rate(args: argparse.Namespace, *, pruned: bool) -> QuantizeRate:
 def _quantize(args: argparse.Namespace, method: str, groups: PerGroup) -> Quantize:
     bits = 8 if args.bits is None else args.bits
     of_svd = args.svd == "randomized" and args.rounding != "stochastic"
+    if bits == 1 and args.scheme == "symmetric" and not _has_goal(args):
+        raise UsageError("--scheme symmetric has no positive code of --bits 1: leave out --scheme")
     return Quantize(
         BUDGET if _has_goal(args) else bits,
-        args.scheme or ("minmax" if method == "hqq" else "symmetric"),
+        args.scheme or ("minmax" if method == "hqq" or bits == 1 else "symmetric"),
         _share(args, groups),
         args.rounding or "half_even",
         seed=None if of_svd else args.seed,

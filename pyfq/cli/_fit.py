@@ -39,6 +39,7 @@ from pyfq.cli._report import (
 from pyfq.learning.optimizers import Optimizer
 from pyfq.learning.teacher import outputs_of
 from pyfq.learning.train import Options
+from pyfq.networks.samples import mean_and_scale
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 #: Of samples, if nothing else is said.
@@ -397,20 +398,12 @@ def _split(samples: Part, args: argparse.Namespace) -> tuple[Part, Part | None]:
 
 def _normalized(network: pyfq.Network, x: NDArray, values: NDArray | None) -> pyfq.Network:
     """Return a network with mean and deviation of inputs, and of values, if it learns values."""
-    mean, scale = _mean_and_scale(x)
+    mean, scale = mean_and_scale(x)
     network = replace(network, input_mean=mean, input_scale=scale)
     if values is not None:
-        mean, scale = _mean_and_scale(values)
+        mean, scale = mean_and_scale(values)
         network = replace(network, output_mean=mean, output_scale=scale)
     return network
-
-
-def _mean_and_scale(x: NDArray) -> tuple[NDArray, NDArray]:
-    """Return mean and deviation of each column; 1 for one that is constant in its dtype."""
-    mean, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
-    least = np.maximum(np.finfo(x.dtype).eps * np.abs(mean), np.finfo(x.dtype).tiny)
-    deviation[deviation <= least] = 1
-    return mean.astype(x.dtype), deviation.astype(x.dtype)
 
 
 def train(

@@ -22,6 +22,7 @@ from pyfq.cli._parser import path_of
 from pyfq.cli._report import path_text, refuse_taken
 from pyfq.cli._streams import nobody_reads
 from pyfq.io.atomic import replacing
+from pyfq.networks.network import choose_classes
 
 EPILOG = f"""\
 The inputs go through the network in parts: a .npy or .csv file may be larger than memory. OUT is
@@ -104,8 +105,12 @@ def _counted(chunks: Iterator[NDArray], total: int | None, *, is_hidden: bool) -
 def _predictions(
     args: argparse.Namespace, network: pyfq.Network, chunks: Iterator[NDArray]
 ) -> Iterator[NDArray]:
-    wanted = args.outputs or ("raw" if network.classes is None else "classes")
-    names = np.arange(network.sizes[-1]) if network.classes is None else network.classes
+    names = network.classes
+    wanted = args.outputs or ("raw" if names is None else "classes")
+    if wanted == "classes" and names is None:
+        if network.sizes[-1] == 1:
+            raise UsageError(f"--outputs classes: {args.network} has one output, not one a class")
+        names = np.arange(network.sizes[-1])
     samples = beyond = 0
     for chunk in chunks:
         x = as_floats(chunk, network.dtype, args.input)
@@ -114,7 +119,7 @@ def _predictions(
         else:
             y, outside = network.forward(x, outside="count")
             samples, beyond = samples + len(x), beyond + np.count_nonzero(outside)
-        yield np.asarray(names)[y.argmax(axis=1)] if wanted == "classes" else y
+        yield choose_classes(y, names) if wanted == "classes" else y
     if beyond:
         print(
             f"pyfq predict: {beyond:,} of {samples:,} samples have inputs outside of what the "

@@ -376,6 +376,12 @@ def _make(target: Path, directory: Path) -> Path:
         disk.mkdir(directory)
     except FileExistsError:
         pass
+    except FileNotFoundError as e:
+        if not directory.parent.is_dir():
+            raise
+        raise PermissionError(  # what /proc answers
+            errno.EPERM, "no directory can be made here", str(directory.parent)
+        ) from e
     except OSError as e:
         if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not target.is_dir():
             raise

@@ -28,6 +28,7 @@ from .._core.check import as_count, as_flag, as_number, shown
 from ..arrays.activation import Activation
 from ..networks.layer import Weights
 from ..networks.network import Network
+from ..networks.samples import mean_and_scale
 from .data import as_values, as_weights
 from .distill import distill
 from .fake_quantize import FakeQuantize
@@ -270,7 +271,7 @@ class StudentClassifier(ClassifierMixin, _Student):
         self.classes_ = np.unique(y)
         bare = self._start(x, len(self.classes_), "softmax")
         weights = as_weights(bare, len(x), sample_weight)
-        mean, scale = _ends_of(x, weights)
+        mean, scale = mean_and_scale(x, weights)
         labels = as_array(self.classes_, "y")
         start = Network(bare.layers, input_mean=mean, input_scale=scale, classes=labels)
         y = as_array(y, "y")
@@ -420,7 +421,7 @@ class StudentRegressor(RegressorMixin, _Student):
         bare = self._start(x, self.n_outputs_)
         y = as_values(bare, len(x), y)
         weights = as_weights(bare, len(x), sample_weight)
-        (mean, scale), (output_mean, output_scale) = _ends_of(x, weights), _ends_of(y, weights)
+        (mean, scale), (output_mean, output_scale) = mean_and_scale(x, weights), mean_and_scale(y, weights)
         start = Network(
             bare.layers,
             input_mean=mean,
@@ -497,23 +498,6 @@ def _compression_of(
     if not isinstance(compression, FakeQuantize):
         compression = FakeQuantize(as_count(compression, "compression", 2, 8))
     return compression, compression.apply
-
-
-def _ends_of(x: NDArray, weights: NDArray) -> tuple[NDArray, NDArray]:
-    """Return mean and deviation of each column, in the dtype of x; 1 where all entries are equal.
-
-    In float64, by samples as often as their weights say.
-    """
-    share = weights.astype(np.float64)
-    share /= share.sum()
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = share @ x
-        deviation = np.sqrt(share @ (x - mean) ** 2)
-    used = x[weights > 0]
-    same = used.min(axis=0) == used.max(axis=0)
-    mean, scale = mean.astype(x.dtype), deviation.astype(x.dtype)
-    scale[same | (scale == 0)] = 1
-    return mean, scale
 
 
 def _taught_by(teacher: Any, start: Network, X: Any, x: NDArray) -> NDArray:

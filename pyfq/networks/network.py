@@ -634,8 +634,19 @@ class Network:
         info = forward(x, model.memory, y, get_num_threads())
         if info == NOT_FINITE:
             refuse_not_finite({"x": x})
+            raise FqError("forward_network", info, self._layer_of_overflow(x))
         if info:
             raise FqError("forward_network", info)
+
+    def _layer_of_overflow(self, x: NDArray) -> str:
+        """Return which layer gets NaN or Inf where it is to quantize, of inputs without any."""
+        for i in range(1, len(self.layers)):
+            before = replace(
+                self, layers=self.layers[:i], output_mean=None, output_scale=None, classes=None
+            )
+            if not np.isfinite(before.forward(x)).all():
+                return f"layers[{i}]"
+        return "layers[0]"  # whose inputs overflow as they are scaled
 
     def vjp(self, x: ArrayLike, v: ArrayLike) -> NDArray:
         r"""Return :math:`J^T v`, the cotangent of inputs for one of outputs (reverse mode).
@@ -807,14 +818,7 @@ class Network:
         array(['dog', 'cat'], dtype='<U3')
         """
         y = self.forward(x)
-        if self.classes is None:
-            return y
-        if np.isnan(y).any():
-            first = int(np.flatnonzero(np.isnan(y).any(axis=-1))[0])
-            raise ValueError(
-                f"outputs must not be NaN to choose a class by, but those of sample {first} are"
-            )
-        return np.asarray(self.classes)[y.argmax(axis=-1)]
+        return y if self.classes is None else choose_classes(y, self.classes)
 
     def _build(self, batch: int) -> Model:
         """Make the model for so many samples."""
@@ -840,6 +844,22 @@ class Network:
         if isinstance(w, Sparse):
             return w.scale is not None
         return isinstance(w, Quantized | RateQuantized) and decoded(w).bits <= 8
+
+
+def choose_classes(y: NDArray, classes: NDArray) -> NDArray:
+    """Return the class of the largest output of each sample, the first of equals.
+
+    Raises
+    ------
+    ValueError
+        If an output is NaN.
+    """
+    if np.isnan(y).any():
+        first = int(np.flatnonzero(np.isnan(y).any(axis=-1))[0])
+        raise ValueError(
+            f"outputs must not be NaN to choose a class by, but those of sample {first} are"
+        )
+    return np.asarray(classes)[y.argmax(axis=-1)]
 
 
 def _as_classes(classes: Any, outputs: int) -> NDArray:

@@ -57,6 +57,28 @@ def logits_of(network: Network) -> Network:
     return Network(layers, activation_bits=network.activation_bits)
 
 
+def mean_and_scale(x: NDArray, weights: NDArray | None = None) -> tuple[NDArray, NDArray]:
+    """Return mean and standard deviation of each column, in the dtype of x.
+
+    In float64, by samples as often as their weights say. The scale of a column that is constant in
+    its dtype is 1.
+    """
+    if weights is not None:
+        x, weights = x[weights > 0], weights[weights > 0].astype(np.float64)
+    wide = x.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.average(wide, axis=0, weights=weights)
+        away = wide - mean
+        peak = np.abs(away).max(axis=0)  # squares of what is far from 1 would overflow or vanish
+        peak[peak == 0] = 1
+        scale = peak * np.sqrt(np.average((away / peak) ** 2, axis=0, weights=weights))
+    is_constant = wide.min(axis=0) == wide.max(axis=0)
+    is_constant |= scale <= np.finfo(x.dtype).eps * np.abs(mean)
+    mean, scale = mean.astype(x.dtype), scale.astype(x.dtype)
+    scale[is_constant | (scale == 0)] = 1
+    return mean, scale
+
+
 def scale_inputs(network: Network, x: NDArray) -> NDArray:
     """Return inputs as the first layer takes them."""
     if network.input_mean is None:

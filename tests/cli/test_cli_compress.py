@@ -244,7 +244,7 @@ def test_no_bar_and_no_remarks_in_a_pipe(source, tmp_path, capsys):
     ("flags", "message"),
     [
         (["--bits", "17"], "bits must be 1 ... 16, not 17"),
-        (["--bits", "1"], "bits=1 leaves scheme 'symmetric' no positive code"),
+        (["--bits", "1", "--scheme", "symmetric"], "no positive code of --bits 1: leave out"),
         (["--group-size", "0"], "--group-size: size must be at least 1, not 0"),
         (["--target-bits", "nan"], "--target-bits: bits_per_weight must be 0 ... 1e+06, not nan"),
         (["--rank-energy", "2"], "--rank-energy: energy must be 0 ... 1, not 2"),
@@ -288,6 +288,14 @@ def test_wrong_usage(source, tmp_path, capsys, flags, message):
     assert run("compress", source, "-o", tmp_path / "out", *flags) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_one_bit_is_two_levels_of_each_group(source, tmp_path):
+    assert run("compress", source, "-o", tmp_path / "out", "--bits", "1", "-q") == 0
+    checkpoint = pyfq.load_checkpoint(tmp_path / "out")
+    codes = [w for w in checkpoint.values() if isinstance(w, pyfq.Quantized)]
+    assert codes
+    assert all(w.bits == 1 and w.minimum is not None for w in codes)
 
 
 def test_refuses_to_overwrite(source, tmp_path, capsys):

@@ -181,6 +181,20 @@ def test_predict_to_stdout_and_text_labels(place, capsys):
     np.testing.assert_array_equal(np.load(place / "two.npy"), network.forward(x).argmax(axis=1))
 
 
+def test_predict_chooses_no_class_of_one_output_or_by_nan(place, capsys):
+    x = np.full((3, 64), np.float32(3e38))
+    np.save(place / "huge.npy", x)
+    for sizes, huge in (((64, 1), 1), ((64, 10, 2), 1e38)):
+        network = pyfq.Network.create(sizes, activation=None).map_weights(lambda w: w * huge)
+        pyfq.save_network(network, place / "of.safetensors")
+        flags = ("--input", place / "huge.npy", "-o", place / "no.npy", "--outputs", "classes")
+        assert run("predict", place / "of.safetensors", *flags) == (2 if len(sizes) == 2 else 1)
+        said = capsys.readouterr().err
+        assert ("one output, not one a class" if len(sizes) == 2 else "must not be NaN") in said
+        assert not (place / "no.npy").exists()
+        (place / "of.safetensors").unlink()
+
+
 def test_predict_in_chunks_is_the_same(place, network, monkeypatch):
     x, _ = digits()
     monkeypatch.setattr("pyfq.cli._data._CHUNK", 64 * 7)

@@ -422,6 +422,15 @@ def test_commit_refuses_obstacles(tmp_path):
     assert names(tmp_path) == ["out", "out/a", "out/b", "out/b/c"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc")
+def test_where_no_directory_can_be_made_says_so():
+    with (
+        pytest.raises(PermissionError, match="no directory can be made here"),
+        staged(Path("/proc/out"), is_file=True),
+    ):
+        pass
+
+
 def test_a_broken_lock_ends_its_owner(tmp_path):
     with (
         pytest.raises(BlockingIOError, match="has broken the lock"),

@@ -99,6 +99,13 @@ def test_units_of_inputs_and_targets_do_not_matter():
     np.testing.assert_allclose(got, want * 64 - 5, rtol=1e-6)
 
 
+@pytest.mark.parametrize("unit", [2.0**-700, 2.0**700])
+def test_units_whose_squares_no_number_holds_do_not_matter(unit):
+    want = quick_regressor().fit(PATIENTS, PROGRESS).predict(PATIENTS)
+    got = quick_regressor().fit(PATIENTS * unit, PROGRESS * unit).predict(PATIENTS * unit)
+    np.testing.assert_array_equal(got, want * unit)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_network_has_the_dtype_of_inputs(dtype):
     student = quick().fit(FEW.astype(dtype), FEW_Y)
