@@ -310,6 +310,7 @@ NM = {
 }  # fmt: skip
 ROWS = {"values": np.ones((1, 8), np.float32), "rows": np.array([1])}
 HALF = {"float_format": 2, "values": np.zeros((2, 8), np.uint16)}
+STATIC = {"inputs": 2, "input_scale": np.ones(1, np.float32), "scale": np.ones(2, np.float32)}
 # Layers of each form with 2 outputs; what is wrong with some of their parts, and the status.
 WHOLE = {
     "csr": (4, CSR), "quantized": (8, QUANTIZED), "codebook": (8, CODEBOOK), "nm": (8, NM),
@@ -334,6 +335,11 @@ WRONG = [
     ("quantized", "FQ_NOT_FITTING", {"minimum": np.ones(1, np.float32)}),
     ("quantized", "FQ_NOT_FITTING", {"values": np.zeros(7, np.uint8)}),
     ("quantized", "FQ_NOT_FITTING", {"inputs": 2, "input_scale": np.ones(1, np.float32)}),
+    (
+        "quantized",
+        "FQ_NOT_FITTING",
+        STATIC | {"k": 33026, "group_size": 33026, "values": np.zeros((2, 16513), np.uint8)},
+    ),
     ("codebook", "FQ_NOT_KNOWN", {"bits": 9}),
     ("codebook", "FQ_NOT_KNOWN", {"tables": 3}),
     ("codebook", "FQ_NOT_KNOWN", {"inputs": 1}),
@@ -369,6 +375,13 @@ WRONG = [
 def test_layers_of_every_form_are_built(library, form, batch):
     k, whole = WHOLE[form]
     code, memory = build(ctypes.CDLL(library), [parts(form, 2, k, **whole)], batch=batch)
+    assert (code, memory is None) == (0, False)
+
+
+@needs_build
+def test_sums_of_the_most_static_inputs_fit(library):
+    whole = QUANTIZED | STATIC | {"group_size": 33025, "values": np.zeros((2, 16513), np.uint8)}
+    code, memory = build(ctypes.CDLL(library), [parts("quantized", 2, 33025, **whole)])
     assert (code, memory is None) == (0, False)
 
 

@@ -142,22 +142,23 @@ def test_codes_of_activations_agree():
 
 
 @pytest.mark.parametrize(
-    "ours, theirs, beside",
+    "name",
     [
-        ("CODE_STEPS", "CODE_STEPS", None),
-        ("EXACT_COUNT", "EXACT_COUNT", None),
-        ("SLOTS", "SLOTS", None),
-        ("SYMBOLS", "SYMBOLS", None),
+        "CODE_STEPS",
+        "EXACT_COUNT",
+        "MOST_INPUTS",
+        "SLOTS",
+        "SYMBOLS",
         # Those of the reference.
-        ("MAX_STEPS", "MAX_STEPS", None),
-        ("FITS", "FITS", None),
-        ("SHRINKINGS", "SHRINKINGS", None),
-        ("FIRST_WEIGHT", "FIRST_WEIGHT", None),
-        ("KAPPA", "KAPPA", None),
+        "MAX_STEPS",
+        "FITS",
+        "SHRINKINGS",
+        "FIRST_WEIGHT",
+        "KAPPA",
     ],
 )
-def test_sizes_agree(ours, theirs, beside):
-    assert python_constant(ours) == constant(theirs, beside)
+def test_sizes_agree(name):
+    assert python_constant(name) == constant(name)
 
 
 def test_faults_of_blocks_agree():
@@ -177,10 +178,15 @@ def test_rests_of_floats_agree():
     assert constant("BLOCK", "ZEROS_KEPT") == lossless.BLOCK
 
 
-def test_static_codes_fill_tiles_of_any_registers():
-    cols = [each["CODE_COLS"] for each in PARAMETERS if "CODE_COLS" in each]
-    assert cols
-    assert all(constant("OUTPUT_STEP") % n == 0 for n in cols)
+def test_steps_fill_tiles_of_any_registers():
+    registers = [each for each in PARAMETERS if "VECTOR_BYTES" in each]
+    steps = [each["COL_STEP"] for each in PARAMETERS if "COL_STEP" in each]
+    assert (len(registers), len(steps)) == (4, 2)
+    for each in registers:
+        for step in (constant("OUTPUT_STEP"), *steps):
+            assert step % each["CODE_COLS"] == 0
+        for rows in ("TILE_ROWS", "CODE_ROWS"):
+            assert constant("SAMPLE_STEP") % each[rows] == 0
 
 
 def test_status_codes_agree():

@@ -26,7 +26,7 @@ contains
     if (.not. is_given(present(x), [cols, rows])) return
     if (.not. is_given(present(y), [cols, rows])) return
     info = status_of([cols, rows], .true., is_activation(activation) .and. threads >= 1)
-    if (info /= FQ_OK) return
+    if (info /= FQ_OK .or. min(rows, cols) == 0) return
     call activate(activation, slope, x, y, threads)
   end subroutine fq_activate
 end module fq_activation_c_real32

@@ -116,12 +116,15 @@ contains
     integer(i64), intent(in), value :: weight_rows, weight_cols  !! of weights: if any, the same
     integer(i64), intent(in), value :: count                    !! levels of a table
     real(wp), intent(in), optional :: values(cols, rows)        !! ascending, `(rows, cols)`
-    real(wp), intent(in), optional :: weights(weight_cols, weight_rows)  !! at least 0, as values
+    !> At least 0, as values.
+    real(wp), intent(in), optional, target :: weights(weight_cols, weight_rows)
     integer(i32), intent(in), value :: has_weights              !! 0: weights are not looked at
     integer(i64), intent(in), value :: most_steps               !! steps at most
     real(wp), intent(inout), optional :: levels(count, rows)    !! in: a start; out: `(rows, count)`
     integer(i32), intent(in), value :: threads                  !! threads to use, at least 1
     integer(i32), intent(out) :: info                           !! status code, FQ_NO_MEMORY too
+    real(wp), target :: none(1, 1)  ! in place of weights that are not looked at
+    real(wp), pointer, contiguous :: importance(:, :)
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(values), [cols, rows])) return
@@ -133,6 +136,8 @@ contains
       has_weights == 0 .or. (weight_rows == rows .and. weight_cols == cols), threads >= 1)
     if (info /= FQ_OK) return
     if (min(rows, cols, count) == 0) return
-    call fit_codebook(values, weights, has_weights /= 0, most_steps, levels, threads, info)
+    importance => none
+    if (present(weights)) importance => weights
+    call fit_codebook(values, importance, has_weights /= 0, most_steps, levels, threads, info)
   end subroutine fq_fit_codebook
 end module fq_codebook_c_real32

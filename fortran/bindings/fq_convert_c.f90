@@ -25,7 +25,7 @@ contains
     if (.not. is_given(present(x), [n])) return
     if (.not. is_given(present(bits), [n])) return
     info = status_of([n], .true., (format == 1 .or. format == 2) .and. threads >= 1)
-    if (info /= FQ_OK) return
+    if (info /= FQ_OK .or. n == 0) return
     call narrow(x, format, bits, threads)
   end subroutine fq_narrow
 
@@ -42,7 +42,7 @@ contains
     if (.not. is_given(present(bits), [n])) return
     if (.not. is_given(present(x), [n])) return
     info = status_of([n], .true., (format == 1 .or. format == 2) .and. threads >= 1)
-    if (info /= FQ_OK) return
+    if (info /= FQ_OK .or. n == 0) return
     call widen(bits, format, x, threads)
   end subroutine fq_widen
 end module fq_convert_c_int8

@@ -21,7 +21,7 @@ contains
     real(wp), intent(in), optional :: x(k, samples)      !! inputs, `(samples, k)`
     !> Tangents of inputs, `(samples, directions, k)`.
     real(wp), intent(in), optional :: v(k, directions, samples)
-    integer(i8), intent(in), optional :: memory(bytes)   !! from `fq_build_model`
+    integer(i8), intent(in), optional, target :: memory(bytes)   !! from `fq_build_model`
     !> Tangents of outputs, `(samples, directions, n)`.
     real(wp), intent(inout), optional :: product(n, directions, samples)
     integer(i32), intent(in), value :: threads           !! threads to use, at least 1
@@ -51,9 +51,9 @@ contains
     real(wp), intent(in), optional :: x(k, samples)      !! inputs, `(samples, k)`
     !> Cotangents of outputs, `(samples, directions, n)`.
     real(wp), intent(in), optional :: v(n, directions, samples)
-    integer(i8), intent(in), optional :: memory(bytes)   !! from `fq_build_model`
+    integer(i8), intent(in), optional, target :: memory(bytes)   !! from `fq_build_model`
     !> The same of transposed weights, the last layer first.
-    integer(i8), intent(in), optional :: transposed_memory(transposed_bytes)
+    integer(i8), intent(in), optional, target :: transposed_memory(transposed_bytes)
     !> Cotangents of inputs, `(samples, directions, k)`.
     real(wp), intent(inout), optional :: product(k, directions, samples)
     integer(i32), intent(in), value :: threads           !! threads to use, at least 1

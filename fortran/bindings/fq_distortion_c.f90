@@ -27,7 +27,7 @@ contains
     if (.not. is_given(present(v), [n])) return
     if (.not. is_given(present(sums), [blocks])) return
     info = status_of([n, blocks], blocks == pieces(n, BLOCK), threads >= 1)
-    if (info /= FQ_OK) return
+    if (info /= FQ_OK .or. n == 0) return
     call distortion_sums(w, v, unit, sums, threads, info)
   end subroutine fq_distortion_sums
 
@@ -44,7 +44,7 @@ contains
     if (.not. is_given(present(x), [n])) return
     if (.not. present(largest)) return
     info = status_of([n], .true., threads >= 1)
-    if (info /= FQ_OK) return
+    if (info /= FQ_OK .or. n == 0) return
     call largest_magnitude(x, largest(1), threads)
   end subroutine fq_largest_magnitude
 end module fq_distortion_c_real32

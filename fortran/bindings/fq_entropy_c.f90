@@ -52,8 +52,9 @@ contains
     if (.not. is_given(present(codes), [cols, rows])) return
     if (.not. is_given(present(row_classes), [rows])) return
     if (.not. is_given(present(counts), [symbols, classes])) return
-    info = status_of([rows, cols, classes], symbols == 256 .or. symbols == 512, threads >= 1)
-    if (info /= FQ_OK .or. classes == 0) return
+    info = status_of([rows, cols, classes], classes >= 1 .and. any(symbols == [256, 512]), &
+      threads >= 1)
+    if (info /= FQ_OK) return
     counts = 0
     if (min(rows, cols) == 0) return
     if (.not. are_classes(row_classes, classes)) then

@@ -1,4 +1,4 @@
-!> C boundary of `linear`, which the formats of codes make.
+!> C boundary of `linear`, which the table of formats (`fq_layer`) makes, and of models in memory.
 !>
 !> `docs/boundary.md` says what all bindings have in common.
 !>
@@ -6,6 +6,7 @@
 module fq_linear_c_real32
   use fq_activation_kind, only: is_activation
   use fq_arguments, only: is_given, pieces, status_of
+  use fq_chain, only: planned_ends
   use fq_codes_real32, only: code_rows
   use fq_epilogue_real32, only: epilogue
   use fq_gemm_int8, only: CODE_STEPS
@@ -14,7 +15,6 @@ module fq_linear_c_real32
   use fq_layer_real32, only: multiply_stored_rows
   use fq_model_real32, only: build_model, end_parts, find_model, find_only_layer, model, &
     model_batches, plan_model
-  use fq_plan, only: planned_ends
   use fq_quantized_rows_real32, only: multiply_quantized
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_GIVEN, FQ_OK
   use fq_stored_layer, only: stored_layer
@@ -43,13 +43,15 @@ contains
     integer(i32), intent(in), optional, target :: zero_point(groups, n)  !! codes of 0, as scale
     real(wp), intent(in), optional, target :: minimum(groups, n)  !! their values, as scale
     integer(i32), intent(in), value :: has_bias         !! 0: bias is not looked at
-    real(wp), intent(in), optional :: bias(bias_cols)   !! added to each row of y, `(n)`
+    real(wp), intent(in), optional, target :: bias(bias_cols)   !! added to each row of y, `(n)`
     integer(i32), intent(in), value :: activation       !! one of ACT_... of `fq_activation_kind`
     real(wp), intent(in), value :: slope                !! parameter of the activation
     real(wp), intent(out), optional :: y(n, m)          !! results, `(m, n)`
     integer(i32), intent(in), value :: threads          !! threads to use, at least 1
     integer(i32), intent(out) :: info  !! status code, FQ_NO_MEMORY and FQ_NOT_FINITE among them
     type(code_rows) :: weights
+    real(wp), target :: none(1)  ! in place of a bias that is not looked at
+    real(wp), pointer, contiguous :: added(:)
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [k, m])) return
@@ -71,7 +73,9 @@ contains
     weights%scale => scale
     weights%zero_point => zero_point
     weights%minimum => minimum
-    call multiply_quantized(weights, x, bias, epilogue(has_bias /= 0, activation, slope), y, &
+    added => none
+    if (present(bias)) added => bias
+    call multiply_quantized(weights, x, added, epilogue(has_bias /= 0, activation, slope), y, &
       threads, info)
   end subroutine fq_multiply_codes
 
@@ -110,7 +114,7 @@ contains
     bind(c, name='fq_model_formats_f32')
     integer(i64), intent(in), value :: bytes              !! length of the block
     integer(i64), intent(in), value :: count              !! layers
-    integer(i8), intent(in), optional :: memory(bytes)    !! from `fq_build_model`
+    integer(i8), intent(in), optional, target :: memory(bytes)    !! from `fq_build_model`
     integer(i64), intent(out), optional :: formats(count) !! of each layer, `(count)`
     integer(i32), intent(out) :: info                     !! status code
     type(model) :: network
@@ -154,9 +158,9 @@ contains
     integer(i64), intent(in), value :: bytes           !! length of the block
     integer(i64), intent(in), value :: bias_cols       !! entries of bias: n, if there is one
     real(wp), intent(in), optional :: x(k, m)          !! inputs, `(m, k)`
-    integer(i8), intent(in), optional :: memory(bytes) !! from `fq_build_model`, of one layer
+    integer(i8), intent(in), optional, target :: memory(bytes)  !! of `fq_build_model`, one layer
     integer(i32), intent(in), value :: has_bias        !! 0: bias is not looked at
-    real(wp), intent(in), optional :: bias(bias_cols)  !! added to each row of y, `(n)`
+    real(wp), intent(in), optional, target :: bias(bias_cols)  !! added to each row of y, `(n)`
     integer(i32), intent(in), value :: activation      !! one of ACT_... of `fq_activation_kind`
     real(wp), intent(in), value :: slope               !! parameter of the activation
     real(wp), intent(out), optional :: y(n, m)         !! results, `(m, n)`
@@ -165,6 +169,8 @@ contains
     type(model) :: network
     real(wp), allocatable :: part(:, :)
     integer :: stat
+    real(wp), target :: none(1)  ! in place of a bias that is not looked at
+    real(wp), pointer, contiguous :: added(:)
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [k, m])) return
@@ -179,7 +185,9 @@ contains
       allocate (part(merge(layer%rows, 0_i64, layer%kept >= 0), m), stat=stat)
       info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
       if (info /= FQ_OK) return
-      call multiply_stored_rows(layer, network%memory, x, bias, epilogue(has_bias /= 0, &
+      added => none
+      if (present(bias)) added => bias
+      call multiply_stored_rows(layer, network%memory, x, added, epilogue(has_bias /= 0, &
         activation, slope), y, part, threads, info)
     end associate
   end subroutine fq_multiply_layer

@@ -26,7 +26,7 @@ contains
     real(wp), intent(in), optional :: b(b_cols, b_rows)
     integer(i32), intent(in), value :: b_order           !! one of B_... of `fq_factors`
     integer(i32), intent(in), value :: has_bias          !! 0: bias is not looked at
-    real(wp), intent(in), optional :: bias(bias_cols)    !! added to each row of c, `(n)`
+    real(wp), intent(in), optional, target :: bias(bias_cols)    !! added to each row of c, `(n)`
     integer(i32), intent(in), value :: activation        !! one of ACT_... of `fq_activation_kind`
     real(wp), intent(in), value :: slope                 !! parameter of the activation
     real(wp), intent(out), optional :: c(n, m)           !! results, `(m, n)`
@@ -34,6 +34,8 @@ contains
     integer(i32), intent(out) :: info                    !! status code, FQ_NO_MEMORY among them
     type(factors) :: given
     type(epilogue) :: after
+    real(wp), target :: none(1)  ! in place of a bias that is not looked at
+    real(wp), pointer, contiguous :: added(:)
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(a), [a_cols, a_rows])) return
@@ -44,6 +46,8 @@ contains
     after = epilogue(has_bias /= 0, activation, slope)
     info = status_of_product(given, [a_rows, a_cols], [b_rows, b_cols], bias_cols, after, threads)
     if (info /= FQ_OK) return
-    call matmul_blocked(given, a, b, bias, after, c, threads, info)
+    added => none
+    if (present(bias)) added => bias
+    call matmul_blocked(given, a, b, added, after, c, threads, info)
   end subroutine fq_matmul
 end module fq_matmul_c_real32

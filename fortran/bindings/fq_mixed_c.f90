@@ -30,7 +30,7 @@ contains
     real(wp), intent(in), optional :: b(b_cols, b_rows)
     integer(i32), intent(in), value :: b_order           !! one of B_... of `fq_factors`
     integer(i32), intent(in), value :: has_bias          !! 0: bias is not looked at
-    real(wp), intent(in), optional :: bias(bias_cols)    !! added to each row of c, `(n)`
+    real(wp), intent(in), optional, target :: bias(bias_cols)    !! added to each row of c, `(n)`
     integer(i32), intent(in), value :: activation        !! one of ACT_... of `fq_activation_kind`
     real(wp), intent(in), value :: slope                 !! parameter of the activation
     real(wp), intent(out), optional :: c(n, m)           !! results, `(m, n)`
@@ -38,6 +38,8 @@ contains
     integer(i32), intent(out) :: info                    !! status code, FQ_NO_MEMORY among them
     type(factors) :: given
     type(epilogue) :: after
+    real(wp), target :: none(1)  ! in place of a bias that is not looked at
+    real(wp), pointer, contiguous :: added(:)
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(a), [a_cols, a_rows])) return
@@ -48,7 +50,9 @@ contains
     after = epilogue(has_bias /= 0, activation, slope)
     info = status_of_product(given, [a_rows, a_cols], [b_rows, b_cols], bias_cols, after, threads)
     if (info /= FQ_OK) return
-    call matmul_float64(given, a, b, bias, after, c, threads, info)
+    added => none
+    if (present(bias)) added => bias
+    call matmul_float64(given, a, b, added, after, c, threads, info)
   end subroutine fq_matmul_float64
 
   !> The same with a layer in memory whose weights are reals or 2-byte floats.
@@ -58,15 +62,17 @@ contains
     integer(i64), intent(in), value :: bytes           !! length of the block
     integer(i64), intent(in), value :: bias_cols       !! entries of bias: n, if there is one
     real(wp), intent(in), optional :: x(k, m)          !! inputs, `(m, k)`
-    integer(i8), intent(in), optional :: memory(bytes) !! from `fq_build_model`, of one layer
+    integer(i8), intent(in), optional, target :: memory(bytes)  !! of `fq_build_model`, one layer
     integer(i32), intent(in), value :: has_bias        !! 0: bias is not looked at
-    real(wp), intent(in), optional :: bias(bias_cols)  !! added to each row of y, `(n)`
+    real(wp), intent(in), optional, target :: bias(bias_cols)  !! added to each row of y, `(n)`
     integer(i32), intent(in), value :: activation      !! one of ACT_... of `fq_activation_kind`
     real(wp), intent(in), value :: slope               !! parameter of the activation
     real(wp), intent(out), optional :: y(n, m)         !! results, `(m, n)`
     integer(i32), intent(in), value :: threads         !! threads to use, at least 1
     integer(i32), intent(out) :: info  !! status code, FQ_NO_MEMORY and FQ_NOT_FINITE among them
     type(model) :: network
+    real(wp), target :: none(1)  ! in place of a bias that is not looked at
+    real(wp), pointer, contiguous :: added(:)
 
     info = FQ_NOT_GIVEN
     if (.not. is_given(present(x), [k, m])) return
@@ -77,7 +83,9 @@ contains
       .or. bias_cols == n), is_activation(activation) .and. threads >= 1)
     if (info == FQ_OK) call find_only_layer(memory, k, n, network, info)
     if (info /= FQ_OK .or. m == 0) return
-    call multiply_layer_float64(network%layers(1), network%memory, x, bias, &
+    added => none
+    if (present(bias)) added => bias
+    call multiply_layer_float64(network%layers(1), network%memory, x, added, &
       epilogue(has_bias /= 0, activation, slope), y, threads, info)
   end subroutine fq_multiply_layer_float64
 end module fq_mixed_c

@@ -18,7 +18,7 @@ contains
     integer(i64), intent(in), value :: k, n             !! inputs and outputs
     integer(i64), intent(in), value :: bytes            !! length of the block
     real(wp), intent(in), optional :: x(k, samples)     !! inputs, `(samples, k)`
-    integer(i8), intent(in), optional :: memory(bytes)  !! from `fq_build_model`
+    integer(i8), intent(in), optional, target :: memory(bytes)  !! from `fq_build_model`
     real(wp), intent(inout), optional :: y(n, samples)  !! outputs, `(samples, n)`
     integer(i32), intent(in), value :: threads          !! threads to use, at least 1
     integer(i32), intent(out) :: info  !! status code, FQ_NO_MEMORY and FQ_NOT_FINITE among them

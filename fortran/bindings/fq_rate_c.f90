@@ -24,7 +24,11 @@ contains
     if (.not. is_given(present(w), [cols, rows])) return
     if (.not. is_given(present(sums), [rows])) return
     info = status_of([rows, cols], .true., threads >= 1)
-    if (info /= FQ_OK) return
+    if (info /= FQ_OK .or. rows == 0) return
+    if (cols == 0) then
+      sums = 0
+      return
+    end if
     call measure_rows(w, unit, sums, threads, info)
   end subroutine fq_measure_rows
 

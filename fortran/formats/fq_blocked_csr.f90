@@ -38,7 +38,7 @@ module fq_blocked_csr_real32
   integer(i64), parameter :: LONG_BLOCK_COLS = 2048
 
   !> How the weights are blocked and scaled.
-  type, public :: blocked_csr
+  type :: blocked_csr
     integer(i64) :: block_cols = 0     !! columns of a block, at most 32768
     logical :: has_scale = .false.     !! else there is no scale and no step
   end type blocked_csr

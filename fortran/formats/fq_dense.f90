@@ -1,4 +1,5 @@
-!> Weights as reals in panels, as the tiles read them.
+!> Weights as reals: rows as they are (DENSE), or panels as the tiles read them (PANELS).
+!> `fq_matmul` multiplies both.
 !>
 !> A panel is LANES columns of the right matrix, step after step of k.
 module fq_dense_real32
@@ -12,7 +13,7 @@ module fq_dense_real32
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: pack_block, pack_dense_layer, pack_panels, packed_vectors, panel_at, plan_dense_layer
+  public :: pack_block, pack_dense_layer, packed_vectors, panel_at, plan_dense_layer
 
 contains
 

@@ -4,14 +4,13 @@
 !> in its lower half.
 module fq_half
   use fq_epilogue_real32, only: epilogue
-  use fq_gemm_real32, only: BLOCK_STEPS, copy_rows, FEW_ROWS, LANES, ROW_STEPS, TILE_ROWS
+  use fq_gemm_real32, only: add_edge, BLOCK_STEPS, copy_rows, FEW_ROWS, LANES, ROW_STEPS, TILE_ROWS
   use fq_kinds, only: i8, i16, i32, i64, wp => sp
   use fq_layer_parts, only: layer_parts
-  use fq_panels_real32, only: multiply_panels, panel_source
   use fq_precondition, only: CHECKED, require
   use fq_share, only: part
-  use fq_status, only: FQ_OK
   use fq_stored_layer, only: place, stored_layer
+  use fq_widened_panels_real32, only: multiply_panels, panel_source
   use fq_work_size, only: SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
@@ -167,30 +166,13 @@ contains
           words(1, step/2 + 1, p), total)
         do j = 0, wide - 1
           cols = min(int(LANES, i64), n - (p + j - 1)*LANES)
-          call add_total(cols, min(int(FEW_ROWS, i64), m - r + 1), total(1, j + 1, 1), step == 0, &
-            n, c((p + j - 1)*LANES + 1, r))
+          call add_edge(cols, min(int(FEW_ROWS, i64), m - r + 1), int(LANES*HALF_PANELS, i64), &
+            total(1, j + 1, 1), step == 0, n, c((p + j - 1)*LANES + 1, r))
         end do
       end do
       p = p + wide
     end do
   end subroutine multiply_part_half
-
-  !> Add, or set, the sums of a panel.
-  pure subroutine add_total(cols, rows, total, fresh, ldc, c)
-    integer(i64), intent(in) :: cols, rows, ldc
-    real(wp), intent(in) :: total(LANES*HALF_PANELS, *)
-    logical, intent(in) :: fresh
-    real(wp), intent(inout) :: c(ldc, *)
-    integer(i64) :: i
-
-    do i = 1, rows
-      if (fresh) then
-        c(1:cols, i) = total(1:cols, i)
-      else
-        c(1:cols, i) = c(1:cols, i) + total(1:cols, i)
-      end if
-    end do
-  end subroutine add_total
 
   pure subroutine multiply_half_tile(rows, wide, format, count, stride, a, words, total)
     integer(i64), intent(in) :: rows, wide, count, stride

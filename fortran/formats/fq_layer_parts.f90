@@ -19,6 +19,9 @@ module fq_layer_parts
   !> a fixed scale.
   integer(i64), parameter, public :: INPUTS_REAL = 0, INPUTS_CODED = 1, INPUTS_STATIC = 2
 
+  !> Inputs of a STATIC layer, at most: sums of products of codes fit 32 bits, 33025*255**2 < 2**31.
+  integer(i64), parameter :: MOST_INPUTS = 33025
+
   !> An array of the caller.
   type, bind(c), public :: span
     type(c_ptr) :: start = c_null_ptr  !! null: there is none
@@ -216,7 +219,7 @@ contains
     end if
     fit = fit .and. (parts%zero_point%bytes == 0 .or. entries_of(parts%zero_point, 4_i64) &
       == scales) .and. (parts%minimum%bytes == 0 .or. parts%minimum%bytes == parts%scale%bytes)
-    if (parts%inputs == INPUTS_STATIC) fit = fit .and. groups == 1 .and. parts%minimum%bytes == 0 &
-      .and. parts%input_scale%bytes == real_bytes
+    if (parts%inputs == INPUTS_STATIC) fit = fit .and. groups == 1 .and. parts%k <= MOST_INPUTS &
+      .and. parts%minimum%bytes == 0 .and. parts%input_scale%bytes == real_bytes
   end function are_scales_fitting
 end module fq_layer_parts

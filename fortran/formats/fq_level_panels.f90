@@ -9,11 +9,11 @@ module fq_level_panels_real32
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_parts, only: layer_parts
   use fq_panel_row_real32, only: code_source
-  use fq_panels_real32, only: multiply_panels
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   use fq_stored_layer, only: place, stored_layer
   use fq_weight_parts_real32, only: group_of_row, groups_of_row, read_codes, read_scales_by_panel, &
     REAL_BYTES, reals_at
+  use fq_widened_panels_real32, only: multiply_panels
   use fq_work_size, only: SMALL_WORK
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)

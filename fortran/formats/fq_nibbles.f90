@@ -35,7 +35,7 @@ module fq_nibbles_real32
   !> Panels of codes from `pack_nibbles`.  With q the codes of x, a sum is `sum over g of (scale_g *
   !> sum(q (c - zero_g)) + minimum_g * sum(q))`: the sums over a group as integers, the rest in the
   !> order written.
-  type, extends(quantized_format), public :: nibble_panels
+  type, extends(quantized_format) :: nibble_panels
     integer(i64) :: group_size = 0                                    !! entries of a group
     integer(i16), pointer, contiguous :: panels(:, :, :) => null()    !! codes, `(32, k, panels)`
     real(wp), pointer, contiguous :: scale(:, :, :) => null()    !! steps, `(128, groups, panels)`
@@ -201,7 +201,6 @@ contains
     integer(i64) :: row, panel
 
     row = chunk%row + 1
-    panel = chunk%last_col
     panel = chunk%col/PANEL_ROWS + 1
     call multiply_panel(weights%layout, chunk%part, weights%codes(:, row:chunk%last_row), &
       weights%code_sums(:, row:chunk%last_row), weights%panels(:, :, panel), weights%scale(:, :, &

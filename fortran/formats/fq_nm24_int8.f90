@@ -28,7 +28,7 @@ module fq_nm24_int8_real32
   !> `run_bytes + 1 ... 2*run_bytes`, zeros behind the last group; the last has the four bits of
   !> `fq_nm24` for each group of the first half, and above them those of the second.
   !> `8*run_bytes <= 65536`.
-  type, extends(quantized_format), public :: nm24_codes
+  type, extends(quantized_format) :: nm24_codes
     integer(i64) :: run_bytes = 0                                !! bytes of a run
     integer(i8), pointer, contiguous :: codes(:, :) => null()    !! rows, `(5*run_bytes, n)`
     integer(i32), pointer, contiguous :: code_sums(:) => null()  !! sum of the values of each row

@@ -4,8 +4,8 @@ module fq_panel_row_real32
   use fq_code_values_real32, only: RUN_STEPS
   use fq_gemm_real32, only: BLOCK_STEPS, LANES, ROW_STEPS, TILE_ROWS
   use fq_kinds, only: i64, wp => sp
-  use fq_panels_real32, only: panel_source
   use fq_share, only: part
+  use fq_widened_panels_real32, only: panel_source
   implicit none (type, external)
   private
 

@@ -15,7 +15,7 @@ module fq_static_real32
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private
-  public :: apply_static_layer, pack_static_layer, plan_static_layer, quantize_inputs
+  public :: multiply_static_layer, pack_static_layer, plan_static_layer, quantize_inputs
 
   ! Outputs whose sums are held at a time, in L1; a multiple of the columns of any tile.
   integer(i64), parameter :: MOST_COLS = 192, OUTPUT_STEP = 12
@@ -132,7 +132,7 @@ contains
   !> *Preconditions*: the layer is FORMAT_STATIC; only the last is softmax; rows of weights are a
   !> multiple of CODE_COLS, zeros behind the n of the layer, and of `padded_steps(k)` codes; behind
   !> the m samples there are as many rows of codes as make a multiple of CODE_ROWS.
-  subroutine apply_static_layer(layer, memory, m, x, next, codes, is_last, y, threads)
+  subroutine multiply_static_layer(layer, memory, m, x, next, codes, is_last, y, threads)
     type(stored_layer), intent(in) :: layer                   !! the layer
     integer(i8), intent(in), target, contiguous :: memory(:)  !! arrays of the layers, on a line
     integer(i64), intent(in) :: m                             !! samples
@@ -146,13 +146,13 @@ contains
     integer(i32) :: team
 
     if (CHECKED) then
-      call require(layer%format == FORMAT_STATIC, 'apply_static_layer: layer is FORMAT_STATIC')
+      call require(layer%format == FORMAT_STATIC, 'multiply_static_layer: layer is FORMAT_STATIC')
       call require(is_last .or. layer%activation /= ACT_SOFTMAX, &
-        'apply_static_layer: only the last layer is softmax')
+        'multiply_static_layer: only the last layer is softmax')
       call require(mod(layer%rows, int(CODE_COLS, i64)) == 0 .and. layer%rows >= layer%n, &
-        'apply_static_layer: rows are a multiple of CODE_COLS')
+        'multiply_static_layer: rows are a multiple of CODE_COLS')
       call require(layer%weights + layer%rows*padded_steps(layer%k) <= size(memory, kind=i64), &
-        'apply_static_layer: rows of weights are padded_steps(k) codes')
+        'multiply_static_layer: rows of weights are padded_steps(k) codes')
     end if
     team = merge(threads, 1_i32, m*layer%n*layer%k > SMALL_PRODUCT)
     cols = min(MOST_COLS, ((layer%n + team - 1)/team + OUTPUT_STEP - 1)/OUTPUT_STEP*OUTPUT_STEP)
@@ -163,7 +163,7 @@ contains
         is_last, y)
     end do
     if (.not. is_last) codes(layer%n + 1:, :m) = 0
-  end subroutine apply_static_layer
+  end subroutine multiply_static_layer
 
   !> Outputs `col + 1 ... col + cols` of a layer.
   subroutine multiply_cols(layer, memory, col, cols, m, x, next, codes, is_last, y)

@@ -6,7 +6,7 @@ module fq_stored_layer
   use, intrinsic :: iso_c_binding, only: c_double
   implicit none (type, external)
   private
-  public :: are_inside, place, stored_for, starts_of
+  public :: are_inside, depends_on_company, place, stored_for, starts_of, takes_codes
 
   !> What multiplies by the weights of a layer.  All layers of a network are FORMAT_STATIC, whose
   !> inputs are codes of a fixed scale, or none is.
@@ -14,6 +14,7 @@ module fq_stored_layer
     FORMAT_NIBBLES = 4, FORMAT_CODE_PANELS = 5, FORMAT_CSR = 6, FORMAT_BLOCKED_CSR = 7, &
     FORMAT_NM24 = 8, FORMAT_NM24_INT8 = 9, FORMAT_STATIC = 10, FORMAT_HALF = 11, &
     FORMAT_LEVEL_PANELS = 12
+  integer(i64), parameter, public :: LAST_FORMAT = FORMAT_LEVEL_PANELS
 
   !> A layer: where an array starts is in bytes from the first of the memory, a multiple of 64; -1
   !> if there is none.
@@ -66,6 +67,23 @@ contains
     layer%rows = row_scales(parts)
     layer%coded_inputs = merge(1_i64, 0_i64, parts%inputs == INPUTS_CODED)
   end function stored_for
+
+  !> Whether inputs of a layer become codes, so that it has no derivative.
+  elemental function takes_codes(layer) result(takes)
+    type(stored_layer), intent(in) :: layer   !! a layer
+    logical :: takes
+
+    takes = layer%coded_inputs /= 0 .or. any(layer%format == [FORMAT_CODES, FORMAT_NIBBLES, &
+      FORMAT_NM24_INT8, FORMAT_STATIC])
+  end function takes_codes
+
+  !> Whether the sums of a layer have an order that depends on how many samples come together.
+  elemental function depends_on_company(layer) result(depends)
+    type(stored_layer), intent(in) :: layer   !! a layer
+    logical :: depends
+
+    depends = layer%format == FORMAT_NM24
+  end function depends_on_company
 
   !> Find a place for an array behind what is used: it starts a line of cache.
   pure subroutine place(bytes, used, start)

@@ -4,7 +4,7 @@ module fq_weight_parts_real32
   use fq_codebook_real32, only: dequantize_codebook
   use fq_convert_int16, only: widen
   use fq_kinds, only: i8, i16, i32, i64, sp, wp => sp
-  use fq_layer_parts, only: FORM_ARRAY, FORM_CODEBOOK, FORM_HALF, FORM_QUANTIZED, FORM_ROWS, &
+  use fq_layer_parts, only: FORM_CODEBOOK, FORM_HALF, FORM_QUANTIZED, FORM_ROWS, &
     is_there, layer_parts, row_scales, span
   use fq_pack_int8, only: unpack
   use fq_quantize_real32, only: dequantize

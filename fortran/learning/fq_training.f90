@@ -112,7 +112,8 @@ contains
   !> Whether all codes are known, and samples and labels are among those there are.
   pure function knows_training(samples, order, labels, layers, rules, choices) result(known)
     integer(i64), intent(in) :: samples                  !! of the inputs
-    integer(i64), intent(in) :: order(:), labels(:)      !! from 0
+    integer(i64), intent(in) :: order(:)                 !! samples, from 0
+    integer(i64), intent(in), optional :: labels(:)      !! classes, from 0, if there are samples
     type(trained_layer), intent(in) :: layers(:)         !! the layers, then projections
     type(code_rule), intent(in) :: rules(:)              !! of quantized ones
     type(training), intent(in) :: choices                !! what is minimised, and how
@@ -130,6 +131,6 @@ contains
     end do
     last = count(layers%source == 0, kind=i64)
     if (choices%loss == LOSS_NONE .or. choices%labeled == 0 .or. last == 0) return
-    known = known .and. all(labels >= 0 .and. labels < layers(last)%n)
+    if (present(labels)) known = known .and. all(labels >= 0 .and. labels < layers(last)%n)
   end function knows_training
 end module fq_training

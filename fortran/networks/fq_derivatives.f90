@@ -10,14 +10,13 @@ module fq_derivatives_real32
   use fq_align, only: aligned_start
   use fq_ends_real32, only: normalize, scale_by_end
   use fq_gemm_real32, only: LINE
-  use fq_kinds, only: i8, i32, i64, wp => sp
+  use fq_kinds, only: i32, i64, wp => sp
   use fq_layer_real32, only: apply_layer
   use fq_model_real32, only: model
   use fq_precondition, only: CHECKED, require
+  use fq_sample_share, only: share_samples
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_KNOWN, FQ_OK
-  use fq_stored_layer, only: FORMAT_BLOCKED_CSR, FORMAT_CODE_PANELS, FORMAT_CSR, FORMAT_DENSE, &
-    FORMAT_HALF, FORMAT_LEVEL_PANELS, FORMAT_NM24, FORMAT_PANELS, stored_layer
-  use fq_work_size, only: SMALL_PRODUCT
+  use fq_stored_layer, only: stored_layer, takes_codes
   implicit none (type, external)
   private
   public :: multiply_jacobian, smooth_status
@@ -30,26 +29,14 @@ module fq_derivatives_real32
     integer(i64) :: entries   !! of all
   end type scratch_map
 
-  ! Rows of tangents or cotangents that pass through all layers together, and samples that are worth
-  ! a thread: as in `fq_network`.
-  integer(i64), parameter :: MOST_ROWS = 240, FEW_ROWS = 8
-
 contains
 
   !> FQ_OK if a model can be differentiated: inputs of its layers do not become codes.
   pure function smooth_status(network) result(info)
     type(model), intent(in) :: network      !! the model
     integer(i32) :: info
-    integer(i64) :: l
-    logical :: smooth
 
-    smooth = .true.
-    do l = 1, size(network%layers, kind=i64)
-      smooth = smooth .and. any(network%layers(l)%format == [FORMAT_DENSE, FORMAT_PANELS, &
-        FORMAT_CODE_PANELS, FORMAT_CSR, FORMAT_BLOCKED_CSR, FORMAT_NM24, FORMAT_HALF, &
-        FORMAT_LEVEL_PANELS]) .and. network%layers(l)%coded_inputs == 0
-    end do
-    info = merge(FQ_OK, FQ_NOT_KNOWN, smooth)
+    info = merge(FQ_NOT_KNOWN, FQ_OK, any(takes_codes(network%layers)))
   end function smooth_status
 
   !> `J v`, or `J**T v` if there are transposed layers, J the derivative of the outputs at x.
@@ -76,10 +63,12 @@ contains
       call require(size(v, kind=i64) > 0, 'multiply_jacobian: there are products')
       call require(smooth_status(network) == FQ_OK, &
         'multiply_jacobian: layers can be differentiated')
+      if (associated(transposed%layers)) call require(smooth_status(transposed) == FQ_OK, &
+        'multiply_jacobian: transposed layers take no codes')
     end if
     info = FQ_OK
-    call share_directions(network%layers, size(v, 2, kind=i64), size(x, 2, kind=i64), threads, &
-      team, inner, share)
+    call share_samples(size(x, 2, kind=i64), size(v, 2, kind=i64), network%layers, threads, team, &
+      inner, share)
     at = map_scratch(network%layers, size(v, 2, kind=i64), share)
     allocate (scratch(at%entries, team), stat=stat)
     info = merge(FQ_OK, FQ_NO_MEMORY, stat == 0)
@@ -105,25 +94,6 @@ contains
       info = max(info, state)
     end do
   end subroutine multiply_jacobian
-
-  !> Threads that share the samples, threads of each of these, and samples that pass together.
-  pure subroutine share_directions(layers, directions, samples, threads, team, inner, share)
-    type(stored_layer), intent(in), contiguous :: layers(:)
-    integer(i64), intent(in) :: directions, samples
-    integer(i32), intent(in) :: threads
-    integer(i32), intent(out) :: team, inner
-    integer(i64), intent(out) :: share
-
-    team = merge(threads, 1_i32, samples*directions*sum(layers%rows*layers%k) > SMALL_PRODUCT)
-    inner = 1
-    ! The sums of NM24 have an order that depends on how many samples come together.
-    if (samples < team .or. samples*directions < FEW_ROWS*team &
-      .or. any(layers%format == FORMAT_NM24)) then
-      inner = team
-      team = 1
-    end if
-    share = max(1_i64, min((samples + team - 1)/team, MOST_ROWS/directions))
-  end subroutine share_directions
 
   !> Where arrays start in the scratch of so many samples.
   pure function map_scratch(layers, directions, samples) result(at)

@@ -3,8 +3,8 @@
 !> Exact: each operation is rounded, so that outputs that are codes times scales stay the same on
 !> every instruction set.
 module fq_ends_real32
+  use fq_chain, only: planned_ends
   use fq_kinds, only: i8, i64, wp => sp
-  use fq_plan, only: planned_ends
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private

@@ -5,12 +5,12 @@ module fq_forward_static_real32
   use fq_activation_kind, only: ACT_SOFTMAX
   use fq_activation_real32, only: activate_row
   use fq_align, only: aligned_start
+  use fq_chain, only: planned_ends
   use fq_ends_real32, only: denormalize
   use fq_gemm_int8, only: CODE_KIND, CODE_ROWS, CODE_STEPS, padded_steps
   use fq_kinds, only: i8, i32, i64, wp => sp
-  use fq_plan, only: planned_ends
   use fq_precondition, only: CHECKED, require
-  use fq_static_real32, only: apply_static_layer, quantize_inputs
+  use fq_static_real32, only: multiply_static_layer, quantize_inputs
   use fq_status, only: FQ_OK
   use fq_stored_layer, only: FORMAT_STATIC, stored_layer
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
@@ -76,12 +76,12 @@ contains
     if (info /= FQ_OK) return
     count = size(layers, kind=i64)
     do l = 1, count - 1
-      call apply_static_layer(layers(l), memory, m, scratch(from:), layers(l + 1), &
+      call multiply_static_layer(layers(l), memory, m, scratch(from:), layers(l + 1), &
         scratch(to:), .false., y, threads)
       from = to
       to = merge(start, start + part, to > start)
     end do
-    call apply_static_layer(layers(count), memory, m, scratch(from:), &
+    call multiply_static_layer(layers(count), memory, m, scratch(from:), &
       layers(count), scratch(to:), .true., y, threads)
     if (layers(count)%activation == ACT_SOFTMAX) then
       do i = 1, m

@@ -4,25 +4,20 @@
 module fq_network_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_align, only: aligned_start
+  use fq_chain, only: planned_ends
   use fq_forward_static_real32, only: CODE_KIND, pass_static_samples, static_scratch
   use fq_ends_real32, only: denormalize, normalize
   use fq_gemm_real32, only: LINE
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_real32, only: apply_layer
   use fq_model_real32, only: model
-  use fq_plan, only: planned_ends
+  use fq_sample_share, only: share_samples
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
-  use fq_stored_layer, only: FORMAT_NM24, FORMAT_STATIC, stored_layer
-  use fq_work_size, only: SMALL_PRODUCT, SMALL_WORK
+  use fq_stored_layer, only: FORMAT_STATIC, stored_layer
+  use fq_work_size, only: SMALL_WORK
   implicit none (type, external)
   private
   public :: count_outside, forward_network
-
-  ! Samples that pass through all layers together: their activations, or codes, stay in L2.
-  integer(i64), parameter :: MOST_SAMPLES = 240
-  ! Samples that are worth a thread of their own; and what their number is a multiple of, that of
-  ! the rows of any tile.
-  integer(i64), parameter :: FEW_SAMPLES = 8, SAMPLE_STEP = 12
 
 contains
 
@@ -45,7 +40,7 @@ contains
     info = FQ_OK
     samples = size(x, 2, kind=i64)
     if (samples == 0) return
-    call share_samples(samples, network%layers, threads, team, inner, share)
+    call share_samples(samples, 1_i64, network%layers, threads, team, inner, share)
     call allocate_scratch(min(share, samples), share, network%k, network%layers, team, scratch, &
       codes, info)
     if (info /= FQ_OK) return
@@ -69,25 +64,6 @@ contains
       info = max(info, state)
     end do
   end subroutine forward_network
-
-  !> How many samples pass together, threads that share the samples, and threads of each of these.
-  pure subroutine share_samples(samples, layers, threads, team, inner, share)
-    integer(i64), intent(in) :: samples
-    type(stored_layer), intent(in), contiguous :: layers(:)
-    integer(i32), intent(in) :: threads
-    integer(i32), intent(out) :: team, inner
-    integer(i64), intent(out) :: share
-
-    team = merge(threads, 1_i32, samples*sum(layers%rows*layers%k) > SMALL_PRODUCT)
-    inner = 1
-    ! The sums of NM24 have an order that depends on how many samples come together.
-    if (samples < FEW_SAMPLES*team .or. any(layers%format == FORMAT_NM24)) then
-      inner = team
-      team = 1
-    end if
-    share = (samples + team - 1)/team
-    share = min(MOST_SAMPLES, (share + SAMPLE_STEP - 1)/SAMPLE_STEP*SAMPLE_STEP)
-  end subroutine share_samples
 
   !> Scratch of each thread: codes for FORMAT_STATIC, reals for other formats, and none of the other
   !> kind.

@@ -16,10 +16,10 @@ module fq_mixed
     WIDE_STEPS => BLOCK_STEPS, WIDE_TILE_ROWS => TILE_ROWS
   use fq_half, only: widen_words
   use fq_kinds, only: dp, i8, i32, i64, wp => sp
-  use fq_panels_real64, only: clear_panels
   use fq_share, only: part, part_of, share
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_KNOWN, FQ_OK
   use fq_stored_layer, only: FORMAT_DENSE, FORMAT_HALF, FORMAT_PANELS, stored_layer
+  use fq_widened_panels_real64, only: clear_panels
   use, intrinsic :: iso_c_binding, only: c_f_pointer, c_loc
   implicit none (type, external)
   private

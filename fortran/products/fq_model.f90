@@ -4,13 +4,13 @@
 !> of layers and ends, each from a line on, packed for the instruction set that built it.
 module fq_model_real32
   use fq_align, only: aligned_start, whole_lines
+  use fq_chain, only: chain_status, planned_ends
   use fq_format_choice_real32, only: find_batches
   use fq_gemm_int8, only: CODE_SHIFT
   use fq_gemm_real32, only: BLOCK_STEPS, LANES
   use fq_kinds, only: i8, i32, i64
   use fq_layer_parts, only: entries_of, layer_parts, span
   use fq_layer_real32, only: copy_array, pack_layer, plan_layer
-  use fq_plan, only: plan_status, planned_ends
   use fq_status, only: FQ_NOT_FITTING, FQ_NOT_GIVEN, FQ_NOT_KNOWN, FQ_OK
   use fq_stored_layer, only: place, stored_layer
   use fq_weight_parts_real32, only: REAL_BYTES
@@ -74,7 +74,7 @@ contains
     network%ends = head%ends
     network%k = head%k
     network%n = head%n
-    info = plan_status(head%k, head%n, network%layers, head%bytes, head%ends)
+    info = chain_status(head%k, head%n, network%layers, head%bytes, head%ends)
   end subroutine find_model
 
   !> The same of a model that is one layer, whose inputs and outputs are as many as the caller's.
@@ -132,7 +132,7 @@ contains
         places%output_mean, places%output_scale, info)
       if (info /= FQ_OK) return
       bytes = used
-      info = plan_status(k, n, layers, bytes, places)
+      info = chain_status(k, n, layers, bytes, places)
     end associate
   end subroutine plan_model
 

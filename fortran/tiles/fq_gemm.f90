@@ -10,9 +10,9 @@ module fq_gemm_real32
   use fq_work_size, only: SMALL_PRODUCT
   implicit none (type, external)
   private
-  public :: LANES, LINE, BLOCK_COLS, BLOCK_STEPS, FEW_ROWS, ROW_STEPS, SINGLE_PANELS, TILE_ROWS, &
-    divide, block_entries, panels_read, multiply_block, copy_rows, dot_rows, transpose_block, &
-    transpose_columns, TRANSPOSE_STEPS
+  public :: add_edge, block_entries, BLOCK_COLS, BLOCK_STEPS, copy_rows, divide, dot_rows, &
+    FEW_ROWS, LANES, LINE, multiply_block, panels_read, ROW_STEPS, SINGLE_PANELS, TILE_ROWS, &
+    transpose_block, transpose_columns, TRANSPOSE_STEPS
 
   integer, parameter :: ENTRY_BYTES = storage_size(1.0_wp)/8
   integer, parameter :: LANES = VECTOR_BYTES/ENTRY_BYTES      ! entries of a vector
@@ -245,7 +245,7 @@ contains
     include 'fq_tile.inc'
   end subroutine multiply_single
 
-  !> Add, or set, what a tile that hangs over the edge has within.
+  !> Add, or set, what a tile has within: one that hangs over the edge, or of sums of its own.
   pure subroutine add_edge(cols, rows, lde, edge, fresh, ldc, c)
     integer(i64), intent(in) :: cols, rows, lde, ldc
     real(wp), intent(in) :: edge(lde, *)

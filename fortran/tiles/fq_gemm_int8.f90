@@ -3,7 +3,7 @@
 !> Both matrices come by rows along k.  Left codes are stored as the machine multiplies best, right
 !> codes are signed bytes; sums are 32-bit integers, which MAX_STEPS steps of k cannot overflow.
 module fq_gemm_int8
-  use fq_kinds, only: i8, i16, i32, i64
+  use fq_kinds, only: i8, i32, i64
   use fq_precondition, only: CHECKED, require
   use fq_registers, only: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT
   implicit none (type, external)

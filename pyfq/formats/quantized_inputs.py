@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from .. import _native
 from .._core.threads import get_num_threads
+from ..arrays.quantize import code_rule
 
-# `code_rule` of ``quantize(x, 8)``: bits, smallest and largest code, and the first of each choice.
-INT8 = np.array([8, -127, 127, 0, 0, 0, 0, 0, 0], np.int64)
+INT8 = code_rule(8, "symmetric")
 
 
 def quantize_rows(

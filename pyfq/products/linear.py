@@ -1,4 +1,4 @@
-"""A layer: ``activation(x @ w.T + bias)``, w in any form (`fortran/formats/fq_codes.f90`)."""
+"""A layer: ``activation(x @ w.T + bias)``, w in any form (`fortran/products/fq_layer.f90`)."""
 
 import math
 from collections.abc import Callable

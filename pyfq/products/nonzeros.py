@@ -1,4 +1,4 @@
-"""Sparse weights, stored for the number of samples (`fortran/formats/fq_nonzeros.f90`)."""
+"""Sparse weights as models in memory, one for each range of numbers of samples."""
 
 from dataclasses import dataclass
 from typing import Any

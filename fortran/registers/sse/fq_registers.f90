@@ -1,6 +1,6 @@
 !> What a tile must fit in, on SSE2: 16 registers of 128 bits.
 module fq_registers
-  use fq_kinds, only: i8, i16, i32
+  use fq_kinds, only: i16, i32
   implicit none (type, external)
   private
   public :: CODE_COLS, CODE_KIND, CODE_MASK, CODE_ROWS, CODE_SHIFT, FEW_ROWS, TILE_ROWS, &

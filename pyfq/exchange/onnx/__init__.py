@@ -8,7 +8,7 @@ Reading goes from file to network through the modules in this order:
 | `nodes` | which nodes the output needs, in order; what errors call them; shapes of results |
 | `constants` | what does not depend on the input becomes arrays |
 | `functions` | groups of elementwise nodes become activation functions |
-| `operators` | one node becomes operations of `pyfq.chain` |
+| `operators` | one node becomes operations of `pyfq.networks.operations` |
 | `reader` | the way from the input to the output: `from_onnx` |
 
 `writer` is the other way, `to_onnx`.

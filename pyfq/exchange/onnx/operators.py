@@ -1,4 +1,4 @@
-"""Nodes of an ONNX graph, one by one, as operations of `pyfq.chain`."""
+"""Nodes of an ONNX graph, one by one, as operations of `pyfq.networks.operations`."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Reference of `pyfq.activation`: the operations of the kernels, in their order.
+"""Reference of `pyfq.arrays.activation`: the operations of the kernels, in their order.
 
 Formulas and coefficients are explained in `fortran/arrays/fq_activation.f90` and `.inc`.
 """

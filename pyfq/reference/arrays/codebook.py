@@ -1,4 +1,4 @@
-"""Reference of `pyfq.codebook`."""
+"""Reference of `pyfq.arrays.codebook`."""
 
 import numpy as np
 

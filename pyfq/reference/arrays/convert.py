@@ -1,4 +1,4 @@
-"""Reference of `pyfq.convert`: nearest in a table of all values of the format."""
+"""Reference of `pyfq.arrays.convert`: nearest in a table of all values of the format."""
 
 import numpy as np
 

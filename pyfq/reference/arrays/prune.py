@@ -1,4 +1,4 @@
-"""Reference of `pyfq.prune`: each returns weights, mask and threshold."""
+"""Reference of `pyfq.arrays.prune`: each returns weights, mask and threshold."""
 
 import math
 

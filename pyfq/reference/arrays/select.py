@@ -1,4 +1,4 @@
-"""Reference of `pyfq.select`."""
+"""Reference of `pyfq.arrays.select`."""
 
 import numpy as np
 

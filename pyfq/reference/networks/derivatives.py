@@ -1,4 +1,4 @@
-"""Reference of `pyfq.derivatives`: products with the Jacobian of a network, layer by layer."""
+"""Reference of `pyfq.networks.derivatives`: products with the Jacobian of a network, layer by layer."""
 
 import numpy as np
 

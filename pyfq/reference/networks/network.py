@@ -1,4 +1,4 @@
-"""Reference of `pyfq.network`."""
+"""Reference of `pyfq.networks.network`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Reference of `pyfq.integer`."""
+"""Reference of `pyfq.products.integer`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Reference of `pyfq.lowrank`, in float64."""
+"""Reference of `pyfq.products.lowrank`, in float64."""
 
 import numpy as np
 

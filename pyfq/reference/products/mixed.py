@@ -1,4 +1,4 @@
-"""Reference of `pyfq.mixed`."""
+"""Reference of `pyfq.products.mixed`."""
 
 import numpy as np
 

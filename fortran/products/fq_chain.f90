@@ -1,9 +1,10 @@
-!> Whether layers can follow each other.  Mirrored in `pyfq/networks/memory_plan.py`.
-module fq_plan
+!> Layers that follow each other, and what inputs and outputs pass.  Ends are mirrored in
+!> `pyfq/products/model.py`.
+module fq_chain
   use fq_activation_kind, only: is_activation
   use fq_kinds, only: i32, i64
   use fq_status, only: FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
-  use fq_stored_layer, only: are_inside, FORMAT_DENSE, FORMAT_LEVEL_PANELS, FORMAT_STATIC, &
+  use fq_stored_layer, only: are_inside, FORMAT_DENSE, FORMAT_STATIC, LAST_FORMAT, &
     starts_of, stored_layer
   implicit none (type, external)
   private
@@ -14,14 +15,14 @@ module fq_plan
     integer(i64) :: input_mean, input_scale, output_mean, output_scale
   end type planned_ends
 
-  public :: plan_status
+  public :: chain_status
 
 contains
 
-  !> What is wrong with a plan, FQ_OK if layers follow each other, are of formats and activations
-  !> that there are, and have arrays that start in the memory.  How long they are is the caller's
-  !> care.
-  pure function plan_status(k, n, layers, bytes, ends) result(info)
+  !> What is wrong with a chain of layers, FQ_OK if they follow each other, are of formats and
+  !> activations that there are, and have arrays that start in the memory.  How long these are is the
+  !> caller's care.
+  pure function chain_status(k, n, layers, bytes, ends) result(info)
     integer(i64), intent(in) :: k, n                  !! inputs and outputs
     type(stored_layer), intent(in) :: layers(:)      !! the layers, in order
     integer(i64), intent(in) :: bytes                 !! of the memory
@@ -34,8 +35,7 @@ contains
     known = .true.
     inputs = k
     do l = 1, size(layers, kind=i64)
-      known = known .and. layers(l)%format >= FORMAT_DENSE &
-        .and. layers(l)%format <= FORMAT_LEVEL_PANELS &
+      known = known .and. layers(l)%format >= FORMAT_DENSE .and. layers(l)%format <= LAST_FORMAT &
         .and. (layers(l)%format == FORMAT_STATIC .eqv. layers(1)%format == FORMAT_STATIC) &
         .and. layers(l)%activation == int(layers(l)%activation, i32) &
         .and. is_activation(int(layers(l)%activation, i32))
@@ -48,5 +48,5 @@ contains
       ends%output_mean, ends%output_scale], bytes)
     info = merge(FQ_OK, FQ_NOT_KNOWN, known)
     if (.not. fit) info = FQ_NOT_FITTING
-  end function plan_status
-end module fq_plan
+  end function chain_status
+end module fq_chain

@@ -2,7 +2,7 @@
 !> formats.
 !>
 !> A panel is LANES rows of weights, a lane each, step after step of k.
-module fq_panels_real32
+module fq_widened_panels_real32
   !$ use omp_lib, only: omp_get_thread_num
   use fq_align, only: aligned_start
   use fq_epilogue_real32, only: epilogue
@@ -14,7 +14,7 @@ module fq_panels_real32
   use fq_status, only: FQ_NO_MEMORY, FQ_OK
   implicit none (type, external)
   private
-  public :: clear_panels, LANES, multiply_panels
+  public :: clear_panels, multiply_panels
 
   !> Weights in panels.  A format extends this by where its arrays lie.
   type, abstract, public :: panel_source
@@ -132,4 +132,4 @@ contains
 
     if (read > filled) block(:, 1:steps, filled + 1:read) = 0
   end subroutine clear_panels
-end module fq_panels_real32
+end module fq_widened_panels_real32
