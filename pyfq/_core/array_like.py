@@ -46,24 +46,34 @@ def as_array(x: Any, name: str) -> NDArray:
     """
     if type(x) is np.ndarray and x.dtype.kind != "O":
         return x
-    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
-        raise ValueError(
-            f"{name} must have no masked entries: fill them, such as by {name}.filled(0)"
-        )
+    _refuse_masked(x, name)
     if isinstance(x, str | bytes | dict | set | type(None)):
         raise TypeError(f"{name} must be an array or a list of numbers, not {type(x).__name__}")
     try:
         by_dlpack = hasattr(x, "__dlpack__") and not hasattr(x, "__array__")
-        array = np.from_dlpack(x) if by_dlpack else np.asarray(x)
+        array = np.from_dlpack(x) if by_dlpack else np.asanyarray(x)
     except (ValueError, TypeError, RuntimeError, BufferError) as e:
         kind = ValueError if isinstance(e, ValueError) else TypeError
         what = type(x).__name__
         raise kind(f"{name} ({what}) does not convert to an array: {_line(e)}") from e
     if type(array) is not np.ndarray:  # an array of a subclass, whose operators are not NumPy's
+        _refuse_masked(array, name)
         array = array.view(np.ndarray)
     if array.dtype.kind == "O":
         return _of_objects(array, x, name)
     return array
+
+
+def _refuse_masked(x: Any, name: str) -> None:
+    """Raise ValueError if an array, or one in nested lists, has masked entries."""
+    if isinstance(x, list | tuple):
+        for one in x:
+            if isinstance(one, list | tuple | np.ma.MaskedArray):
+                _refuse_masked(one, name)
+    elif isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise ValueError(
+            f"{name} must have no masked entries: fill them, such as by {name}.filled(0)"
+        )
 
 
 def is_array_like(x: Any) -> bool:
@@ -113,7 +123,7 @@ def as_floats(x: Any, name: str, dtype: np.dtype) -> NDArray:
     with np.errstate(over="ignore"):
         floats = np.require(array, dtype, "CA")
     if floats is not array:
-        _refuse_overflow(array, floats, name)
+        refuse_overflow(array, floats, name)
     return floats
 
 
@@ -158,8 +168,8 @@ def _shown_first(array: NDArray) -> str:
     return f"{text} such as {shown(array.flat[0].item())}" if array.dtype.kind in "SU" else text
 
 
-def _refuse_overflow(array: NDArray, floats: NDArray, name: str) -> None:
-    """Refuse finite numbers that became infinite."""
+def refuse_overflow(array: NDArray, floats: NDArray, name: str) -> None:
+    """Raise ValueError if a finite number of `array` is infinite in `floats`."""
     if np.can_cast(array.dtype, floats.dtype) or array.dtype.kind != "f":
         return
     lost = np.flatnonzero(np.isinf(floats) & ~np.isinf(array))

@@ -6,7 +6,9 @@ import errno
 import io
 import itertools
 import os
+import re
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -24,6 +26,7 @@ from pyfq._core import array_like
 from pyfq._core.check import refuse_not_finite, shown
 from pyfq._core.text import small_letters
 from pyfq.cli import UsageError
+from pyfq.cli._report import path_text
 from pyfq.io import FormatError, open_checkpoint
 from pyfq.io.regular import open_regular
 
@@ -33,10 +36,12 @@ files of samples:
   FILE.npz    arrays x (samples, inputs) and y (samples,) or (samples, outputs), or X and Y; --x and
               --y name others. Further axes of x, as those of images, are taken as one.
   X.npy,Y.npy the same in two files; X.npy alone where y is not needed
-  FILE.csv    a line for each sample, fields between commas. A first line without any number names
-              the columns, else they are called 0, 1, ... The last one is y, unless there are just
-              as many as the network has inputs; --x and --y choose others: --y temperature,humidity
-  Labels are integers or text, values to be learned are floats.
+  FILE.csv    a line for each sample, fields between commas. A first line without any number, or of
+              0, 1, 2, ... as pandas numbers columns, names them, else they are called 0, 1, ... A
+              first column without a name is an index, and left out. The last one is y, unless there
+              are just as many as the network has inputs; --x and --y choose others:
+              --y temperature,humidity
+  Labels are integers or text, values to be learned are floats; 007 is text.
 """
 
 # What others write between fields, and what it is called.
@@ -322,6 +327,8 @@ def _read_npz(
 
 def _usual(file: NpzFile, name: str) -> str:
     """Return x or y as the file spells it, small or, as scikit-learn does, large."""
+    if name in file.files and name.upper() in file.files:
+        raise ValueError(f"it holds {name} and {name.upper()}: --{name} says which to take")
     return name.upper() if name not in file.files and name.upper() in file.files else name
 
 
@@ -423,6 +430,8 @@ def _typed(fields: Sequence[Sequence[str]], path: Path) -> NDArray:
     """Return fields as integers if all are, else as floats, else, of one column, as text."""
     flat = [field.strip() for line in fields for field in line]
     shape = (len(fields), len(fields[0])) if len(fields[0]) > 1 else (len(fields),)
+    if len(shape) == 1 and any(map(_is_code, flat)):
+        return np.array(flat)
     for convert, dtype in ((int, np.int64), (float, np.float64)):
         if convert is int and len(shape) == 2:
             continue
@@ -434,6 +443,11 @@ def _typed(fields: Sequence[Sequence[str]], path: Path) -> NDArray:
     if len(shape) == 2:
         raise FormatError(path, "several columns of y must be numbers")
     return np.array(flat)
+
+
+def _is_code(field: str) -> bool:
+    """Tell whether digits are no number but a name, such as 007."""
+    return re.fullmatch(r"0\d+", field) is not None
 
 
 def _csv_chunks(
@@ -451,9 +465,14 @@ def _csv_chunks(
             raise FormatError(path, "it is empty")
         width, names = len(first[1]), [field.strip() for field in first[1]]
         _refuse_other_separator(first[1], path)
-        if any(_is_number(field) for field in names):
+        second = next(lines, None)
+        lines = itertools.chain([] if second is None else [second], lines)
+        has_names = _are_names(names, None if second is None else second[1])
+        if not has_names:
             names = [str(i) for i in range(width)]
             lines = itertools.chain([first], lines)
+        elif any(_is_number(field) for field in names):
+            _remark(path, "the first line, which numbers the columns, is taken for their names")
         x_at, y_at = _columns(names, args, inputs, path)
         while chunk := list(itertools.islice(lines, _rows_of_chunk(width))):
             for number, line in chunk:
@@ -463,6 +482,25 @@ def _csv_chunks(
                     )
             x = np.array([_floats(line, number, x_at, names, path) for number, line in chunk])
             yield x, [[line[i] for i in y_at] for _, line in chunk]
+
+
+def _are_names(line: Sequence[str], second: Sequence[str] | None) -> bool:
+    """Tell whether the first line names the columns.
+
+    It does if it holds no number, or if its numbers are those of the columns, as pandas numbers
+    columns without names: all of them, or all but names of columns of numbers.
+    """
+    numbers = [i for i, field in enumerate(line) if _is_number(field)]
+    if any(line[i] != str(i) for i in numbers):
+        return False
+    others = [field for i, field in enumerate(second or ()) if i not in numbers]
+    if len(numbers) < len(line):
+        return not numbers or any(map(_is_number, others))
+    return len(line) > 2 and second is not None
+
+
+def _remark(path: Path, text: str) -> None:
+    print(f"{path_text(path)}: {text}", file=sys.stderr)
 
 
 def _refuse_other_separator(line: Sequence[str], path: Path) -> None:
@@ -480,10 +518,13 @@ def _columns(
     """Return where x and y stand."""
     x, y = (_positions(word, names, path) for word in (args.x, args.y))
     last = len(names) - 1
-    if args.y is None and last not in x and (args.x is not None or len(names) != inputs):
+    index = [0] if args.x is None and len(names) > 1 and names[0] == "" else []
+    if index:
+        _remark(path, "the first column, which has no name, is taken for an index and left out")
+    if args.y is None and last not in x and (args.x is not None or last + 1 - len(index) != inputs):
         y = [last]
     if args.x is None:
-        x = [i for i in range(len(names)) if i not in y]
+        x = [i for i in range(len(names)) if i not in (*y, *index)]
     both = sorted(set(x) & set(y))
     if both:
         raise UsageError(f"column {shown(names[both[0]])} is named by --x and by --y")

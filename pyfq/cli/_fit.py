@@ -379,9 +379,26 @@ def _part_of(
     teacher: pyfq.Network | NDArray | None,
 ) -> Part:
     x, y, name = as_floats(samples.x, network.dtype, samples.name), samples.y, samples.name
+    _refuse_unresolved(samples.x, network.dtype, name)
     if y is not None:
         y = as_labels(y, network.classes, name) if has_classes else as_values(y, network, name)
     return Part(x, y, None if teacher is None else outputs_of(teacher, network, x))
+
+
+def _refuse_unresolved(x: NDArray, dtype: np.dtype, name: str) -> None:
+    """Refuse inputs that vary by so little, far from 0, that a narrower dtype loses it."""
+    if x.dtype.kind == "f" and np.can_cast(x.dtype, dtype):
+        return
+    mean, deviation = mean_and_scale(x.astype(np.float64))
+    step = np.finfo(dtype).eps * np.abs(mean)
+    # Less than 1e-12 of the mean is the rounding of a constant.
+    lost = np.flatnonzero((deviation < 8 * step) & (deviation > 1e-12 * np.abs(mean)))
+    if lost.size:
+        i = lost[0]
+        raise ValueError(
+            f"{name}: column {i} of x varies by {deviation[i]:.3g} around {mean[i]:.6g}, where "
+            f"{dtype} has steps of {step[i]:.3g}: --dtype float64 keeps it"
+        )
 
 
 def _split(samples: Part, args: argparse.Namespace) -> tuple[Part, Part | None]:

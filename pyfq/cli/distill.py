@@ -26,6 +26,7 @@ from pyfq.cli._help import HelpFormatter
 from pyfq.cli._parser import path_of
 from pyfq.cli._report import bytes_text, pairs_text
 from pyfq.cli._table import table_text, terminal_width
+from pyfq.learning.teacher import refuse_probabilities
 from pyfq.learning.train import Options
 
 EPILOG = f"""\
@@ -212,14 +213,8 @@ def _refuse_teacher(
             f"{args.teacher} has outputs of {len(teacher)} samples, {args.data} has "
             f"{len(samples.x)}"
         )
-    if has_classes and args.loss in (None, "kl") and _are_probabilities(teacher):
-        raise ValueError(
-            f"{args.teacher}: rows add up to 1; kl wants logits, or logarithms of probabilities"
-        )
-
-
-def _are_probabilities(outputs: NDArray) -> bool:
-    return bool(outputs.min() >= 0 and np.abs(outputs.sum(axis=1) - 1).max() < 1e-3)
+    if has_classes and args.loss in (None, "kl"):
+        refuse_probabilities(teacher, args.teacher)
 
 
 def _classes_of(

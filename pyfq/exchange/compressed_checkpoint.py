@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .._core.array_like import refuse_overflow
 from .._core.check import shown
 from .._core.frozen import read_only, refuse_copies
 from ..arrays.half import Half
@@ -18,6 +19,9 @@ from .contents import Contents, read_contents
 from .floats import widen
 from .rule import FLOAT_WORDS
 from .stored import COPY, Form, TensorPlan, decompress_tensor, restore_tensor, stored_word
+
+# Of bfloat16: set in NaN and infinities alone.
+_EXPONENT = np.uint16(0x7F80)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> "CompressedCheckpoint":
@@ -120,7 +124,7 @@ class CompressedCheckpoint(Mapping[str, Form | Half]):
     __reduce__ = refuse_copies("load_checkpoint")
 
     def __getitem__(self, name: str) -> Form | Half:
-        """Return a tensor in the form that it has.
+        """Return a tensor in the form that it has; float32 for BF16 with NaN or infinities.
 
         Raises
         ------
@@ -135,7 +139,10 @@ class CompressedCheckpoint(Mapping[str, Form | Half]):
             if not isinstance(form, np.ndarray):
                 return form
             if _word_of(tensor) == "BF16":
-                return Half(np.ascontiguousarray(form.view(np.uint16)), "bfloat16")
+                bits = np.ascontiguousarray(form.view(np.uint16))
+                if ((bits & _EXPONENT) == _EXPONENT).any():
+                    return read_only(widen(bits, "BF16").reshape(tensor.shape))
+                return Half(bits, "bfloat16")
             return read_only(form.reshape(tensor.shape))
 
     def dense(self, name: str, dtype: DTypeLike = None) -> NDArray:
@@ -162,6 +169,8 @@ class CompressedCheckpoint(Mapping[str, Form | Half]):
             Its parts hold what they cannot.
         TypeError
             `dtype` is not one of floats, or the tensor holds none.
+        ValueError
+            A finite number is beyond the largest of `dtype`.
         """
         tensor = self._tensors[name]
         wanted = None if dtype is None else np.dtype(dtype)
@@ -175,7 +184,12 @@ class CompressedCheckpoint(Mapping[str, Form | Half]):
             values = decompress_tensor(tensor, self._parts(tensor)).reshape(tensor.shape)
         if tensor.word == "BF16" or (tensor.word == "F16" and wanted not in (None, values.dtype)):
             values = widen(np.ascontiguousarray(values), tensor.word)
-        return read_only(values if wanted is None else values.astype(wanted, copy=False))
+        if wanted is None:
+            return read_only(values)
+        with np.errstate(over="ignore"):
+            floats = values.astype(wanted, copy=False)
+        refuse_overflow(values, floats, name)
+        return read_only(floats)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the tensors, file by file."""

@@ -20,11 +20,12 @@ from .sklearn_fitted import (
     is_of_sklearn,
     refuse_features,
     refuse_overrides,
+    refuse_own_methods,
     thawed,
 )
 from .sklearn_linear import is_linear, layer_of
 from .sklearn_probe import refuse_another
-from .sklearn_steps import Steps, flat, scaling_of, steps_of
+from .sklearn_steps import Steps, does_nothing, flat, scaling_of, steps_of
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -113,9 +114,8 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
     True
     """
     parts = _parts_of(Named(estimator, "estimator"))
-    student = getattr(parts.model.estimator, "network_", None)
-    if isinstance(student, Network):
-        return _with_steps(student, parts, dtype)
+    if isinstance(parts.model.estimator, _students()):
+        return _with_steps(_network_of_student(parts.model), parts, dtype)
     model = _model_of(parts.model, dtype)
     refuse_another(parts.model, replace(network_of(model.operations), classes=model.classes))
     first = model.operations[0]
@@ -131,6 +131,28 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
         ends |= {"output_mean": of_output[0], "output_scale": of_output[1]}
     ends = {name: cast(end, model.dtype, name) for name, end in ends.items()}
     return Network(network.layers, classes=model.classes, **ends)
+
+
+def _students() -> tuple[type, ...]:
+    """Return the classes of students, which need scikit-learn."""
+    from ..learning.estimators import StudentClassifier, StudentRegressor
+
+    return StudentClassifier, StudentRegressor
+
+
+def _network_of_student(named: Named) -> Network:
+    """Return the network of a student that predicts what this gives."""
+    from sklearn.utils.validation import check_is_fitted
+
+    student, where = named
+    kind = next(kind for kind in _students() if isinstance(student, kind))
+    refuse_own_methods(student, where, kind)
+    check_is_fitted(student)
+    network = student.network_
+    if not isinstance(network, Network):
+        raise TypeError(f"{where}.network_ must be a Network, not {type(network).__name__}")
+    refuse_another(named, network)
+    return network
 
 
 def _with_steps(student: Network, parts: _Parts, dtype: DTypeLike) -> Network:
@@ -230,7 +252,8 @@ def _parts_of(named: Named) -> _Parts:
             check_fitted(named, TransformedTargetRegressor)
             parts = _parts_of(Named(estimator.regressor_, f"{where}.regressor_"))
             behind = thawed(Named(estimator.transformer_, f"{where}.transformer_"))
-            return _of_target(parts, behind, where)
+            scaled = _of_target(parts, behind, where)
+            return replace(scaled, of_output=None) if does_nothing(behind) else scaled
         case Pipeline():
             refuse_overrides(estimator, where, Pipeline)
             return _parts_of_pipeline(estimator, where)
@@ -239,7 +262,7 @@ def _parts_of(named: Named) -> _Parts:
             if not hasattr(estimator, "best_estimator_"):
                 raise ValueError(f"{where} must have best_estimator_: fit it with refit=True")
             return _parts_of(Named(estimator.best_estimator_, f"{where}.best_estimator_"))
-    if is_linear(estimator) or isinstance(getattr(estimator, "network_", None), Network):
+    if is_linear(estimator) or isinstance(estimator, _students()):
         return _Parts([], named)
     raise TypeError(
         f"{where} must be an MLPClassifier, MLPRegressor, linear model or student, or a Pipeline, "

@@ -41,8 +41,8 @@ def check_fitted(named: Named, kind: type) -> None:
     check_is_fitted(named.estimator)
 
 
-def refuse_overrides(estimator: Any, where: str, kind: type) -> None:
-    """Refuse what has a method of its own, or one that scikit-learn did not define."""
+def refuse_own_methods(estimator: Any, where: str, kind: type) -> None:
+    """Refuse what has a method of its own."""
     names = overrides(estimator, kind, _HARMLESS)
     if names:
         raise ValueError(
@@ -50,6 +50,11 @@ def refuse_overrides(estimator: Any, where: str, kind: type) -> None:
             f"predict something else than {kind.__name__} does: distill from a function that calls "
             "it"
         )
+
+
+def refuse_overrides(estimator: Any, where: str, kind: type) -> None:
+    """Refuse what has a method of its own, or one that scikit-learn did not define."""
+    refuse_own_methods(estimator, where, kind)
     for name in _METHODS:
         if not is_of_sklearn(inspect.getattr_static(kind, name, None)):
             raise ValueError(f"{where}: {kind.__name__}.{name} is not that of scikit-learn")

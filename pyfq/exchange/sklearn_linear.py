@@ -81,7 +81,7 @@ def layer_of(named: Named, *, any_dtype: bool = False) -> Layer:
     kind = _kind_of(model)
     check_fitted(named, kind)
     weights, bias = _arrays_of(named)
-    dtype = np.dtype(np.float64) if any_dtype else dtype_of([weights, bias], where, "coef_")
+    dtype = np.dtype(np.float64) if any_dtype else dtype_of([weights], where, "coef_")
     if kind.__name__ not in _CLASSIFIERS:
         function = _inverse_of_link(named) if kind.__name__ in _GENERALIZED else None
         return Layer(weights, bias, function, None, dtype)
@@ -135,7 +135,9 @@ def _arrays_of(named: Named) -> tuple[NDArray, NDArray]:
         raise TypeError(f"{where}.coef_ must be an array of numbers of 1 or 2 axes, not {given}")
     weights = np.atleast_2d(weights)
     refuse_features(model, where, "coef_", weights.shape[1])
-    bias = np.atleast_1d(np.asarray(model.intercept_, weights.dtype))
+    bias = np.atleast_1d(np.asarray(model.intercept_))
+    if not is_numbers(bias):
+        raise TypeError(f"{where}.intercept_ must be numbers, not {bias.dtype}")
     if bias.shape not in ((1,), weights.shape[:1]):
         raise ValueError(
             f"{where}.intercept_ must have shape {weights.shape[:1]}, not {shown(bias.shape)}"

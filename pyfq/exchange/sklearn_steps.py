@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core.check import shown
-from .sklearn_fitted import Named, check_fitted, numbers_of, refuse_features, thawed
+from .sklearn_fitted import (
+    Named,
+    check_fitted,
+    numbers_of,
+    refuse_features,
+    refuse_overrides,
+    thawed,
+)
 
 _KNOWN = "StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, PCA or ColumnTransformer"
 
@@ -174,8 +181,8 @@ def _columns(step: Named) -> Steps:
         if (isinstance(transformer, str) and transformer == "drop") or not at:
             continue
         its = _part(Named(transformer, f"{step.where}[{shown(name)}]"), len(at))
-        weight = (columns.transformer_weights or {}).get(name, 1)
-        if weight != 1:
+        weight = (columns.transformer_weights or {}).get(name)
+        if weight not in (None, 1):
             outputs = len(at) if its.matrix is None else len(its.matrix)
             its = its.then_multiply(weight * np.eye(outputs), np.zeros(outputs))
         parts.append((at, its))
@@ -188,7 +195,7 @@ def _part(part: Named, inputs: int) -> Steps:
     """Return what a transformer of some columns does, which may be a pipeline."""
     done = Steps()
     for one in flat([part]):
-        if _does_nothing(one):  # as what passes the remainder through
+        if does_nothing(one):  # as what passes the remainder through
             continue
         its = step_of(one, inputs=inputs)
         inputs = inputs if its.matrix is None else len(its.matrix)
@@ -196,11 +203,15 @@ def _part(part: Named, inputs: int) -> Steps:
     return done
 
 
-def _does_nothing(part: Named) -> bool:
-    """Tell whether it is a FunctionTransformer without a function."""
+def does_nothing(part: Named) -> bool:
+    """Tell whether it is a FunctionTransformer without functions."""
     from sklearn.preprocessing import FunctionTransformer
 
-    return isinstance(part.estimator, FunctionTransformer) and part.estimator.func is None
+    transformer = part.estimator
+    if not isinstance(transformer, FunctionTransformer):
+        return False
+    refuse_overrides(*part, FunctionTransformer)
+    return transformer.func is None and transformer.inverse_func is None
 
 
 def _beside(parts: list[tuple[list[int], Steps]], inputs: int) -> Steps:

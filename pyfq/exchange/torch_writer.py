@@ -97,8 +97,22 @@ def _folded(network: Network) -> list[_Affine]:
             layers[-1] = w, bias, None
         else:
             layers.append((np.diag(scale), mean, None))
-    dtype = network.dtype
-    return [(w.astype(dtype), None if b is None else b.astype(dtype), a) for w, b, a in layers]
+    return [
+        (_rounded(w, network.dtype), None if b is None else _rounded(b, network.dtype), a)
+        for w, b, a in layers
+    ]
+
+
+def _rounded(x: NDArray, dtype: np.dtype) -> NDArray:
+    """Return weights or biases in the network's dtype, which means and scales may be beyond."""
+    with np.errstate(over="ignore"):
+        y = x.astype(dtype)
+    # A row that vanishes would be an output that is constant.
+    vanished = x.any(axis=-1) & ~y.any(axis=-1)
+    if not np.isfinite(y).all() or (x.ndim == 2 and vanished.any()):
+        hint = "" if dtype == np.float64 else ": network.astype(np.float64) has more room"
+        raise ValueError(f"network must have means and scales that fit weights in {dtype}{hint}")
+    return y
 
 
 def _affines_of(layer: Dense) -> list[_Affine]:

@@ -40,12 +40,15 @@ class Draft:
         Where it stands meanwhile.
     file : DiskFile
         The same, open.
+    pid : int
+        The process that writes it; one that it forks leaves it alone.
     """
 
     asked: Path
     target: Path
     path: Path
     file: "DiskFile"
+    pid: int
 
 
 def begin(asked: Path) -> Draft:
@@ -62,7 +65,7 @@ def begin(asked: Path) -> Draft:
         mode = _mode_of(target)
         _remove_orphans(target)
         path = target.with_name(f"{_stem(target)}.{_token()}-{next(_numbers)}.partial")
-        return Draft(asked, target, path, DiskFile(disk.create(path, mode), asked))
+        return Draft(asked, target, path, DiskFile(disk.create(path, mode), asked), os.getpid())
 
 
 def publish(draft: Draft) -> None:
@@ -79,8 +82,9 @@ def publish(draft: Draft) -> None:
 def drop(draft: Draft) -> None:
     """Close and remove an unfinished file."""
     draft.file.close()
-    with suppress(FileNotFoundError):
-        disk.unlink(draft.path)
+    if os.getpid() == draft.pid:
+        with suppress(FileNotFoundError):
+            disk.unlink(draft.path)
 
 
 class DiskFile(io.FileIO):
@@ -115,12 +119,15 @@ class DiskFile(io.FileIO):
 @contextmanager
 def buffered(raw: DiskFile) -> Iterator[BinaryIO]:
     """Yield a buffer before a file, which stays open."""
-    file = io.BufferedRandom(raw)
+    file, pid = io.BufferedRandom(raw), os.getpid()
     try:
         yield file
         file.flush()
     finally:
-        with suppress(OSError):  # an error before this one left bytes that cannot be written
+        if os.getpid() != pid:  # a forked process, whose copy of the bytes is not to be written
+            raw.close()
+        # An error before this one left bytes that cannot be written.
+        with suppress(OSError, ValueError):
             file.detach()
 
 

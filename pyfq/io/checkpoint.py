@@ -4,7 +4,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -187,7 +187,9 @@ class Checkpoint(Mapping[str, np.ndarray]):
         file = self._opened[self.file_of[name]]
         if isinstance(file, SafetensorsFile) and file.path not in self._mapped:
             if len(self._mapped) >= _MOST_MAPPED:
-                self._mapped.pop(next(iter(self._mapped))).unmap()
+                # Another thread may have taken the same one, or add one meanwhile.
+                with suppress(KeyError, RuntimeError):
+                    self._mapped.pop(next(iter(self._mapped))).unmap()
             self._mapped[file.path] = file
         return file[name]
 

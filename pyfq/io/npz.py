@@ -28,7 +28,7 @@ from pyfq.io.atomic import replacing
 from pyfq.io.dtypes import DTYPES, NUMBERS, WORDS, carrier_shape, nbytes_of, word_of
 from pyfq.io.errors import FormatError
 from pyfq.io.magic import HEAD, TORCH_ARCHIVE, kind_of
-from pyfq.io.regular import open_regular
+from pyfq.io.regular import OwnPosition, open_regular
 
 _SUFFIX = ".npy"
 _MAGIC = b"\x93NUMPY"
@@ -111,7 +111,7 @@ def open_npz(path: str | os.PathLike[str]) -> "NpzFile":
     """
     path = Path(path)
     with ExitStack() as stack:
-        file = stack.enter_context(open_regular(path))
+        file = stack.enter_context(io.BufferedReader(OwnPosition(open_regular(path))))
         with disk.naming(path):
             head = file.read(HEAD)
         if head and not head.startswith(b"PK") and (kind := kind_of(head)) is not None:
@@ -270,10 +270,10 @@ def write_archive(
         for name, array in tensors.items():
             if not isinstance(name, str):
                 raise TypeError(f"{path}: tensor name: expected str, got {type(name).__name__}")
-            if not isinstance(array, np.ndarray):
+            if not isinstance(array, np.ndarray) or np.ma.is_masked(array):
+                what = "one with masked entries" if np.ma.is_masked(array) else type(array).__name__
                 raise TypeError(
-                    f"{path}: tensor {shown(name)}: expected numpy.ndarray, "
-                    f"got {type(array).__name__}"
+                    f"{path}: tensor {shown(name)}: expected numpy.ndarray, got {what}"
                 )
             if word_of(array.dtype) is None:
                 raise ValueError(

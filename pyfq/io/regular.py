@@ -1,6 +1,7 @@
 """Inputs are regular files: a FIFO would wait for a writer, a device has no end."""
 
 import errno
+import io
 import os
 import stat
 from typing import BinaryIO
@@ -46,6 +47,59 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+class OwnPosition(io.RawIOBase):
+    """The bytes of a file, read from a position of its own.
+
+    That of an open file is shared by all processes that were forked while it was open.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        A regular file, which is closed with this one.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that it has positions."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor of the file."""
+        return self._file.fileno()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position, and return it."""
+        start = 0
+        if whence == os.SEEK_CUR:
+            start = self._position
+        elif whence == os.SEEK_END:
+            start = os.fstat(self.fileno()).st_size
+        if start + offset < 0:
+            raise ValueError(f"negative position {start + offset}")
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read bytes to a buffer, and return how many."""
+        data = os.pread(self.fileno(), len(buffer), self._position)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file, too."""
+        self._file.close()
+        super().close()
 
 
 def kind_of_mode(mode: int) -> str:

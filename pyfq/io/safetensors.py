@@ -117,7 +117,9 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         entry = self._tensors[name]
         if self._closed:
             raise ValueError(f"{self.path}: file is closed")
-        data = self._data if self._data is not None else self._map_again()
+        data = self._data  # once: another thread may let go of it
+        if data is None:
+            data = self._map_again()
         carrier = DTYPES[entry.dtype].carrier
         count = (entry.end - entry.begin) // carrier.itemsize
         if count == 0:  # At the very end of the file frombuffer finds no byte to point at.
@@ -158,8 +160,8 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         with disk.naming(self.path), open_regular(self.path) as file:
             if _identity_of(file) != self._identity:
                 raise FormatError(self.path, "the file has changed since it was opened")
-            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return self._data
+            data = self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return data
 
     def __enter__(self) -> Self:
         """Return the file itself."""

@@ -103,8 +103,7 @@ class TensorStream:
 
     def write(self, name: str, array: np.ndarray) -> int:
         """Write the next tensor; see `SafetensorsWriter.write`."""
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"array: expected numpy.ndarray, got {type(array).__name__}")
+        _refuse_no_array(array, "array")
         is_last = self.completed == len(self._tensors)
         expected, entry = (None, None) if is_last else self._tensors[self.completed]
         if entry is None or name != expected:
@@ -394,8 +393,7 @@ def write_safetensors(
         raise ValueError(f"dtypes: no tensor named {', '.join(stray)}")
     declaration = {}
     for name, array in tensors.items():
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"{name}: expected numpy.ndarray, got {type(array).__name__}")
+        _refuse_no_array(array, name)
         word = words.get(name, word_of(array.dtype))
         if word is None:
             raise ValueError(f"{name}: safetensors has no word for dtype {array.dtype}")
@@ -404,6 +402,13 @@ def write_safetensors(
     with SafetensorsWriter(path, aligned_order(declaration), metadata) as writer:
         for name in writer.remaining:
             writer.write(name, tensors[name])
+
+
+def _refuse_no_array(array: object, name: str) -> None:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name}: expected numpy.ndarray, got {type(array).__name__}")
+    if np.ma.is_masked(array):
+        raise TypeError(f"{name}: expected numpy.ndarray, got one with masked entries")
 
 
 def _opened(partial: Path, asked: Path, is_there: bool) -> DiskFile:

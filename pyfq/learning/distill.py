@@ -18,7 +18,7 @@ from .data import as_data, as_validation, as_weights, refuse_activation, times_c
 from .fake_quantize import FakeQuantize
 from .losses import Imitation, Loss, as_temperature
 from .optimizers import LARGEST, SMALLEST, Adam, Optimizer, Schedule
-from .teacher import Teacher, in_chunks, outputs_of, refuse_inputs
+from .teacher import Teacher, in_chunks, outputs_of, refuse_inputs, refuse_probabilities
 from .train import Epoch, Options, Problem, Training, fit
 
 
@@ -201,10 +201,13 @@ def distill(
     weights = times_class_weight(
         as_weights(student, len(x), sample_weight), class_weight, labels, student
     )
+    outputs = outputs_of(teacher, student, x)
+    if loss == "kl" and not isinstance(teacher, Network):
+        refuse_probabilities(outputs)
     problem = Problem(
         scale_inputs(student, x), weights, data, labels, targets,
         as_number(delta, "delta", SMALLEST, LARGEST), loss,
-        scale_outputs(student, outputs_of(teacher, student, x)),
+        scale_outputs(student, outputs),
         1.0 if y is None else alpha, as_temperature(temperature),
         [_resolved(hint, i, teacher, student, x) for i, hint in enumerate(hints)],
     )  # fmt: skip

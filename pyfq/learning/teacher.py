@@ -77,6 +77,14 @@ def outputs_of(teacher: Teacher, student: Network, x: NDArray) -> NDArray:
     return as_values(student, len(x), outputs, "outputs of teacher")
 
 
+def refuse_probabilities(outputs: NDArray, where: str = "outputs of teacher") -> None:
+    """Raise ValueError where outputs (samples, outputs) for ``"kl"`` are no logits."""
+    if outputs.size and outputs.min() >= 0 and np.abs(outputs.sum(axis=1) - 1).max() < 1e-3:
+        raise ValueError(
+            f"{where}: rows add up to 1; kl wants logits, or logarithms of probabilities"
+        )
+
+
 def refuse_no_teacher(teacher: Any) -> None:
     """Refuse what has no outputs, or must be imported first; an estimator need not be.
 

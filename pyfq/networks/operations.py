@@ -63,8 +63,8 @@ Operation = Linear | Nonlinear | Affine
 # The largest factor that becomes part of weights; the smallest is 1 by it.
 MOST_FACTOR = 2.0**60
 # The deepest floor that may be taken from what lies above it, and added again: a deeper one takes
-# its digits.
-DEEPEST_FLOOR = -1e4
+# more than 1e-5 of numbers near 1 from float32.
+DEEPEST_FLOOR = -64.0
 
 
 def network_of(operations: Iterable[Operation]) -> Network:

@@ -107,6 +107,16 @@ def test_columns_of_text_become_text():
     assert as_array(pandas.Series(["a", "b"], dtype="category"), "y").tolist() == ["a", "b"]
 
 
+MASKED = np.ma.array([1.0, 2.0], mask=[0, 1])
+
+
+class FilledByAMask:
+    """A variable of a file whose fill values become masked, as netCDF's do."""
+
+    def __array__(self, dtype=None, copy=None):
+        return MASKED
+
+
 def grad():
     torch = pytest.importorskip("torch")
     return torch.ones(2, requires_grad=True)
@@ -138,6 +148,9 @@ def missing():
         (lambda: np.array(["2020"], "M8[D]"), TypeError, r"x must be numbers, not datetime64\[D\]"),
         (lambda: np.zeros(2, "i4,f4"), TypeError, "x must be numbers, not"),
         (lambda: np.ma.array([1.0, 2.0], mask=[0, 1]), ValueError, "masked entries: fill them"),
+        (lambda: [MASKED, MASKED], ValueError, "masked entries: fill them"),
+        (lambda: ((1.0, 2.0), [MASKED[0], np.ma.masked]), ValueError, "masked entries: fill them"),
+        (FilledByAMask, ValueError, "masked entries: fill them"),
         (lambda: [1.0, 1e300], ValueError, r"x must fit float32, but x\[1\] is 1e\+300"),
         (grad, TypeError, r"x \(Tensor\) does not convert to an array: .*detach"),
         (sparse_matrix, TypeError, r"not csr_matrix: pass x.toarray\(\)"),

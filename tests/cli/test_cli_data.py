@@ -64,6 +64,72 @@ def test_separators_in_fields_of_csv_are_text(place):
     assert (code, err) == (0, "")
 
 
+HEADERS = {
+    "index": (",a,b,c,d", [0, 1], "which has no name, is taken for an index"),
+    "numbers": ("0,1,2,3", [], "which numbers the columns, is taken for their names"),
+    "numbers and y": ("0,1,2,3,y", [2], "which numbers the columns, is taken for their names"),
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_headers_as_pandas_writes_them(place, header):
+    first, beside, remark = HEADERS[header]
+    table = X if not beside else np.column_stack([X, Y])
+    lines = [",".join(map(str, line)) for line in table.tolist()]
+    if header == "index":
+        lines = [f"{i},{','.join(map(str, line))}" for i, line in enumerate(X.tolist())]
+    Path("d.csv").write_text("\n".join([first, *lines]))
+    code, _, err = run("predict", "n.safetensors", "-o", "out.npy", "--input", "d.csv")
+    assert (code, err.count("\n")) == (0, 1)
+    assert remark in err
+    np.testing.assert_array_equal(np.load("out.npy"), np.load("expected.npy"))
+
+
+@pytest.mark.parametrize("first", ["0,1,2,4", "0,1,2,3.0", "1,2,3,4"])
+def test_first_lines_that_are_samples(place, first):
+    x = np.array([float(field) for field in first.split(",")], np.float32)
+    Path("d.csv").write_text(f"{first}\n5,6,7,8\n")
+    np.testing.assert_array_equal(
+        predicted("--input", "d.csv")[0], pyfq.load_network("n.safetensors").forward(x[None])[0]
+    )
+
+
+def test_a_label_of_a_first_sample_is_no_name(place):
+    Path("d.csv").write_text("0,1,2,3,cat\n5,6,7,8,dog\n")
+    code, _, err = run(
+        "train", "--layers", "4,2", "--data", "d.csv", "-o", "m.safetensors", "--epochs", "1",
+        "--validation-split", "0",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert pyfq.load_network("m.safetensors").classes.tolist() == ["cat", "dog"]
+
+
+def test_digits_with_leading_zeros_are_text(place):
+    lines = [f"1,2,3,{i}.5,{'01234' if i % 2 else '98765'}" for i in range(8)]
+    Path("d.csv").write_text("\n".join(lines))
+    code, _, err = run("train", "--layers", "4,2", "--data", "d.csv", "-o", "m.safetensors")
+    assert (code, err) == (0, "")
+    assert pyfq.load_network("m.safetensors").classes.tolist() == ["01234", "98765"]
+
+
+def test_two_spellings_of_an_array_are_told(place):
+    np.savez("both.npz", x=X, X=X + 1)
+    flags = ("--input", "both.npz", "-o", "out.npy")
+    assert "holds x and X: --x says which" in refused("predict", "n.safetensors", *flags)
+    np.testing.assert_array_equal(predicted("--input", "both.npz", "--x", "x"), np.load("expected.npy"))
+
+
+def test_what_float32_would_round_away_is_told(place):
+    t = 1.7e9 + np.random.default_rng(0).uniform(0, 100, (40, 1))
+    np.savez("time.npz", x=t, y=(t[:, 0] > 1.7e9 + 50).astype(np.int64))
+    flags = ("--layers", "1,4,2", "--data", "time.npz", "-o", "m.safetensors", "--epochs", "1")
+    said = refused("train", *flags)
+    assert "column 0 of x varies by" in said
+    assert "--dtype float64 keeps it" in said
+    code, _, err = run("train", *flags, "--dtype", "float64", "--normalize")
+    assert (code, err) == (0, "")
+
+
 LAYOUTS = {
     "Fortran order": np.asfortranarray(X),
     "other byte order": X.astype(">f4"),

@@ -110,6 +110,20 @@ def test_dense_checkpoints_are_read_and_narrow_floats_are_numbers(tmp_path):
         assert repr(checkpoint).endswith("2 tensors, 0 compressed, 32768 bytes)")
 
 
+def test_infinities_of_bfloat16_are_read_and_what_overflows_is_told(tmp_path):
+    path = tmp_path / "w.safetensors"
+    mask = np.array([[0, -np.inf], [np.nan, 1]], np.float32)
+    large = np.array([70000, np.inf], np.float32)
+    bits = pyfq.cast_to(mask, "bfloat16")
+    write_safetensors(path, {"mask": bits, "w": large}, dtypes={"mask": "BF16"})
+    with pyfq.load_checkpoint(path) as checkpoint:
+        np.testing.assert_array_equal(checkpoint["mask"], mask, strict=True)
+        np.testing.assert_array_equal(checkpoint.dense("mask"), mask, strict=True)
+        np.testing.assert_array_equal(checkpoint.dense("w"), large)
+        with pytest.raises(ValueError, match=r"w must fit float16, but w\[0\] is 70000"):
+            checkpoint.dense("w", np.float16)
+
+
 def test_bits_of_float8_and_integers_stay_as_they_are(tmp_path):
     path = tmp_path / "w.safetensors"
     codes = np.arange(4, dtype=np.uint8)

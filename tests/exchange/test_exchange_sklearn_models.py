@@ -402,6 +402,18 @@ def test_frozen_steps_are_taken():
     check_same(edited(model, transformer_=freeze(model.transformer_)))
 
 
+def test_what_does_nothing_is_left_out():
+    check_same(TransformedTargetRegressor(linear.Ridge()).fit(X, Y))
+    parts = [("a", StandardScaler(), [0, 1]), ("b", "passthrough", [2, 3])]
+    columns = ColumnTransformer(parts, transformer_weights={"a": None, "b": 2})
+    check_same(make_pipeline(columns, linear.Ridge()).fit(X, Y))
+
+
+class OwnNothing(FunctionTransformer):
+    def transform(self, X):
+        return 2 * X
+
+
 def test_frozen_steps_with_methods_of_their_own_are_refused():
     freeze = pytest.importorskip("sklearn.frozen").FrozenEstimator
 
@@ -427,7 +439,44 @@ def test_a_student_keeps_its_weights_behind_scalers():
     check_same(make_pipeline(StandardScaler(), regressor).fit(X, Y))
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float16, np.float32])
+def test_an_intercept_is_not_rounded_to_the_dtype_of_weights(dtype):
+    coef = np.array([100, 2, 3, 4])[: X.shape[1]].astype(dtype)
+    model = edited(linear.Ridge().fit(X[:, : coef.size], Y), coef_=coef, intercept_=0.123456789)
+    network = pyfq.from_sklearn(model, dtype=np.float64)
+    assert network.layers[0].bias[0] == 0.123456789
+
+
 # ---------------------------------------------------------------------------------- refused
+
+
+class OwnStudent(pyfq.StudentRegressor):
+    def predict(self, X):
+        return 2 * super().predict(X)
+
+
+def test_students_that_predict_something_else_are_refused():
+    student = pyfq.StudentRegressor((4,), max_iter=2, random_state=0).fit(X, Y)
+    own = OwnStudent((4,), max_iter=2, random_state=0).fit(X, Y)
+    zeros = edited(student, predict=lambda x: np.zeros(len(x)))
+    for model in (own, zeros, make_pipeline(StandardScaler(), own).fit(X, Y)):
+        with pytest.raises(ValueError, match=r"predict of its own"):
+            pyfq.from_sklearn(model)
+    other = edited(student, network_=pyfq.Network.create((X.shape[1], 1), dtype=np.float64))
+    assert pyfq.from_sklearn(other) is other.network_  # which predict asks
+    with pytest.raises(TypeError, match="network_ must be a Network, not str"):
+        pyfq.from_sklearn(edited(student, network_="weights"))
+
+
+def test_network_of_an_estimator_of_another_is_not_taken_for_what_it_predicts():
+    class Exponential(BaseEstimator):
+        def predict(self, X):
+            return np.exp(self.network_.forward(X))
+
+    model = Exponential()
+    model.network_ = pyfq.Network.create((X.shape[1], 1), dtype=np.float64)
+    with pytest.raises(TypeError, match="or student, .*not Exponential"):
+        pyfq.from_sklearn(model)
 
 
 class OwnPCA(PCA):
@@ -496,6 +545,13 @@ def edited(model, **attributes):
             ).fit(X, np.abs(Y) + 1),
             TypeError,
             r"transformer_ must be a scaler, not FunctionTransformer",
+        ),
+        (
+            lambda: make_pipeline(
+                ColumnTransformer([("f", OwnNothing(), [0, 1])]), linear.Ridge()
+            ).fit(X, Y),
+            ValueError,
+            r"\(OwnNothing\) has transform of its own",
         ),
         (without_refit, ValueError, "must have best_estimator_: fit it with refit=True"),
         (lambda: RandomForestClassifier(2).fit(X, BINARY), TypeError, "not RandomForestClassifier"),

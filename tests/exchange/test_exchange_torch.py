@@ -709,11 +709,11 @@ def test_activations_are_the_same(activation, last):
     [
         (
             lambda: nn.Hardtanh(-np.inf, 1),
-            r"\(Hardtanh\): min_val must be -10000 \.\.\. .*, not -inf",
+            r"\(Hardtanh\): min_val must be -64 \.\.\. .*, not -inf",
         ),
         (
             lambda: nn.Hardtanh(-1e30, 1),
-            r"\(Hardtanh\): min_val must be -10000 \.\.\. .*, not -1e\+30",
+            r"\(Hardtanh\): min_val must be -64 \.\.\. .*, not -1e\+30",
         ),
         (
             lambda: with_attributes(nn.Hardtanh(), min_val=3.0, max_val=1.0),

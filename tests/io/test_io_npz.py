@@ -1,6 +1,7 @@
 """`pyfq.io` on npz files: round trips, NumPy as oracle, refusals."""
 
 import io
+import os
 import re
 import tracemalloc
 import warnings
@@ -108,6 +109,24 @@ def test_open_npz_reads_a_member_when_it_is_asked_for(path):
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_processes_read_what_was_open_before_they_were_forked(path):
+    arrays = {str(i): np.random.default_rng(i).standard_normal(20_000) for i in range(4)}
+    write_npz(path, arrays)
+    with open_npz(path) as file:
+        children = []
+        for i in range(4):
+            child = os.fork()
+            if child == 0:
+                try:
+                    orders = (str((i + j) % 4) for j in range(40))
+                    os._exit(0 if all(same(file[n], arrays[n]) for n in orders) else 1)
+                except BaseException:
+                    os._exit(2)
+            children.append(child)
+        assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
 
 
 def test_closed_npz_is_refused(path):
@@ -227,6 +246,7 @@ def test_fuzzed_npz_is_read_or_refused(path, data, flips, cut):
     [
         ({1: np.ones(1)}, TypeError, "tensor name: expected str, got int"),
         ({"a": [1.0]}, TypeError, "'a': expected numpy.ndarray, got list"),
+        ({"a": np.ma.array([1.0, 2.0], mask=[0, 1])}, TypeError, "got one with masked entries"),
         ({"a": np.array([None])}, ValueError, "'a': expected booleans, .* got dtype object"),
         ({"a": np.ones(1, "c16")}, ValueError, "got dtype complex128"),
         ({"a\0b": np.ones(1)}, ValueError, "zip cannot hold"),

@@ -105,6 +105,14 @@ def test_teachers_of_every_kind_teach_the_same():
     np.testing.assert_allclose(close, results[0], rtol=1e-9)
 
 
+def test_probabilities_are_not_taken_for_logits():
+    soft = Network((*TEACHER.layers[:-1], replace(TEACHER.layers[-1], activation="softmax")))
+    for teacher in (soft.forward, soft.forward(X)):
+        with pytest.raises(ValueError, match="outputs of teacher: rows add up to 1; kl wants"):
+            distill(teacher, STUDENT, X, Y, epochs=2)
+        distill(teacher, STUDENT, X, Y, epochs=2, loss="mse")
+
+
 def test_unlabeled_data_is_enough():
     a = distill(TEACHER, STUDENT, X, epochs=2, loss="kl").network
     b = distill(TEACHER, STUDENT, X, Y, alpha=1.0, epochs=2).network

@@ -305,13 +305,14 @@ def _clipped(operands: list[Polynomial | None], attributes: Mapping[str, Any]) -
     names = ("min", "max")
     if any(end is not None and not _is_constant(end) for end in ends):
         return None
-    largest = float(np.finfo(np.float32).max)
     least, most = (
         attributes.get(name, fallback) if end is None else end.get((), 0.0)
-        for name, end, fallback in zip(names, ends, (-largest, largest), strict=True)
+        for name, end, fallback in zip(names, ends, (-math.inf, math.inf), strict=True)
     )
-    if most >= largest:
-        return p if least <= -largest else call("relu", p) if least == 0 else None
+    # The largest of float32 and of float64 stand for no end, as infinity does.
+    endless = [float(np.finfo(kind).max) for kind in (np.float32, np.float64)] + [math.inf]
+    if most in endless:
+        return p if -least in endless else call("relu", p) if least == 0 else None
     return call("clip", p, least, most)
 
 
