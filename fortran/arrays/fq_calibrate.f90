@@ -3,9 +3,9 @@
 !> Python: `pyfq/arrays/calibrate.py`.  Reference: `pyfq/reference/arrays/calibrate.py`.
 module fq_calibrate_real32
   use fq_aciq_real32, only: aciq_group
-  use fq_arguments, only: pieces
   use fq_code_grid_real32, only: code_grid, grid_of
   use fq_code_rule, only: code_rule
+  use fq_extents, only: pieces
   use fq_group_range_real32, only: BLOCK, find_range, group_range
   use fq_group_sums_real32, only: MOST
   use fq_hqq_real32, only: BUNDLE_COUNT, hqq_groups

@@ -3,7 +3,7 @@
 !>
 !> Python: `pyfq/arrays/codebook.py`.  Reference: `pyfq/reference/arrays/codebook.py`.
 module fq_codebook_real32
-  use fq_arguments, only: groups_of, packed_bytes
+  use fq_extents, only: groups_of, packed_bytes
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_levels_real32, only: find_middles, find_peak, place_run
   use fq_pack_bits, only: pack_run, unpack_run

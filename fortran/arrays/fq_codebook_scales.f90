@@ -1,6 +1,6 @@
 !> Scales of groups that lose least with the levels of a table.
 module fq_codebook_scales_real32
-  use fq_arguments, only: pieces
+  use fq_extents, only: pieces
   use fq_kinds, only: dp, i32, i64, wp => sp
   use fq_levels_real32, only: FEW_LEVELS, find_middles, find_peak, MOST_LEVELS, place_run
   use fq_precondition, only: CHECKED, require

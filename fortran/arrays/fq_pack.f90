@@ -2,7 +2,7 @@
 !>
 !> Python: `pyfq/arrays/pack.py`.  Reference: `pyfq/reference/arrays/pack.py`.
 module fq_pack_int8
-  use fq_arguments, only: packed_bytes
+  use fq_extents, only: packed_bytes
   use fq_kinds, only: i8, i32, i64, ik => i8
   use fq_pack_bits, only: pack_run, unpack_run
   use fq_precondition, only: CHECKED, require

@@ -2,7 +2,7 @@
 !>
 !> Python: `pyfq/arrays/prune.py`.  Reference: `pyfq/reference/arrays/prune.py`.
 module fq_prune_real32
-  use fq_arguments, only: groups_of
+  use fq_extents, only: groups_of
   use fq_kinds, only: dp, i8, i32, i64, wp => sp, ip => i32
   use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NOT_FINITE, FQ_OK

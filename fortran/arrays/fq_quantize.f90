@@ -2,10 +2,10 @@
 !>
 !> Python: `pyfq/arrays/quantize.py`.  Reference: `pyfq/reference/arrays/quantize.py`.
 module fq_quantize_real32
-  use fq_arguments, only: groups_of, packed_bytes, pieces
   use fq_code_rule, only: code_rule
   use fq_code_step_real32, only: find_step, range_run
   use fq_encode_real32, only: decode_columns, encode_columns
+  use fq_extents, only: groups_of, packed_bytes, pieces
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_OK

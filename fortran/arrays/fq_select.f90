@@ -2,7 +2,8 @@
 !>
 !> Python: `pyfq/arrays/select.py`.  Reference: `pyfq/reference/arrays/select.py`.
 module fq_select_real32
-  use fq_arguments, only: are_ranks, groups_of
+  use fq_arguments, only: are_ranks
+  use fq_extents, only: groups_of
   use fq_kinds, only: ip => i32, i32, i64, wp => sp
   use fq_precondition, only: CHECKED, require
   use fq_status, only: FQ_NO_MEMORY, FQ_NOT_FINITE, FQ_OK

@@ -2,12 +2,12 @@
 module fq_arguments
   use fq_code_rule, only: code_rule, ROUND_HALF_EVEN, ROUND_STOCHASTIC, SCALE_ABSMAX, &
     SCALE_SIGNED_MAX, SCHEME_MINMAX, SCHEME_SYMMETRIC
+  use fq_extents, only: groups_of, packed_bytes
   use fq_kinds, only: i32, i64
   use fq_status, only: FQ_NOT_FITTING, FQ_NOT_KNOWN, FQ_OK
   implicit none (type, external)
   private
-  public :: are_ranks, groups_of, is_given, is_rule, packed_bytes, pieces, status_of, &
-    status_of_codes
+  public :: are_ranks, is_given, is_rule, status_of, status_of_codes
 
 contains
 
@@ -48,35 +48,6 @@ contains
 
     given = there .or. any(extents <= 0)
   end function is_given
-
-  !> Parts of `length` entries, the last of which may be short; -1 if there are no such parts.
-  pure function pieces(n, length) result(parts)
-    integer(i64), intent(in) :: n, length
-    integer(i64) :: parts
-
-    parts = -1
-    if (length < 1) return
-    parts = n/length + merge(1, 0, mod(n, length) > 0)
-  end function pieces
-
-  !> Groups of a row: of an empty one there is one, empty, too.
-  pure function groups_of(cols, group_size) result(groups)
-    integer(i64), intent(in) :: cols, group_size
-    integer(i64) :: groups
-
-    groups = pieces(cols, group_size)
-    if (groups == 0) groups = 1
-  end function groups_of
-
-  !> Bytes of a row of packed codes; -1 for codes of no bits or of more than 16.
-  pure function packed_bytes(cols, bits) result(bytes)
-    integer(i64), intent(in) :: cols, bits
-    integer(i64) :: bytes
-
-    bytes = -1
-    if (bits < 1 .or. bits > 16) return
-    bytes = cols/8*bits + (mod(cols, 8_i64)*bits + 7)/8
-  end function packed_bytes
 
   !> Whether each group of a row has an entry of its rank, from 0; the last group may be short.
   pure function are_ranks(ranks, cols, group_size) result(are)

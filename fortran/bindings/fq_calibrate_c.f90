@@ -1,8 +1,9 @@
 !> C boundary of `fq_calibrate`; `docs/boundary.md` says what all bindings have in common.
 module fq_calibrate_c_real32
-  use fq_arguments, only: is_given, is_rule, pieces, status_of
+  use fq_arguments, only: is_given, is_rule, status_of
   use fq_calibrate_real32, only: calibrate, METHOD_ALS, METHOD_ACIQ, METHOD_HQQ, METHOD_MSE
   use fq_code_rule, only: code_rule
+  use fq_extents, only: pieces
   use fq_kinds, only: dp, i32, i64, wp => sp
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)

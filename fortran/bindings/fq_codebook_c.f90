@@ -1,9 +1,10 @@
 !> C boundary of `fq_codebook`; `docs/boundary.md` says what all bindings have in common.
 module fq_codebook_c_real32
-  use fq_arguments, only: is_given, pieces, status_of, status_of_codes
+  use fq_arguments, only: is_given, status_of, status_of_codes
   use fq_codebook_fit_real32, only: fit_codebook
   use fq_codebook_real32, only: dequantize_codebook, quantize_codebook
   use fq_codebook_scales_real32, only: calibrate_codebook
+  use fq_extents, only: pieces
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK
   implicit none (type, external)

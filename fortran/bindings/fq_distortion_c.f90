@@ -1,6 +1,7 @@
 !> C boundary of `fq_distortion`; `docs/boundary.md` says what all bindings have in common.
 module fq_distortion_c_real32
-  use fq_arguments, only: is_given, pieces, status_of
+  use fq_arguments, only: is_given, status_of
+  use fq_extents, only: pieces
   use fq_kinds, only: dp, i32, i64, wp => sp
   use fq_distortion_real32, only: BLOCK, distortion_sums, largest_magnitude
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK

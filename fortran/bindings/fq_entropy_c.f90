@@ -2,10 +2,11 @@
 !>
 !> Words of 16 bits are in the byte order of the machine; those of a stream are little-endian.
 module fq_entropy_c_int8
-  use fq_arguments, only: is_given, pieces, status_of
+  use fq_arguments, only: is_given, status_of
   use fq_entropy_int8, only: count_symbols, decode_blocks, encode_blocks, place_blocks, &
     sum_magnitudes
   use fq_entropy_tables, only: are_frequencies, normalize_counts
+  use fq_extents, only: pieces
   use fq_kinds, only: i8, i16, i32, i64, ik => i8
   use fq_status, only: FQ_NOT_GIVEN, FQ_NOT_KNOWN, FQ_OK
   implicit none (type, external)

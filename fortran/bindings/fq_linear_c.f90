@@ -5,10 +5,11 @@
 !> Python: `pyfq/products/linear.py`.  Reference: `pyfq/reference/products/linear.py`.
 module fq_linear_c_real32
   use fq_activation_kind, only: is_activation
-  use fq_arguments, only: is_given, pieces, status_of
+  use fq_arguments, only: is_given, status_of
   use fq_chain, only: planned_ends
   use fq_codes_real32, only: code_rows
   use fq_epilogue_real32, only: epilogue
+  use fq_extents, only: pieces
   use fq_gemm_int8, only: CODE_STEPS
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_parts, only: layer_parts

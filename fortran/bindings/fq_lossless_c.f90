@@ -1,6 +1,7 @@
 !> C boundary of `fq_lossless`; `docs/boundary.md` says what all bindings have in common.
 module fq_lossless_c_int8
-  use fq_arguments, only: is_given, pieces, status_of
+  use fq_arguments, only: is_given, status_of
+  use fq_extents, only: pieces
   use fq_kinds, only: i8, i32, i64, ik => i8
   use fq_lossless_int8, only: BLOCK, join_numbers, place_rests, split_symbols, ZEROS_ARE_SIGNS, &
     ZEROS_KEPT

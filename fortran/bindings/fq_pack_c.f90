@@ -1,6 +1,7 @@
 !> C boundary of `fq_pack`; `docs/boundary.md` says what all bindings have in common.
 module fq_pack_c_int8
-  use fq_arguments, only: is_given, packed_bytes, status_of
+  use fq_arguments, only: is_given, status_of
+  use fq_extents, only: packed_bytes
   use fq_kinds, only: i8, i32, i64, ik => i8
   use fq_pack_int8, only: pack, unpack
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK

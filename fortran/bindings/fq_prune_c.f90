@@ -1,6 +1,7 @@
 !> C boundary of `fq_prune`; `docs/boundary.md` says what all bindings have in common.
 module fq_prune_c_real32
-  use fq_arguments, only: groups_of, is_given, status_of
+  use fq_arguments, only: is_given, status_of
+  use fq_extents, only: groups_of
   use fq_kinds, only: dp, i8, i32, i64, wp => sp
   use fq_prune_real32, only: prune_cut, prune_nm, row_norms
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK

@@ -1,7 +1,8 @@
 !> C boundary of `fq_quantize`; `docs/boundary.md` says what all bindings have in common.
 module fq_quantize_c_real32
-  use fq_arguments, only: groups_of, is_given, is_rule, status_of, status_of_codes
+  use fq_arguments, only: is_given, is_rule, status_of, status_of_codes
   use fq_code_rule, only: code_rule
+  use fq_extents, only: groups_of
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_quantize_real32, only: dequantize, quantize, quantize_given, quantize_range, quantize_step
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK

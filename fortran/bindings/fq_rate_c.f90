@@ -1,6 +1,7 @@
 !> C boundary of `fq_rate`; `docs/boundary.md` says what all bindings have in common.
 module fq_rate_c_real32
-  use fq_arguments, only: is_given, pieces, status_of
+  use fq_arguments, only: is_given, status_of
+  use fq_extents, only: pieces
   use fq_kinds, only: dp, i8, i16, i32, i64, wp => sp
   use fq_rate_real32, only: measure_rows, quantize_rate
   use fq_status, only: FQ_NOT_FITTING, FQ_NOT_GIVEN, FQ_OK

@@ -1,6 +1,7 @@
 !> C boundary of `fq_select`; `docs/boundary.md` says what all bindings have in common.
 module fq_select_c_real32
-  use fq_arguments, only: are_ranks, groups_of, is_given, pieces, status_of
+  use fq_arguments, only: are_ranks, is_given, status_of
+  use fq_extents, only: groups_of, pieces
   use fq_kinds, only: i32, i64, wp => sp
   use fq_select_real32, only: count_digits, count_equal, next_above, select_groups
   use fq_status, only: FQ_NOT_GIVEN, FQ_OK

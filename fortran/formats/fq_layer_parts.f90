@@ -2,7 +2,7 @@
 !> Mirrored in `pyfq/formats/layer_parts.py`.
 module fq_layer_parts
   use fq_activation_kind, only: is_activation
-  use fq_arguments, only: packed_bytes, pieces
+  use fq_extents, only: packed_bytes, pieces
   use fq_kinds, only: i32, i64
   use fq_status, only: FQ_NOT_FITTING, FQ_NOT_GIVEN, FQ_NOT_KNOWN, FQ_OK
   use, intrinsic :: iso_c_binding, only: c_associated, c_double, c_ptr, c_null_ptr

@@ -1,6 +1,6 @@
 !> The nonzeros of sparse weights row by row, from compressed rows or from groups of neighbours.
 module fq_nonzeros_real32
-  use fq_arguments, only: packed_bytes
+  use fq_extents, only: packed_bytes
   use fq_kinds, only: i8, i32, i64, wp => sp
   use fq_layer_parts, only: FORM_CSR, FORM_NM, FORM_ROWS, layer_parts, nm_values, place_bits
   use fq_pack_bits, only: unpack_run

@@ -1,8 +1,8 @@
 !> What packers read of a layer's weights: codes and reals by rows, and parameters of groups.
 module fq_weight_parts_real32
-  use fq_arguments, only: packed_bytes, pieces
   use fq_codebook_real32, only: dequantize_codebook
   use fq_convert_int16, only: widen
+  use fq_extents, only: packed_bytes, pieces
   use fq_kinds, only: i8, i16, i32, i64, sp, wp => sp
   use fq_layer_parts, only: FORM_CODEBOOK, FORM_HALF, FORM_QUANTIZED, FORM_ROWS, &
     is_there, layer_parts, row_scales, span

@@ -1,8 +1,9 @@
 !> How a network is trained: what all steps share.  Mirrored in `pyfq/learning/`.
 module fq_training
   use fq_activation_kind, only: is_activation
-  use fq_arguments, only: is_rule, pieces
+  use fq_arguments, only: is_rule
   use fq_code_rule, only: code_rule
+  use fq_extents, only: pieces
   use fq_kinds, only: dp, i32, i64
   implicit none (type, external)
   private

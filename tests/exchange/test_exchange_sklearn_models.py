@@ -9,6 +9,7 @@ from types import CellType, FunctionType
 import numpy as np
 import pytest
 import sklearn.linear_model as linear
+from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import PCA, KernelPCA
 from sklearn.ensemble import RandomForestClassifier
@@ -456,12 +457,13 @@ class OwnStudent(pyfq.StudentRegressor):
 
 
 def test_students_that_predict_something_else_are_refused():
-    student = pyfq.StudentRegressor((4,), max_iter=2, random_state=0).fit(X, Y)
+    student = pyfq.StudentRegressor((4,), max_iter=2, random_state=0)
     own = OwnStudent((4,), max_iter=2, random_state=0).fit(X, Y)
-    zeros = edited(student, predict=lambda x: np.zeros(len(x)))
+    zeros = edited(clone(student).fit(X, Y), predict=lambda x: np.zeros(len(x)))
     for model in (own, zeros, make_pipeline(StandardScaler(), own).fit(X, Y)):
         with pytest.raises(ValueError, match=r"predict of its own"):
             pyfq.from_sklearn(model)
+    student.fit(X, Y)
     other = edited(student, network_=pyfq.Network.create((X.shape[1], 1), dtype=np.float64))
     assert pyfq.from_sklearn(other) is other.network_  # which predict asks
     with pytest.raises(TypeError, match="network_ must be a Network, not str"):

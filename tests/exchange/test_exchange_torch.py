@@ -692,7 +692,7 @@ def test_batch_norm_without_running_means_is_refused():
     "activation",
     [
         nn.ELU(), nn.ELU(0.3), nn.SELU(), nn.CELU(), nn.CELU(0.4), nn.ReLU6(), nn.Hardtanh(),
-        nn.Hardtanh(-0.3, 0.2), nn.Hardtanh(0.1, 2.5), nn.PReLU(), nn.PReLU(init=-0.5), nn.PReLU(5),
+        nn.Hardtanh(-0.3, 0.2), nn.Hardtanh(0.1, 2.5), nn.Hardtanh(-64.0, 9999.0), nn.PReLU(), nn.PReLU(init=-0.5), nn.PReLU(5),
     ],
     ids=str,
 )  # fmt: skip

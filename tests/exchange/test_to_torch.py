@@ -86,11 +86,10 @@ def test_to_torch_folds_means_and_scales(activation, has_bias):
     check(network.astype(np.float32))
 
 
-@pytest.mark.parametrize("ends", [(1e30, 1e-10), (0, 1e30)])
-def test_to_torch_refuses_means_and_scales_that_no_weight_holds(ends):
-    layers = [Dense(np.full((1, 1), 1e-20, np.float32))]
-    mean, scale = (np.full(1, end, np.float32) for end in ends)
-    network = Network(layers, input_mean=mean, input_scale=scale)
+@pytest.mark.parametrize(("weight", "mean", "scale"), [(1, 1e30, 1e-10), (1e-20, 0, 1e30)])
+def test_to_torch_refuses_means_and_scales_that_no_weight_holds(weight, mean, scale):
+    weight, mean, scale = (np.full(1, x, np.float32) for x in (weight, mean, scale))
+    network = Network([Dense(weight[None])], input_mean=mean, input_scale=scale)
     with pytest.raises(ValueError, match=r"in float32: network.astype\(np.float64\) has more room"):
         pyfq.to_torch(network)
     pyfq.to_torch(network.astype(np.float64))

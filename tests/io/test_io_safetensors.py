@@ -2,7 +2,10 @@
 
 import importlib
 import json
+import os
 import pickle
+import subprocess
+import sys
 import tracemalloc
 from importlib.util import find_spec
 
@@ -571,3 +574,38 @@ def test_resume_refuses_another_declaration_and_missing_data(tmp_path):
         SafetensorsWriter(path, DECLARATION, resume=True, completed=4)
     with pytest.raises(ValueError, match="together with resume"):
         SafetensorsWriter(path, DECLARATION, completed=1)
+
+
+FORKED = """
+import os, sys
+import numpy as np
+from pathlib import Path
+from pyfq.io import SafetensorsWriter, open_safetensors
+from pyfq.io.atomic import replacing
+
+a = np.arange(4.0)
+path = Path(sys.argv[1])
+with SafetensorsWriter(path, {"a": ("F64", (4,)), "b": ("F64", (4,))}) as writer:
+    writer.write("a", a)
+    if os.fork() == 0:
+        raise SystemExit(0)
+    os.wait()
+    writer.write("b", a + 1)
+with open_safetensors(path) as file:
+    assert (file["a"] == a).all() and (file["b"] == a + 1).all()
+with replacing(path) as file:
+    file.write(b"first")
+    if os.fork() == 0:
+        raise SystemExit(0)
+    os.wait()
+    file.write(b", second")
+assert path.read_bytes() == b"first, second"
+assert os.listdir(path.parent) == [path.name]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_leaves_what_its_parent_writes_alone(tmp_path):
+    command = [sys.executable, "-P", "-c", FORKED, tmp_path / "w.safetensors"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
