@@ -20,8 +20,8 @@ module fq_chain
 contains
 
   !> What is wrong with a chain of layers, FQ_OK if they follow each other, are of formats and
-  !> activations that there are, and have arrays that start in the memory.  How long these are is the
-  !> caller's care.
+  !> activations that there are, and have arrays that start in the memory.  How long these are is
+  !> the caller's care.
   pure function chain_status(k, n, layers, bytes, ends) result(info)
     integer(i64), intent(in) :: k, n                  !! inputs and outputs
     type(stored_layer), intent(in) :: layers(:)      !! the layers, in order

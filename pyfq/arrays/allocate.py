@@ -121,8 +121,8 @@ def allocate_bits(
     out for white inputs, and does not depend on its size or unit.
 
     Every tensor is quantized at every width, and its error measured. The choice is the optimum of
-    these errors, found in exact arithmetic; see `pyfq.arrays.knapsack.choose`. Of equal errors it has the
-    fewest bytes, and it does not depend on the order of `tensors`. Every width is one of
+    these errors, found in exact arithmetic; see `pyfq.arrays.knapsack.choose`. Of equal errors it
+    has the fewest bytes, and it does not depend on the order of `tensors`. Every width is one of
     `quantize`: 16 bits are codes of 16 bits with scales.
 
     Parameters

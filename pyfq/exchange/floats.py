@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from ..arrays.convert import cast_from, cast_to
 
-# What `pyfq.arrays.convert` calls the words that NumPy cannot compute with, and their largest numbers.
+# The words that NumPy cannot compute with: their names in `pyfq.arrays.convert`, largest numbers.
 _NARROW = {"F16": ("float16", 65504.0), "BF16": ("bfloat16", 255 * 2.0**120)}
 
 _BLOCK = 1 << 20  # floats that are rounded at a time: enough for every thread

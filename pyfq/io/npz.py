@@ -272,9 +272,7 @@ def write_archive(
                 raise TypeError(f"{path}: tensor name: expected str, got {type(name).__name__}")
             if not isinstance(array, np.ndarray) or np.ma.is_masked(array):
                 what = "one with masked entries" if np.ma.is_masked(array) else type(array).__name__
-                raise TypeError(
-                    f"{path}: tensor {shown(name)}: expected numpy.ndarray, got {what}"
-                )
+                raise TypeError(f"{path}: tensor {shown(name)}: expected numpy.ndarray, got {what}")
             if word_of(array.dtype) is None:
                 raise ValueError(
                     f"{path}: tensor {shown(name)}: expected {NUMBERS}, got dtype {array.dtype}"

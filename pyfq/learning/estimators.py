@@ -421,7 +421,8 @@ class StudentRegressor(RegressorMixin, _Student):
         bare = self._start(x, self.n_outputs_)
         y = as_values(bare, len(x), y)
         weights = as_weights(bare, len(x), sample_weight)
-        (mean, scale), (output_mean, output_scale) = mean_and_scale(x, weights), mean_and_scale(y, weights)
+        mean, scale = mean_and_scale(x, weights)
+        output_mean, output_scale = mean_and_scale(y, weights)
         start = Network(
             bare.layers,
             input_mean=mean,

@@ -116,7 +116,8 @@ def test_two_spellings_of_an_array_are_told(place):
     np.savez("both.npz", x=X, X=X + 1)
     flags = ("--input", "both.npz", "-o", "out.npy")
     assert "holds x and X: --x says which" in refused("predict", "n.safetensors", *flags)
-    np.testing.assert_array_equal(predicted("--input", "both.npz", "--x", "x"), np.load("expected.npy"))
+    said = predicted("--input", "both.npz", "--x", "x")
+    np.testing.assert_array_equal(said, np.load("expected.npy"))
 
 
 def test_what_float32_would_round_away_is_told(place):

@@ -184,13 +184,16 @@ def test_predict_to_stdout_and_text_labels(place, capsys):
 def test_predict_chooses_no_class_of_one_output_or_by_nan(place, capsys):
     x = np.full((3, 64), np.float32(3e38))
     np.save(place / "huge.npy", x)
-    for sizes, huge in (((64, 1), 1), ((64, 10, 2), 1e38)):
-        network = pyfq.Network.create(sizes, activation=None).map_weights(lambda w: w * huge)
+    one = pyfq.Network.create((64, 1))
+    several = pyfq.Network.create((64, 10, 2), activation=None).map_weights(lambda w: w * 1e38)
+    for network, code, said in (
+        (one, 2, "has one output, not one a class"),
+        (several, 1, "must not be NaN to choose a class by"),
+    ):
         pyfq.save_network(network, place / "of.safetensors")
         flags = ("--input", place / "huge.npy", "-o", place / "no.npy", "--outputs", "classes")
-        assert run("predict", place / "of.safetensors", *flags) == (2 if len(sizes) == 2 else 1)
-        said = capsys.readouterr().err
-        assert ("one output, not one a class" if len(sizes) == 2 else "must not be NaN") in said
+        assert run("predict", place / "of.safetensors", *flags) == code
+        assert said in capsys.readouterr().err
         assert not (place / "no.npy").exists()
         (place / "of.safetensors").unlink()
 

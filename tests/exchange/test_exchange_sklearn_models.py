@@ -477,7 +477,7 @@ def test_network_of_an_estimator_of_another_is_not_taken_for_what_it_predicts():
 
     model = Exponential()
     model.network_ = pyfq.Network.create((X.shape[1], 1), dtype=np.float64)
-    with pytest.raises(TypeError, match="or student, .*not Exponential"):
+    with pytest.raises(TypeError, match=r"or student, .*not Exponential"):
         pyfq.from_sklearn(model)
 
 

@@ -692,7 +692,8 @@ def test_batch_norm_without_running_means_is_refused():
     "activation",
     [
         nn.ELU(), nn.ELU(0.3), nn.SELU(), nn.CELU(), nn.CELU(0.4), nn.ReLU6(), nn.Hardtanh(),
-        nn.Hardtanh(-0.3, 0.2), nn.Hardtanh(0.1, 2.5), nn.Hardtanh(-64.0, 9999.0), nn.PReLU(), nn.PReLU(init=-0.5), nn.PReLU(5),
+        nn.Hardtanh(-0.3, 0.2), nn.Hardtanh(0.1, 2.5), nn.Hardtanh(-64.0, 9999.0), nn.PReLU(),
+        nn.PReLU(init=-0.5), nn.PReLU(5),
     ],
     ids=str,
 )  # fmt: skip
@@ -707,10 +708,7 @@ def test_activations_are_the_same(activation, last):
 @pytest.mark.parametrize(
     ("leaf", "match"),
     [
-        (
-            lambda: nn.Hardtanh(-np.inf, 1),
-            r"\(Hardtanh\): min_val must be -64 \.\.\. .*, not -inf",
-        ),
+        (lambda: nn.Hardtanh(-np.inf, 1), r"\(Hardtanh\): min_val must be -64 \.\.\. .*, not -inf"),
         (
             lambda: nn.Hardtanh(-1e30, 1),
             r"\(Hardtanh\): min_val must be -64 \.\.\. .*, not -1e\+30",

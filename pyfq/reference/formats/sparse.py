@@ -1,4 +1,4 @@
-"""Reference of `pyfq.formats.sparse`: where values are, one by one, and layers of the matrix with zeros."""
+"""Reference of `pyfq.formats.sparse`: where values are, and layers of the matrix with zeros."""
 
 import numpy as np
 

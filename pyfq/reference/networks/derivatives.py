@@ -1,4 +1,4 @@
-"""Reference of `pyfq.networks.derivatives`: products with the Jacobian of a network, layer by layer."""
+"""Reference of `pyfq.networks.derivatives`: products with a Jacobian, layer by layer."""
 
 import numpy as np
 
