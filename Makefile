@@ -19,7 +19,7 @@ SOURCES := meson.build meson.options pyproject.toml \
 
 # Two processes: kernels use the cores, most of a test does not.  A file stays in one of them, for what
 # its tests share.
-PYTEST := pytest -n 2 --dist loadfile
+PYTEST := pytest -n 2 --dist loadfile --durations=25 --durations-min=5
 
 # What hands memory to compiled code, or reads files of others: the tests named for a topic of the
 # boundary, those of the boundary, of the process and of abusive calls, and those of file formats.
