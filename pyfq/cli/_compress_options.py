@@ -98,8 +98,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=METHODS,
         metavar="NAME",
-        help=f"what becomes of tensors: {', '.join(METHODS)} (auto: the best known for the other "
-        "options, and it says which)",
+        help=f"what tensors become: {', '.join(METHODS)} (default: auto, which takes the best "
+        "known method for the other options and says which)",
     )
     _add_quantization(parser)
     _add_scales_of_tables(parser)
@@ -111,35 +111,44 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_quantization(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("quantization, of tensors or of factors of low rank")
+    group = parser.add_argument_group("quantization of tensors, or of factors of low rank")
     group.add_argument(
         "--bits",
         metavar="N",
         type=_number,
-        help="bits of a code, 1 ... 16 (8; of log2, lloyd 4); of rate bits a weight, as 2.5 (4)",
+        help="bits of a code, 1 ... 16 (default: 8; with --method log2 or lloyd 4); with --method "
+        "rate bits a weight, such as 2.5 (default: 4)",
     )
     group.add_argument(
-        "--scheme", choices=SCHEMES, help="(symmetric; of hqq, and of 1 bit, minmax)"
+        "--scheme",
+        choices=SCHEMES,
+        help="where the codes lie (default: symmetric; for --method hqq and for 1 bit minmax)",
     )
     share = group.add_mutually_exclusive_group()
     share.add_argument(
         "--group-size",
         metavar="N",
         type=int,
-        help="one scale for N consecutive entries of a row, the last maybe fewer (128; of tables "
-        "64)",
+        help="one scale for N consecutive entries of a row; the last group may have fewer "
+        "(default: 128; for tables 64)",
     )
-    share.add_argument("--per-row", action="store_true", help="one scale, or fitted table, a row")
-    share.add_argument("--per-tensor", action="store_true", help="one for the whole tensor")
-    group.add_argument("--rounding", choices=ROUNDINGS, help="(half_even)")
+    share.add_argument(
+        "--per-row", action="store_true", help="one scale, or one fitted table, for each row"
+    )
+    share.add_argument(
+        "--per-tensor",
+        action="store_true",
+        help="one scale, or one fitted table, for the whole tensor",
+    )
+    group.add_argument("--rounding", choices=ROUNDINGS, help="(default: half_even)")
     group.add_argument(
         "--percentile",
         metavar="P",
         type=float,
-        help="of --method percentile: how much of a group the codes reach (99.9, which is all of "
-        "fewer than 1000 entries)",
+        help="for --method percentile: the percentage of a group that the codes reach (default: "
+        "99.9, which is all entries of groups with fewer than 1000)",
     )
-    group.add_argument("--seed", metavar="N", type=int, help="of what is drawn at random")
+    group.add_argument("--seed", metavar="N", type=int, help="seed of the random numbers")
 
 
 def _add_scales_of_tables(parser: argparse.ArgumentParser) -> None:
@@ -147,24 +156,30 @@ def _add_scales_of_tables(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--calibration",
         metavar="NAME",
-        help="absmax, the largest magnitude, or mse, of least squared error (absmax); of rounded "
-        "codes --method says how",
+        help="how a scale is found: absmax, from the largest magnitude, or mse, by least squared "
+        "error (default: absmax); for rounded codes --method says it",
     )
     group.add_argument(
-        "--scale-bits", metavar="N", type=int, help="codes of N bits for scales, too (floats)"
+        "--scale-bits",
+        metavar="N",
+        type=int,
+        help="store scales as codes of N bits (default: as floats)",
     )
 
 
 def _add_rate(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("entropy-coded weights: rate")
-    group.add_argument("--step", metavar="D", type=float, help="between codes; in place of --bits")
     group.add_argument(
-        "--sqnr", metavar="DB", type=float, help="signal over noise; in place of --bits"
+        "--step", metavar="D", type=float, help="distance between codes; in place of --bits"
+    )
+    group.add_argument(
+        "--sqnr", metavar="DB", type=float, help="signal-to-noise ratio in dB; in place of --bits"
     )
     group.add_argument(
         "--trellis",
         choices=("8", "4", NO_TRELLIS),
-        help="states of the trellis that codes are a path of (8; of pruned weights none)",
+        help="states of the trellis of trellis-coded quantization (default: 8; for pruned "
+        "weights none)",
     )
 
 
@@ -175,20 +190,21 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
         "--target-bits",
         metavar="B",
         type=float,
-        help="bits a weight on average, scales counted, chosen tensor by tensor for the least "
-        "error; in place of --bits; of --method rate unless another is given",
+        help="bits a weight on average, scales counted: the bits of each tensor are chosen for the "
+        "least error; in place of --bits; --method is rate unless another is given",
     )
     goals.add_argument(
         "--target-size",
         metavar="SIZE",
         type=_size,
-        help="the same by bytes of the weights' files, copies and headers counted: 8MB, 7.5MiB, "
-        "8000000",
+        help="the same for a size of the written files of weights: 8MB, 7.5MiB, 8000000; headers "
+        "and copied tensors are counted",
     )
     group.add_argument(
         "--choices",
         metavar="N,N,...",
-        help=f"bits to choose from ({','.join(map(str, CHOICES))}; of tables those up to 8)",
+        help=f"bits to choose from (default: {','.join(map(str, CHOICES))}; for tables those up "
+        "to 8)",
     )
 
 
@@ -197,32 +213,42 @@ def _add_lowrank(parser: argparse.ArgumentParser) -> None:
     ranks = group.add_mutually_exclusive_group()
     ranks.add_argument("--rank", metavar="N", type=int, help="columns of the first factor")
     ranks.add_argument(
-        "--rank-ratio", metavar="R", type=float, help="entries of factors over entries (0.5)"
+        "--rank-ratio",
+        metavar="R",
+        type=float,
+        help="entries of both factors over entries of the tensor (default: 0.5)",
     )
     ranks.add_argument(
-        "--rank-energy", metavar="E", type=float, help="part of the squares to keep, 0 ... 1"
+        "--rank-energy",
+        metavar="E",
+        type=float,
+        help="fraction of the squared singular values to keep, 0 ... 1",
     )
     ranks.add_argument(
-        "--rank-tolerance", metavar="T", type=float, help="relative error allowed, 0 ... 1"
+        "--rank-tolerance", metavar="T", type=float, help="largest relative error, 0 ... 1"
     )
     group.add_argument(
         "--svd",
         choices=("exact", "randomized"),
-        help="how factors are found (exact); for 23 million weights randomized took a quarter of "
-        "the time, 12 s, and lost less than 0.1 dB",
+        help="how factors are found (default: exact); for 23 million weights randomized took 12 s, "
+        "a quarter of the time of exact, and lost less than 0.1 dB",
     )
 
 
 def _add_pruning(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("pruning").add_mutually_exclusive_group()
-    group.add_argument("--prune-ratio", metavar="R", type=float, help="zero this fraction, 0 ... 1")
+    group.add_argument(
+        "--prune-ratio", metavar="R", type=float, help="zero this fraction of the weights, 0 ... 1"
+    )
     group.add_argument(
         "--prune-percentile",
         metavar="P",
         type=float,
-        help="zero what is below this percentile of the magnitudes, 0 ... 100",
+        help="zero weights below this percentile of the magnitudes, 0 ... 100",
     )
-    group.add_argument("--prune-threshold", metavar="T", type=float, help="zero magnitudes below T")
+    group.add_argument(
+        "--prune-threshold", metavar="T", type=float, help="zero weights with magnitudes below T"
+    )
     group.add_argument("--prune-nm", metavar="N:M", help="keep the N largest of every M, as 2:4")
 
 

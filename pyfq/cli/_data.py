@@ -73,10 +73,14 @@ class Samples:
 def add_columns(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which arrays or columns are read."""
     parser.add_argument(
-        "--x", metavar="NAME", help="array of an npz file (x), or columns of a CSV file (all but y)"
+        "--x",
+        metavar="NAME",
+        help="array of an npz file (default: x), or columns of a CSV file (default: all but y)",
     )
     parser.add_argument(
-        "--y", metavar="NAME", help="array of an npz file (y), or columns of a CSV file (the last)"
+        "--y",
+        metavar="NAME",
+        help="array of an npz file (default: y), or columns of a CSV file (default: the last)",
     )
 
 

@@ -115,51 +115,76 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--activation",
         metavar="NAME",
-        help=f"of hidden layers: none, {', '.join(ACTIVATIONS[:-1])} (relu); leaky_relu:0.1",
+        help=f"activation of hidden layers: none, {', '.join(ACTIVATIONS[:-1])}; a colon and a "
+        "number give its parameter, as in leaky_relu:0.1 (default: relu)",
     )
     group.add_argument(
-        "--output-activation", metavar="NAME", help="of the last layer; softmax, too (none)"
+        "--output-activation",
+        metavar="NAME",
+        help="activation of the last layer: one of these, or softmax (default: none)",
     )
     group.add_argument("--dtype", choices=("float32", "float64"))
     group.add_argument(
         "--normalize",
         action="store_true",
-        help="mean 0 and deviation 1 for each input, and for each output that is a value; what the "
-        "training samples have becomes part of the network",
+        help="scale each input, and each output that is a value, to mean 0 and standard deviation "
+        "1; the network keeps the means and deviations of the training samples",
     )
 
     group = parser.add_argument_group("training")
-    group.add_argument("--epochs", metavar="N", type=int, default=100, help="(100)")
-    group.add_argument("--batch-size", metavar="N", type=int, default=64, help="(64)")
-    group.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="(adam)")
-    group.add_argument("--learning-rate", metavar="R", type=float, help="(0.001; of sgd 0.01)")
-    group.add_argument("--momentum", metavar="R", type=float, help="of sgd, 0 ... 1 (0)")
-    group.add_argument("--weight-decay", metavar="R", type=float, help="(0; of adamw 0.01)")
+    group.add_argument("--epochs", metavar="N", type=int, default=100, help="(default: 100)")
+    group.add_argument("--batch-size", metavar="N", type=int, default=64, help="(default: 64)")
+    group.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="(default: adam)")
+    group.add_argument(
+        "--learning-rate", metavar="R", type=float, help="(default: 0.001; for sgd 0.01)"
+    )
+    group.add_argument(
+        "--momentum", metavar="R", type=float, help="momentum of sgd, 0 ... 1 (default: 0)"
+    )
+    group.add_argument(
+        "--weight-decay", metavar="R", type=float, help="(default: 0; for adamw 0.01)"
+    )
     group.add_argument(
         "--schedule",
         metavar="KIND",
         default="constant",
-        help="of the learning rate: constant, cosine[:FINAL] or step[:EVERY[:FACTOR]], every 30 "
-        "epochs times 0.1 (constant)",
+        help="how the learning rate changes: constant, cosine[:FINAL] or step[:EVERY[:FACTOR]], "
+        "which multiplies it by 0.1 every 30 epochs (default: constant)",
     )
     group.add_argument(
-        "--warmup", metavar="N", type=float, default=0.0, help="epochs that raise the rate (0)"
+        "--warmup",
+        metavar="N",
+        type=float,
+        default=0.0,
+        help="epochs in which the learning rate rises from 0 (default: 0)",
     )
-    group.add_argument("--clip", metavar="R", type=float, help="largest norm of a step's gradient")
-    group.add_argument("--delta", metavar="R", type=float, help="of the loss huber (1)")
     group.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="of weights, split and batches (0)"
+        "--clip", metavar="R", type=float, help="largest norm of the gradient of a step"
     )
     group.add_argument(
-        "--keep-zeros", action="store_true", help="weights that are 0 stay 0: a pruned network"
+        "--delta", metavar="R", type=float, help="delta of the huber loss (default: 1)"
+    )
+    group.add_argument(
+        "--seed",
+        metavar="N",
+        type=int,
+        default=0,
+        help="seed of the first weights, the split and the batches (default: 0)",
+    )
+    group.add_argument(
+        "--keep-zeros",
+        action="store_true",
+        help="keep weights that are 0 at 0, as in a pruned network",
     )
     group.add_argument(
         "--fake-quantize",
         metavar="BITS[:GROUP]",
-        help="round weights in every step to 2 ... 8 bits, one scale a row, or for GROUP weights "
-        "of a row; OUT has the codes",
+        help="round weights to 2 ... 8 bits in every step, with one scale for each row, or for "
+        "GROUP weights of a row; OUT holds the codes",
     )
-    group.add_argument("--threads", metavar="N", type=int, help="results do not depend on it")
+    group.add_argument(
+        "--threads", metavar="N", type=int, help="number of threads; results do not depend on it"
+    )
 
     group = parser.add_argument_group("validation")
     held = group.add_mutually_exclusive_group()
@@ -168,10 +193,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--validation-split",
         metavar="R",
         type=float,
-        help=f"fraction of --data that is held out for that; 0: none, the last epoch ({SPLIT:g})",
+        help="fraction of --data that is held out for that; with 0 the last epoch is taken "
+        f"(default: {SPLIT:g})",
     )
     group.add_argument(
-        "--patience", metavar="N", type=int, help="stop when N epochs were no better"
+        "--patience", metavar="N", type=int, help="stop after N epochs without a better one"
     )
 
     group = parser.add_argument_group("output")

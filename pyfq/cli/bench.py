@@ -74,8 +74,15 @@ def add_parser(subparsers: SubParsers) -> None:
         epilog=EPILOG,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="how many, besides one (all)")
-    parser.add_argument("--quick", action="store_true", help="small ones: whether it runs")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="number of threads to compare with one (default: all)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="time small cases only, to see that it runs"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the results as JSON; - for stdout")
 
 

@@ -225,7 +225,9 @@ def add_parser(subparsers: SubParsers) -> None:
     )
     add_writing_arguments(group)
     add_telling_arguments(group, "every column, and every tensor that is copied")
-    group.add_argument("--threads", metavar="N", type=int, help="results do not depend on it")
+    group.add_argument(
+        "--threads", metavar="N", type=int, help="number of threads; results do not depend on it"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -60,7 +60,7 @@ def add_parser(subparsers: SubParsers) -> None:
     )
     add_writing_arguments(parser)
     add_telling_arguments(parser, "show what was decompressed")
-    add("--threads", metavar="N", type=int, help="results do not depend on it")
+    add("--threads", metavar="N", type=int, help="number of threads; results do not depend on it")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -75,16 +75,29 @@ def add_parser(subparsers: SubParsers) -> None:
     )
     group = parser.add_argument_group("distillation")
     group.add_argument(
-        "-T", "--temperature", metavar="T", type=float, default=4.0, help="of kl (4)"
+        "-T",
+        "--temperature",
+        metavar="T",
+        type=float,
+        default=4.0,
+        help="temperature of the kl loss (default: 4)",
     )
     group.add_argument(
-        "--alpha", metavar="R", type=float, default=0.9, help="share of the teacher, 0 ... 1 (0.9)"
+        "--alpha",
+        metavar="R",
+        type=float,
+        default=0.9,
+        help="weight of the teacher's part of the loss, 0 ... 1 (default: 0.9)",
     )
     group.add_argument(
-        "--loss", choices=("kl", "mse", "cosine"), help="(kl for classes, mse for values)"
+        "--loss",
+        choices=("kl", "mse", "cosine"),
+        help="loss to the teacher (default: kl for classes, mse for values)",
     )
     group.add_argument(
-        "--data-loss", choices=("cross_entropy", "mse", "huber"), help="(what y asks for)"
+        "--data-loss",
+        choices=("cross_entropy", "mse", "huber"),
+        help="loss to y (default: cross_entropy for labels, mse for values)",
     )
     group.add_argument(
         "--hint",

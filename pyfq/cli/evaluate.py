@@ -63,7 +63,7 @@ def add_parser(subparsers: SubParsers) -> None:
         type=path_of,
         help="compare with it: .safetensors, .onnx, or outputs: .npy, .npz",
     )
-    add("--threads", metavar="N", type=int, help="results do not depend on it")
+    add("--threads", metavar="N", type=int, help="number of threads; results do not depend on it")
     add("--json", metavar="FILE", help="write the figures as JSON; - for stdout")
 
 

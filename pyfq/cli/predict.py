@@ -53,9 +53,10 @@ def add_parser(subparsers: SubParsers) -> None:
     add(
         "--outputs",
         choices=("raw", "classes"),
-        help="what the last layer gives, or the class of the largest (classes if they have names)",
+        help="outputs of the last layer, or the class of the largest one (default: classes, if the "
+        "network has names for them)",
     )
-    add("--threads", metavar="N", type=int, help="results do not depend on it")
+    add("--threads", metavar="N", type=int, help="number of threads; results do not depend on it")
     add("--force", action="store_true", help="replace what is at OUT")
 
 

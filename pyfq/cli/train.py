@@ -46,7 +46,11 @@ def add_parser(subparsers: SubParsers) -> None:
         help="go on from that file, .safetensors or .onnx; else --layers says what is new",
     )
     add("--layers", metavar="N,N,...", help="inputs, neurons of hidden layers, outputs: 64,32,10")
-    add("--loss", choices=("cross_entropy", "mse", "huber"), help="(what y asks for)")
+    add(
+        "--loss",
+        choices=("cross_entropy", "mse", "huber"),
+        help="(default: cross_entropy for labels, mse for values)",
+    )
     _fit.add_arguments(parser)
 
 
