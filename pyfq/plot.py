@@ -162,10 +162,10 @@ def error_by_tensor(
     names : sequence of str
         The tensors.
     sqnr : sequence of float
-        Of each its ratio in dB, as `pyfq.distortion` returns it: inf for one without error; nan for
+        Ratio of each in dB, as `pyfq.distortion` returns it: inf for one without error; nan for
         one that was not compressed, which is left out.
     bits : sequence of float, optional
-        Of each the bits a weight, which stand at the right.
+        Bits a weight of each, which stand at the right.
     title : str
         Above the figure.
     most : int

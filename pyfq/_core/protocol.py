@@ -16,7 +16,7 @@ def decoded_array(decode: Callable[[], NDArray], dtype: DTypeLike, copy: bool | 
     decode : callable
         Returns a new array.
     dtype : dtype or None
-        Of the result; None leaves that of the array.
+        Dtype of the result; None leaves that of the array.
     copy : bool or None
         As NumPy passes it.
 

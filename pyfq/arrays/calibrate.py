@@ -38,7 +38,7 @@ def calibrate(w: NDArray, rule: NDArray[np.int64], grid: Grid, calibration: str)
     Returns
     -------
     scale, zero_point, minimum : (rows, groups)
-        Of w's dtype; int32; of w's dtype.
+        Scale and minimum in w's dtype, zero point in int32.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def percentile_ends(
 ) -> tuple[NDArray, NDArray]:
     """Return the ends of the range that holds `percentile` of each group.
 
-    Of n entries the ``ceil(percentile / 100 * n)``-th magnitude; if not `symmetric` half of the
-    rest is left out on each side.
+    That is the ``ceil(percentile / 100 * n)``-th magnitude of n entries; if not `symmetric`, half
+    of the rest is left out on each side.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ class Codebook:
     levels : (tables, levels) float32 or float64
         Ascending; one table, or one a row.
     scale : array or None
-        Of each group, in the shape of the granularity; None: levels are weights themselves.
+        One scale for each group, in the shape of the granularity; None: levels are weights.
     scale_codes : Quantized or None
         The scales as codes, flat: what is stored, if given; `scale` is what they stand for.
 
@@ -332,12 +332,13 @@ def quantize_codebook(
         Bits of a scale, 1 ... 16, which is then quantized in turn (double quantization): scheme
         minmax, 256 scales in a group. In the dtype of `w` if not given.
     weights : array of w's shape and dtype, optional
-        Of ``"lloyd"``: of each squared error, at least 0, such as the mean square of an input.
+        Used by ``"lloyd"``: weight of each squared error, at least 0, such as the mean square of
+        an input.
     initialization : str
         Where ``"lloyd"`` starts: ``"kmeans++"``, ``"linear"`` (evenly from the smallest to the
         largest value) or ``"quantile"``.
     seed : int
-        Of ``"kmeans++"``, which draws from at most 65536 of the sorted values, evenly spaced.
+        Seed of ``"kmeans++"``, which draws from at most 65536 sorted values, evenly spaced.
     iterations : int
         Steps of ``"lloyd"`` at most; it ends where nothing changes.
 

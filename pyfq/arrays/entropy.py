@@ -51,7 +51,7 @@ class EntropyHeader:
     shape : (rows, cols)
         Shape of the codes.
     dtype : dtype
-        Of the codes, int8 or int16.
+        Dtype of the codes, int8 or int16.
     trellis : int or None
         States of the trellis that the codes are a path of.
     classes : int

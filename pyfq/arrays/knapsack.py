@@ -41,12 +41,12 @@ def choose(
     the classes to come add is at least the value of their linear relaxation. Its corners are
     options and not fractions of them, so the sums that it reaches are an upper bound.
 
-    Of equal classes that stand together only the number matters that takes each option, so they are
-    taken in parts, within which all take the same: see `_parts`. The time grows with the parts and
+    Where equal classes stand together, it only matters how many of them take each option. So they
+    are taken in parts, within which all take the same: see `_parts`. The time grows with the parts and
     the sums that are kept, which are few unless many classes are equal and do not stand together.
 
-    Of equal losses the least cost is taken; what is then still equal is decided by the order of the
-    classes, of whose last the cheapest option is taken.
+    Among equal losses the least cost is taken. If that is equal too, the order of the classes
+    decides: the last class takes its cheapest option.
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ def _runs(classes: list[list[_Option]]) -> Iterator[tuple[int, int]]:
 def _parts(count: int, options: int) -> Iterator[int]:
     """Yield the sizes of parts of equal classes, such that each part may take one option only.
 
-    Of any numbers of classes that take each option, the largest is at least the mean, rounded up: a
-    part of that size fits into it, and so does the next one in what is left.
+    However many classes take each option, the largest of these numbers is at least their mean,
+    rounded up. A part of that size fits into it, and so does the next one in what is left.
     """
     while count:
         size = -(-count // options)
@@ -263,7 +263,7 @@ def _places(
 ) -> list[int]:
     """Walk back from the last of the kept sums, which loses least.
 
-    Of equal classes that stand together the last ones take the cheapest options.
+    Where equal classes stand together, the last ones take the cheapest options.
     """
     taken, at = [], -1
     for size, option, parent in trail[::-1]:

@@ -43,9 +43,9 @@ class _Head:
     Attributes
     ----------
     dtype : dtype
-        Of the numbers.
+        Dtype of the numbers.
     shape : tuple of int
-        Of the array.
+        Shape of the array.
     entries : (blocks,) of ENTRY
         The index; of numbers of 8 bits, which have no rests, it is empty.
     symbols : slice
@@ -61,7 +61,7 @@ class _Head:
 def lossless_encode(w: NDArray) -> NDArray[np.uint8]:
     r"""Write floats in fewer bytes, from which `lossless_decode` makes the same bits.
 
-    Of each number the 8 bits below its sign are a symbol, which takes about as many bits as its
+    The 8 bits below the sign of each number are a symbol, which takes about as many bits as its
     frequency allows; the other bits stay as they are. Zeros have no other bits, apart from their
     sign where one of a block is negative.
 

@@ -67,9 +67,9 @@ class Observer:
     bins : int
         Bins on each side of 0, 64 ... 2**20, of which at least half are used.
     percentile : float, optional
-        Of ``"percentile"``: more than 0, at most 100; 99.99 if not given.
+        Used by ``"percentile"``: more than 0, at most 100 (default: 99.99).
     momentum : float, optional
-        Of ``"ema"``: the weight of what was before, 0 ... 1; 0.9 if not given.
+        Used by ``"ema"``: weight of the range before, 0 ... 1 (default: 0.9).
 
     Attributes
     ----------
@@ -276,7 +276,7 @@ class Observer:
         Parameters
         ----------
         bits : int
-            Of a code: 2 ... 16, affine from 1.
+            Bits of a code: 2 ... 16, for affine codes 1 ... 16.
         scheme : "symmetric" or "affine"
             As in `quantize`. Symmetric ranges have ends of equal magnitude.
 
@@ -328,7 +328,7 @@ class Observer:
         scale : array of the dtype seen
             ``()`` for `PerTensor`, ``(..., 1)`` for `PerRow`, ``(cols,)`` for `PerColumn`.
         zero_point : array of uint8, for more than 8 bits uint16, in the shape of `scale`; or None
-            Of affine codes.
+            Zero points of affine codes.
 
         Raises
         ------
@@ -596,7 +596,7 @@ def exponents(peak: NDArray[np.float64], bins: int, dtype: np.dtype) -> NDArray[
     bins : int
         Bins on one side of 0.
     dtype : float32 or float64
-        Of the data.
+        Dtype of the data.
 
     Returns
     -------

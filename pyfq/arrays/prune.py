@@ -224,7 +224,7 @@ def prune_ratio(
 ) -> Pruned:
     """Zero exactly ``round(ratio * n)`` weights of each group: those of the smallest scores.
 
-    Of equal scores the first, in C order, is pruned first.
+    Among equal scores the first in C order is pruned first.
 
     Parameters
     ----------
@@ -290,7 +290,7 @@ def prune_nm(
 ) -> Pruned:
     """Keep the `n` weights of the highest score of every `m` consecutive along the last axis.
 
-    Of equal scores the first is pruned first. A short last block keeps `n` of what it has.
+    Among equal scores the first is pruned first. A short last block keeps `n` of what it has.
 
     Parameters
     ----------
@@ -441,7 +441,7 @@ def prune_global(
 ) -> dict[str, Pruned]:
     """Zero exactly ``round(ratio * n)`` weights of several arrays, ranked together.
 
-    Of equal scores the first is pruned first, in the order of the mapping and C order within an
+    Among equal scores the first is pruned first, in the order of the mapping and C order within an
     array. The arrays are read in place, one after the other.
 
     Parameters

@@ -308,10 +308,10 @@ def quantize(
 
         The squared error of ``"mse"`` and ``"als"`` is never more than that of ``"minmax"``.
     percentile : float, optional
-        Of calibration "percentile": more than 0, at most 100; 99.9 if not given.
+        Used by calibration "percentile": more than 0, at most 100 (default: 99.9).
     seed : int, optional
-        Of stochastic rounding, ``0 ... 2**64 - 1``: entry i (C order, from 0) is rounded with the
-        ``i + 1``-th output of SplitMix64, whatever the number of threads.
+        Seed of stochastic rounding, ``0 ... 2**64 - 1``: entry i (C order, from 0) is rounded with
+        the ``i + 1``-th output of SplitMix64, whatever the number of threads.
     reciprocal : bool
         Multiply by ``1 / scale`` instead of dividing, as ggml does, unless that overflows.
 
@@ -496,7 +496,7 @@ def quantize_fixed_point(
         Codes out of range become the nearest, or are taken modulo :math:`2^{width}` (ap_fixed: SAT,
         WRAP).
     seed : int, optional
-        Of stochastic rounding; see `quantize`.
+        Seed of stochastic rounding; see `quantize`.
 
     Returns
     -------

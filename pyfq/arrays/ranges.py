@@ -108,7 +108,7 @@ def percentile_range(seen: Histogram, scheme: Signs, percentile: float) -> Range
 def _value_at(counts: NDArray[np.int64], part: Fraction, zero: int) -> float:
     """Return what `part` of all entries do not exceed, in widths; `zero` is the bin of zeros.
 
-    Of n entries that is the ``ceil(part * n)``-th. The c entries of its bin are taken to divide the
+    That is the ``ceil(part * n)``-th of n entries. The c entries of its bin are taken to divide the
     bin evenly, the last at its upper end.
     """
     below = np.cumsum(counts)
@@ -134,10 +134,10 @@ def entropy_range(seen: Histogram, scheme: Signs, bits: int) -> Range:
     seen : Histogram
         At least one entry.
     scheme : "symmetric" or "affine"
-        Of codes. Affine: values of one sign have all levels, values of both signs half of them
-        each, and the range is no larger than what was seen.
+        Scheme of the codes. With affine codes values of one sign have all levels, values of both
+        signs half of them each, and the range is no larger than what was seen.
     bits : int
-        Of a code.
+        Bits of a code.
 
     Returns
     -------
@@ -205,10 +205,10 @@ def mse_range(seen: Histogram, scheme: Signs, bits: int) -> Range:
     seen : Histogram
         At least one entry.
     scheme : "symmetric" or "affine"
-        Of codes: ``-(2**(bits-1) - 1) ... 2**(bits-1) - 1``, or ``0 ... 2**bits - 1`` with an
+        Codes are ``-(2**(bits-1) - 1) ... 2**(bits-1) - 1``, or ``0 ... 2**bits - 1`` with an
         integer zero point.
     bits : int
-        Of a code.
+        Bits of a code.
 
     Returns
     -------
@@ -290,7 +290,7 @@ def aciq_range(seen: Histogram, scheme: Signs, bits: int) -> Range:
     scheme : "symmetric" or "affine"
         Symmetric codes, and values of one sign, have :math:`\mu = 0`.
     bits : int
-        Of a code.
+        Bits of a code.
 
     Returns
     -------

@@ -341,7 +341,7 @@ def estimate_rate(
     Returns
     -------
     bits : list of float
-        Of stream and scales, a weight.
+        Bits of stream and scales for each weight.
     sqnr : list of float
         Signal-to-quantization-noise ratios, dB.
 

@@ -43,7 +43,7 @@ class Beside:
 def find_beside(root: Path, read: Collection[Path]) -> Beside:
     """Return the files of a model's directory that are not its weights, nor its config.
 
-    Of what is read as weights the index decides, whatever the names are. All other weights are left
+    The index decides what is read as weights, whatever the names are. All other weights are left
     aside, which their names tell; but those in a directory below that has a config of its own
     belong to another part of the model (the dense layer of a sentence transformer) and are copied
     as they are. So are files to which links lead, and those in directories to which links lead.

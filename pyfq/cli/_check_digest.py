@@ -45,7 +45,8 @@ class Line:
     case : str
         Topic and name of the case.
     sha256 : str
-        Of types, shapes and bytes of the result; empty if other libraries have a share in its bits.
+        Hash of types, shapes and bytes of the result; empty if other libraries have a share in its
+        bits.
     isa : str or None
         The variant; None for what is the same on every variant.
     values, bound : (kept,) float64
@@ -145,8 +146,8 @@ class Verdict:
         "equal"; "near": within its bound, where no more is promised; "differs"; "new": not in the
         file; "gone": only in the file.
     ulps : float
-        Of what differs or is near: the largest distance of kept entries, in units of the last place
-        of the largest entry, in the precision of float32.
+        Where results differ or are near: the largest distance of kept entries, in units of the last
+        place of the largest entry, in the precision of float32.
     """
 
     case: str

@@ -31,7 +31,7 @@ from pyfq.recipes.declare import clash_of
 def is_told(path: str, document: Mapping[str, Any]) -> bool:
     """Return whether a file says all that a report does, of whichever machine.
 
-    Of a target that is complete already the errors are not known; the report of the run that wrote
+    The errors of a target that is complete already are not known; the report of the run that wrote
     it has them.
     """
     if not Path(path).is_file():

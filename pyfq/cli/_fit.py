@@ -233,7 +233,7 @@ def options_of(args: argparse.Namespace, loss: str | None) -> Options:
     args : Namespace
         Those of the command.
     loss : str or None
-        Of the data, that was asked for.
+        Loss of the data that was asked for.
 
     Returns
     -------
@@ -413,16 +413,17 @@ def _part_of(
 
 def _refuse_unresolved(x: NDArray, dtype: np.dtype, name: str) -> None:
     """Refuse inputs that vary by so little, far from 0, that a narrower dtype loses it."""
-    if x.dtype.kind == "f" and np.can_cast(x.dtype, dtype):
+    if np.can_cast(x.dtype, dtype) or not len(x):
         return
-    mean, deviation = mean_and_scale(x.astype(np.float64))
-    step = np.finfo(dtype).eps * np.abs(mean)
-    # Less than 1e-12 of the mean is the rounding of a constant.
-    lost = np.flatnonzero((deviation < 8 * step) & (deviation > 1e-12 * np.abs(mean)))
+    low, high = (end.astype(np.float64) for end in (x.min(axis=0), x.max(axis=0)))
+    far = np.maximum(np.abs(low), np.abs(high))
+    step = np.finfo(dtype).eps * far
+    # Less than 1e-12 of a number is the rounding of a constant.
+    lost = np.flatnonzero((high - low < 32 * step) & (high - low > 1e-12 * far))
     if lost.size:
         i = lost[0]
         raise ValueError(
-            f"{name}: column {i} of x varies by {deviation[i]:.3g} around {mean[i]:.6g}, where "
+            f"{name}: column {i} of x varies by {high[i] - low[i]:.3g} around {low[i]:.6g}, where "
             f"{dtype} has steps of {step[i]:.3g}: --dtype float64 keeps it"
         )
 

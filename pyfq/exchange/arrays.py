@@ -35,9 +35,9 @@ def from_arrays(
         may stand anywhere if all weights are called ``"<layer>.weight"``. A mapping may have means
         and scales under the names that `Network` has for them, as `to_npz` writes them.
     activation : str, (str, float) or None
-        Of all layers but the last.
+        Activation of all layers but the last.
     output_activation : str, (str, float) or None
-        Of the last.
+        Activation of the last layer.
 
     Returns
     -------

@@ -153,7 +153,7 @@ class CompressedCheckpoint(Mapping[str, Form | Half]):
         name : str
             The tensor.
         dtype : dtype, optional
-            Of floats. If it is not given that which the tensor had; float32 for BF16.
+            A dtype of floats (default: that of the tensor; for BF16 float32).
 
         Returns
         -------

@@ -71,7 +71,7 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
         and scales of the network; the others become part of the first layer, or a layer before it
         if that multiplies less.
     dtype : float32 or float64, optional
-        Of the network; by default that of the estimator's weights.
+        Dtype of the network (default: that of the estimator's weights).
 
     Returns
     -------
@@ -79,7 +79,7 @@ def from_sklearn(estimator: "BaseEstimator", *, dtype: DTypeLike = None) -> Netw
         What the estimator predicts as it is now, with parameters and fitted attributes that were
         changed after fitting.
 
-        Of a regressor, `forward` gives what its ``predict`` does, with an axis of outputs. Of a
+        For a regressor, `forward` gives what its ``predict`` does, with an axis of outputs. For a
         classifier, `predict` gives its classes and `forward` its ``predict_proba``: two classes
         have two outputs, :math:`\mathrm{softmax}(0, z)`, where scikit-learn has one logistic. Where
         that is no softmax of decision values, as of LinearSVC, RidgeClassifier, or several logistic

@@ -34,7 +34,7 @@ class Layer(NamedTuple):
     Attributes
     ----------
     weights : (outputs, inputs) array
-        Of any dtype of floats.
+        Weights of any dtype of floats.
     bias : (outputs,) array
         The same.
     activation : "softmax", "exp" or None
@@ -42,7 +42,7 @@ class Layer(NamedTuple):
     classes : (outputs,) array or None
         Labels.
     dtype : dtype
-        Of a network, if the caller wants no other.
+        Dtype of a network, if the caller wants no other.
     """
 
     weights: NDArray

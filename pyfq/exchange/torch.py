@@ -26,7 +26,8 @@ def from_torch(module: "nn.Module", *, dtype: DTypeLike = None) -> Network:
         inference, Flatten, whose result the network's inputs are already, and Sequential of these.
         One alone will do.
     dtype : float32 or float64, optional
-        Of the network; by default that of the weights, which then must be float32 or float64.
+        Dtype of the network (default: that of the weights, which then must be float32 or
+        float64).
         With it half precision, bfloat16 and any other floats are converted.
 
     Returns

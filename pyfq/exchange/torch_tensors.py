@@ -137,7 +137,7 @@ def tensor_of(
     module : torch.nn.Module
         What has the tensor.
     name : str
-        Of the attribute; None in its place is None.
+        Name of the attribute; where that is None, None is returned.
     where : str
         What an error calls the module.
     dtype : dtype or None

@@ -277,9 +277,9 @@ class SafetensorsWriter:
         name : str
             The first of `remaining`.
         array : ndarray
-            Of the declared shape and of the dtype that carries the declared word, in either byte
-            order and any memory layout: uint16 bits for BF16, uint8 bits for F8 words, flat uint8
-            bytes for F4 and F6 words.
+            An array of the declared shape and of the dtype that carries the declared word, in
+            either byte order and any memory layout: uint16 bits for BF16, uint8 bits for F8 words,
+            flat uint8 bytes for F4 and F6 words.
 
         Returns
         -------

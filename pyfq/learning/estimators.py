@@ -136,7 +136,7 @@ class StudentClassifier(ClassifierMixin, _Student):
     hidden_layer_sizes : int or sequence of int
         Neurons of the hidden layers.
     activation : str, ("leaky_relu", slope) or None
-        Of hidden layers, as `activate` has them.
+        Activation of hidden layers, as `activate` has them.
     teacher : fitted estimator, Network or callable, optional
         What the student learns from beside `y`: an estimator with ``predict_proba`` that knows the
         classes, a network, or a function from inputs to logits, in the order of `classes_`. It sees
@@ -154,7 +154,7 @@ class StudentClassifier(ClassifierMixin, _Student):
         training, such as ``lambda w: pyfq.quantize_codebook(w, "nf4")``. By default weights stay
         floats.
     weight_decay, learning_rate_init : float
-        Of `AdamW`; the learning rate falls along half a cosine to 0.
+        Parameters of `AdamW`; the learning rate falls along half a cosine to 0.
     batch_size : int or "auto"
         Samples of a step; 64 of at least as many.
     max_iter : int

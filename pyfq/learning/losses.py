@@ -84,9 +84,9 @@ def loss_of(
         :math:`(z - y)^2`; or ``"huber"``, of :math:`e^2/2` for :math:`|e| \le \delta`, else
         :math:`\delta (|e| - \delta/2)`.
     weights : (samples,) array, optional
-        Of the samples in the mean.
+        Weights of the samples in the mean.
     delta : float
-        Of ``"huber"``.
+        Delta of ``"huber"``.
 
     Returns
     -------

@@ -160,9 +160,9 @@ class Schedule:
     every : int
         Epochs of ``"step"``, at least 1.
     factor : float
-        Of ``"step"``, above 0, at most 1.
+        Factor of ``"step"``, above 0, at most 1.
     final : float
-        Of ``"cosine"``, 0 ... 1.
+        Fraction that ``"cosine"`` ends at, 0 ... 1.
 
     References
     ----------

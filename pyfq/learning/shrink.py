@@ -38,7 +38,7 @@ class LayerTrial:
     layer : int
         Which of the original network, from 0.
     loss : float
-        Of the network without it, and without those removed before.
+        Loss of the network without it, and without those removed before.
     removed : bool
         Whether it stayed out.
     """
@@ -62,11 +62,11 @@ class Shrunk:
         For each hidden layer of the original the neurons that are left, ascending; none of a layer
         that was removed.
     scores : tuple of (neurons,) float64
-        Of `prune_neurons`, for each hidden layer of the original: what neurons were ranked by.
+        Scores that `prune_neurons` ranked neurons by, for each hidden layer of the original.
     loss : float or None
-        Of `prune_layers`: that of the original.
+        Loss of the original; `prune_layers` alone has it.
     trials : tuple of LayerTrial
-        Of `prune_layers`: the layers removed, in their order, then those that were refused.
+        Layers that `prune_layers` removed, in their order, then those that it refused.
     """
 
     network: Network
@@ -139,7 +139,7 @@ def prune_neurons(
 ) -> Shrunk:
     r"""Remove hidden neurons: their rows of weights, and their columns in the next layer.
 
-    Of a layer of n neurons ``n - round(ratio * n)`` are kept, at least 1, rounded up to a multiple
+    A layer of n neurons keeps ``n - round(ratio * n)``, at least 1, rounded up to a multiple
     of `round_to`, at most n: those of the highest scores, of equal scores the first. With the
     weights w and bias :math:`\beta` of a layer, its outputs a, their standard deviations
     :math:`\sigma` over `x`, the weights v of the next layer, and the loss L of a sample, the score

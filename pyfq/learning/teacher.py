@@ -119,7 +119,7 @@ def function_of(estimator: Estimator, classes: NDArray | None, n: int) -> Callab
     Returns
     -------
     callable
-        Of inputs: logarithms of the probabilities of these classes, or values.
+        A function of inputs: logarithms of the probabilities of these classes, or values.
 
     Raises
     ------

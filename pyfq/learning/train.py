@@ -44,9 +44,9 @@ class Epoch:
     loss : float
         Mean of the losses of the epoch's steps, each before its step.
     validation_loss : float or None
-        Of the network after the epoch.
+        Loss on the validation samples after the epoch.
     learning_rate : float
-        Of the last step.
+        Learning rate of the last step.
     seconds : float
         Since the start.
     validation_accuracy : float or None
@@ -133,17 +133,17 @@ class Problem:
     x : (samples, inputs) array
         Inputs, scaled.
     weights : (samples,) array
-        Of the samples.
+        Weights of the samples.
     loss : str
-        Of the data, one of `LOSSES`.
+        Loss of the data, one of `LOSSES`.
     labels : (samples,) int64 or None
-        Of cross-entropy.
+        Labels, for cross-entropy.
     targets : (samples, outputs) array or None
-        Of any loss, scaled.
+        Targets of any loss, scaled.
     delta : float
-        Of Huber's loss.
+        Delta of Huber's loss.
     imitation : str
-        Of the teacher, one of `IMITATIONS`.
+        Loss to the teacher, one of `IMITATIONS`.
     teacher : (samples, outputs) array or None
         Its outputs, scaled.
     alpha, temperature : float
@@ -356,13 +356,13 @@ def train(
         ``"cross_entropy"``, ``"mse"`` or ``"huber"``, see `loss_of`; by default the first for
         labels, else the second. Errors are those of scaled outputs.
     delta : float
-        Of ``"huber"``, above 0.
+        Delta of ``"huber"``, above 0.
     optimizer : SGD or Adam
         With its learning rate.
     epochs, batch_size : int
         Passes over the samples; samples of a step, the last of an epoch takes what is left.
     seed : int
-        Of the permutations.
+        Seed of the permutations.
     schedule : Schedule
         How the learning rate goes on.
     clip : float, optional

@@ -69,7 +69,7 @@ def multiply_jacobian(
     Parameters
     ----------
     model : Model
-        Of the network.
+        The network in memory.
     transposed : Model or None
         That of `transpose_layers`: the Jacobian is transposed. None: it is not.
     x : (samples, inputs) array

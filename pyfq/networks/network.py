@@ -240,14 +240,14 @@ class Network:
         sizes : sequence of int
             Inputs, neurons of each hidden layer, outputs; at least 2, each at least 1.
         activation : str, (str, float) or None
-            Of the hidden layers.
+            Activation of the hidden layers.
         output_activation : str, (str, float) or None
-            Of the last.
+            Activation of the last layer.
         initialization : str, optional
             ``"he_normal"``, ``"he_uniform"``, ``"glorot_normal"`` or ``"glorot_uniform"``; by
             default Glorot, uniform, for tanh and sigmoid, else He, normal.
         seed : int
-            Of NumPy's generator PCG64, which is drawn from layer by layer in float64.
+            Seed of NumPy's generator PCG64, from which weights are drawn layer by layer in float64.
         dtype : dtype
             float32 or float64.
 

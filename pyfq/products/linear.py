@@ -40,7 +40,7 @@ class Prepared:
     shape : tuple of int
         ``(out_features, in_features)``.
     dtype : dtype
-        Of activations and results, float32 or float64.
+        Dtype of activations and results, float32 or float64.
     activation_bits : int or None
         8 if activations are quantized, as `linear` says.
     nbytes : int

@@ -245,8 +245,8 @@ def svd_lowrank(
 ) -> LowRank:
     r"""Approximate weights by a product of lower rank, ``w ~ u @ v``.
 
-    Of all :math:`W'` of rank r that with the least :math:`\lVert (W - W') S \rVert_F`, or nearly
-    that for the randomized method, where
+    It has the least :math:`\lVert (W - W') S \rVert_F` among all :math:`W'` of rank r, or nearly
+    that with the randomized method, where
 
     .. math::
         S = \begin{cases}
@@ -282,11 +282,11 @@ def svd_lowrank(
         is well below the extents of w. For `energy` and `tolerance` the rank is then doubled, from
         16 on, until the estimated error is small enough; it can be larger than the exact one.
     seed : int
-        Of NumPy's generator PCG64, for the normal numbers of the randomized method.
+        Seed of NumPy's generator PCG64, for the normal numbers of the randomized method.
     oversampling : int
-        Of the randomized method, at least 0: columns of the random matrix beyond the rank.
+        Used by the randomized method, at least 0: columns of the random matrix beyond the rank.
     power_iterations : int, optional
-        Of the randomized method, at least 0: multiplications by :math:`A A^T`, which bring the
+        Used by the randomized method, at least 0: multiplications by :math:`A A^T`, which bring the
         result nearer to the best; it is taken from all of them together (block Krylov). By default
         5 if the rank is below a tenth of the smaller extent of w, else 3, of half as many vectors,
         but 16: of more singular values than that which are equal to the last bit, some may be

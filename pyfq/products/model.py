@@ -117,7 +117,7 @@ def build(
     layers : sequence of ModelLayer
         At least one.
     dtype : dtype
-        Of inputs and outputs, float32 or float64.
+        Dtype of inputs and outputs, float32 or float64.
     batch : int
         Samples that a call will have.
     ends : sequence of 4 arrays or None

@@ -79,7 +79,7 @@ def measure(
 ) -> Finding:
     """Return the rank that a rule gives a tensor, its errors at widths, or what its codes are.
 
-    Of a rule with `rate` it is what the codes turned out to be; or, if a budget chooses their step,
+    A rule with `rate` gives what the codes turned out to be; or, if a budget chooses their step,
     what a sample tells of them.
 
     Errors are those of what is left after pruning and quantization, as `Budget` says, times the

@@ -134,7 +134,7 @@ class Recipe:
     rules : tuple of Rule
         The rules.
     budget : Budget, optional
-        Of the rules whose bits are "budget".
+        What the rules whose bits are "budget" may use together.
 
     Raises
     ------

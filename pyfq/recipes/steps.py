@@ -217,7 +217,7 @@ class _Search:
     base : float
         The step of all that comes next, as its binary logarithm.
     slope : float
-        Of the logarithm of bytes there.
+        Slope of the logarithm of bytes there.
     """
 
     def __init__(self, tensors: Mapping[str, OpenTensor], aim: float) -> None:

@@ -97,7 +97,7 @@ def result_types(
     node : NodeProto
         The node.
     types : mapping of str to Type
-        Of its operands that are not constant.
+        Types of its operands that are not constant.
     constants : mapping of str to array
         Its other operands.
 

@@ -106,7 +106,7 @@ def clipped(low, high, percent, plain, scheme):
 def best_clip(x, low, high, percents, plain, scheme):
     """Return the percent clipped with the least squares, first of equals, and what codes mean.
 
-    Of ends near 1, where the step of a clipped range is a part of that of the whole.
+    Ends are near 1, where the step of a clipped range is a part of that of the whole.
     """
     whole = grid_of(low, high, scheme, plain.first, plain.last)
 
