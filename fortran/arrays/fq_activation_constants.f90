@@ -26,7 +26,7 @@ module fq_activation_constants_real32
   real(wp), parameter :: EXP_EVEN(3) = [0.5_wp, 0.041666202_wp, 0.0013950604_wp]
   real(wp), parameter :: EXP_ODD(2) = [0.16666518_wp, 0.008368953_wp]
   ! (1 - log(1 + e)/e)/e in t = e - MIDDLE for 0 <= e <= 1, as FIRST + t (ODD(t**2) + t EVEN(t**2));
-  ! error of the logarithm 2**-27.1.  Of middles, this is one whose FIRST needs little rounding.
+  ! error of the logarithm 2**-27.1.  This middle was taken because its FIRST needs little rounding.
   real(wp), parameter :: LOG_MIDDLE = 0.51171875_wp, LOG_FIRST = 0.376052_wp
   real(wp), parameter :: LOG_EVEN(4) = [ &
     0.09145931_wp, 0.027949583_wp, 0.009621931_wp, 0.0033184756_wp]

@@ -110,8 +110,8 @@ contains
     end do
   end function are_frequencies
 
-  !> Of each slot its symbol's number, the symbol's frequency, and the place among its slots, from
-  !> 0.
+  !> For each slot the number of its symbol, the frequency of the symbol, and the place among the
+  !> slots of the symbol, from 0.
   pure subroutine decoding_table(frequencies, numbers, shares)
     integer(i32), intent(in) :: frequencies(0:SYMBOLS - 1)  !! slots of each symbol
     integer(i32), intent(out) :: numbers(0:SLOTS - 1)       !! numbers, -128 ... 127

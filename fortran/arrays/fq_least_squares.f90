@@ -19,7 +19,8 @@ module fq_least_squares_real32
 
 contains
 
-  !> Of ranges clipped by 0 ... 79 percent, the first with the least squares of errors.
+  !> The range with the least sum of squared errors among those clipped by 0 ... 79 percent; of
+  !> equals the first.
   subroutine mse_group(w, x, range, rule, threads, sums, found)
     type(group_range), intent(in) :: range             !! range of the group
     real(wp), intent(in) :: w(range%count)             !! the group

@@ -103,7 +103,7 @@ contains
 
   !> Keep the `n` highest scores of every `m` consecutive along the columns; zero the other weights.
   !>
-  !> Of equal scores the first is pruned first.  A short last block keeps `n` of what it has.
+  !> Among equal scores the first is pruned first.  A short last block keeps `n` of what it has.
   !>
   !> *Preconditions*: `1 <= n <= m <= 64`.
   subroutine prune_nm(w, scores, magnitude, n, m, out, mask, threads, info)
@@ -139,7 +139,7 @@ contains
   !> `prune_nm` of whole blocks in a row: an entry stays if fewer than `n` of its block beat it.
   !>
   !> All entries are compared at once with those `d` places on, of the same block or not; `position`
-  !> tells which of these duels count.  Of equals the later one wins.
+  !> tells which of these duels count.  Among equals the later one wins.
   pure subroutine nm_run(w, scores, magnitude, n, m, position, out, mask, info)
     real(wp), intent(in), contiguous :: w(:), scores(:)
     logical, intent(in) :: magnitude

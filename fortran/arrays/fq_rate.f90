@@ -62,7 +62,7 @@ contains
     sums = [lane_sum(square), lane_sum(magnitude), maxval(peak)]
   end function measures_of_row
 
-  !> Of each weight \( x = w/\mathrm{step} \) the code c of a path with the least
+  !> For each weight \( x = w/\mathrm{step} \) the code c of a path with the least
   !> \( \sum (x - c)^2 + \mathrm{tradeoff}\cdot\mathrm{rate}(c) \), how often each symbol occurs,
   !> and \( \sum x^2, \sum x c, \sum c^2 \) of each row.
   !>

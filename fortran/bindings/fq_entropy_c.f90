@@ -241,7 +241,7 @@ contains
     do k = 1, size(frequencies, 3, kind=i64)
       are = are .and. are_frequencies(frequencies(:, :, k))
     end do
-    ! Of two unions the codes of 8 bits are -128 ... 127, and the numbers -64 ... 63.
+    ! With two unions the codes of 8 bits are -128 ... 127, and the numbers -64 ... 63.
     if (huge(1_ik) < 256 .and. size(frequencies, 2) == 2) then
       are = are .and. all(frequencies(:64, :, :) == 0) .and. all(frequencies(193:, :, :) == 0)
     end if

@@ -19,8 +19,8 @@ contains
     integer(i64), intent(in), value :: blocks              !! `ceiling(n/65536)`
     integer(ik), intent(in), optional :: w(n)              !! bits of the numbers, `(n)`
     integer(i8), intent(out), optional :: codes(n)         !! codes, `(n)`
-    !> Of each block how many numbers have symbol 0, bits that rests of these have, that some rest
-    !> has, `(blocks, 3)`.
+    !> For each block how many numbers have symbol 0, bits that rests of these have, and bits that
+    !> some rest has, `(blocks, 3)`.
     integer(i64), intent(out), optional :: found(3, blocks)
     integer(i32), intent(in), value :: threads             !! threads to use, at least 1
     integer(i32), intent(out) :: info                      !! status code

@@ -38,7 +38,7 @@ module fq_training
     real(dp) :: clip          !! largest norm of a step's gradient; 0: any
   end type training_reals
 
-  !> Of a layer, or of a projection that a hint compares with a teacher's hidden layer.
+  !> A layer, or a projection that a hint compares with a teacher's hidden layer.
   type, bind(c), public :: trained_layer
     integer(i64) :: n           !! outputs
     integer(i64) :: k           !! inputs

@@ -92,7 +92,7 @@ contains
     end select
   end function format_of
 
-  !> Of weights that are multiplied as the reals that they stand for.
+  !> The format of weights that are multiplied as the reals that they stand for.
   function format_of_reals(parts) result(format)
     type(layer_parts), intent(in) :: parts
     integer(i64) :: format
@@ -109,7 +109,7 @@ contains
     end if
   end function format_of_reals
 
-  !> Of codes that meet codes of inputs.
+  !> The format of codes that meet codes of inputs.
   pure function format_of_codes(parts, batch) result(format)
     type(layer_parts), intent(in) :: parts
     integer(i64), intent(in) :: batch
@@ -120,7 +120,7 @@ contains
       .or. batch <= MOST_LANE_ROWS)) format = FORMAT_NIBBLES
   end function format_of_codes
 
-  !> Of weights whose zeros are left out.
+  !> The format of weights whose zeros are left out.
   function format_of_sparse(parts, batch) result(format)
     type(layer_parts), intent(in) :: parts
     integer(i64), intent(in) :: batch

@@ -44,7 +44,7 @@ contains
     type(share) :: shared
     integer(i64) :: wanted, down, across, panels
 
-    ! Of few rows the matrices are read, which takes longer than multiplying.
+    ! With few rows, reading the matrices takes longer than multiplying.
     shared%team = merge(threads, 1_i32, max(m, READ_ROWS)*n*k > SMALL_PRODUCT)
     wanted = merge(4*int(shared%team, i64), int(shared%team, i64), shared%team > 1 .and. m*n*k &
       > 128*SMALL_PRODUCT)

@@ -42,8 +42,9 @@ def choose(
     options and not fractions of them, so the sums that it reaches are an upper bound.
 
     Where equal classes stand together, it only matters how many of them take each option. So they
-    are taken in parts, within which all take the same: see `_parts`. The time grows with the parts and
-    the sums that are kept, which are few unless many classes are equal and do not stand together.
+    are taken in parts, within which all take the same: see `_parts`. The time grows with the parts
+    and the sums that are kept. These are few unless many classes are equal and do not stand
+    together.
 
     Among equal losses the least cost is taken. If that is equal too, the order of the classes
     decides: the last class takes its cheapest option.
