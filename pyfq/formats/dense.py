@@ -36,7 +36,7 @@ def multiply(
     a: NDArray,
     a_transposed: bool,
     b: NDArray,
-    form: int,
+    b_order: int,
     k: int,
     bias: NDArray | None,
     activation: Activation,
@@ -54,6 +54,6 @@ def multiply(
         a,
         a_transposed,
         b,
-        form,
+        b_order,
         *epilogue(bias, activation, out),
     )

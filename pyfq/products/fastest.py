@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from time import perf_counter
 from typing import Any
 
@@ -26,6 +25,9 @@ PATIENCE = 0.8
 ROUNDS = 15
 # Weights of which more are nonzero are not tried as compressed rows.
 MOST_DENSITY = 0.5
+
+# The best times of the forms of each layer that this process has measured.
+_measured: dict[tuple, dict[str, float]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +119,9 @@ def fastest(
         raise ValueError(f"w must have 2 axes and entries, but its shape is {w.shape}")
     forms = _forms(w, batch, activation_bits)
     layer = (*_identity(w), batch, activation_bits, tuple(forms), _native.isa, get_num_threads())
-    seconds = _times_of(layer)
-    if not seconds:
-        seconds |= _measure(forms, w, batch, activation_bits)
+    if layer not in _measured:
+        _measured[layer] = _measure(forms, w, batch, activation_bits)
+    seconds = _measured[layer]
     best = min(seconds, key=seconds.__getitem__)
     return Fastest(best, forms[best](), _reason(best, seconds, batch), dict(seconds))
 
@@ -162,12 +164,6 @@ def _identity(w: Any) -> tuple:
         return "half", w.shape, w.format
     density = np.count_nonzero(w) / w.size if isinstance(w, np.ndarray) else w.density
     return type(w).__name__, w.shape, w.dtype, round(density, 2)
-
-
-@cache
-def _times_of(layer: tuple) -> dict[str, float]:
-    """Return what holds the best time of each form of such a layer; empty until it is measured."""
-    return {}
 
 
 def _measure(
