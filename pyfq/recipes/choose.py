@@ -150,11 +150,19 @@ def choose_bits(
     if recipe.chooses_steps:
         if coded is None:
             raise ValueError("coded must be given where a budget chooses steps")
+        capacity = bits * sum(sizes.values()) / 8 - sum(fixed.values())
+        rate = 8 * capacity / max(1, sum(sizes[name] for name in asking))
+        shares = {
+            name: _share(name, sizes[name], finding, budget, budget.exponent_at(rate))
+            for name, finding in findings.items()
+            if name in asking
+        }
         tensors = {
-            name: _open_tensor(name, words[name], tuple(shapes[name]), rule, findings[name], budget)
+            name: _open_tensor(
+                name, words[name], tuple(shapes[name]), rule, findings[name], shares[name]
+            )
             for name, rule in asking.items()
         }
-        capacity = bits * sum(sizes.values()) / 8 - sum(fixed.values())
         ways = (_with_steps(coded, asking, sampled) for sampled in (True, False))
         found, least = choose_steps(tensors, capacity, *ways)
         if found is None:
@@ -189,18 +197,22 @@ def _with_finding(rule: Rule, finding: Finding) -> Rule:
     return rule.with_rank(finding.rank)
 
 
-def _open_tensor(
-    name: str, word: str, shape: tuple[int, ...], rule: Rule, finding: Finding, budget: Budget
-) -> OpenTensor:
-    """Return what `choose_steps` needs to know of a tensor."""
-    size = math.prod(shape)
+def _share(name: str, size: int, finding: Finding, budget: Budget, exponent: float) -> float:
+    """Return the step of a tensor over that of all."""
     share = 1 / math.sqrt(budget.sensitivity_of(name))
     if budget.error == "relative":
-        share *= finding.sketch.rms * size**budget.exponent
+        share *= finding.sketch.rms * size**exponent
+    return share or 1.0
+
+
+def _open_tensor(
+    name: str, word: str, shape: tuple[int, ...], rule: Rule, finding: Finding, share: float
+) -> OpenTensor:
+    """Return what `choose_steps` needs to know of a tensor."""
     with naming(name):
         least = declare(name, word, shape, rule.with_coded(Coded(LEAST_STREAM)))
     scales = least.nbytes_after - LEAST_STREAM
-    return OpenTensor(rule.rate, finding.sketch, size, least.nbytes, scales, share or 1.0)
+    return OpenTensor(rule.rate, finding.sketch, math.prod(shape), least.nbytes, scales, share)
 
 
 def _nbytes(name: str, word: str, shape: tuple[int, ...], rule: Rule) -> int:

@@ -39,7 +39,7 @@
     choices = [2, 3, 4, 8]                    # what bits = "budget" can be
     error = "relative"                        # to the squares of a tensor; or "absolute"
     sensitivity = { "*query*" = 4.0 }         # what an error counts, where it is not 1
-    exponent = 0.37                           # of rate = "budget": how steps grow with sizes
+    exponent = 0.45                           # with rate = "budget": how steps grow with sizes
 """
 
 import os

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from pyfq._core.check import as_choice, as_count, as_number, shown
 from pyfq.exchange.globs import fnmatchcase
 from pyfq.exchange.methods.tables import BUDGET
@@ -17,8 +19,9 @@ from pyfq.exchange.rule import Rule
 #: Widths that a budget chooses from unless others are given.
 CHOICES = (2, 3, 4, 5, 6, 7, 8, 16)
 
-#: How the relative steps of entropy-coded tensors grow with their sizes unless it is said.
-EXPONENT = 0.37
+# How the relative steps of entropy-coded tensors grow with their sizes unless it is said: the
+# exponents at two rates in bits a weight, straight between them.
+_RATES, _EXPONENTS = (1.7, 2.5), (0.33, 0.45)
 
 # The most bits of a code of a codebook.
 _MOST_OF_CODEBOOK = 8
@@ -48,8 +51,9 @@ class Budget:
         several; 1 for the others.
     nbytes : int, optional
         Bytes of all tensors, copies included, in place of `bits_per_weight`.
-    exponent : float
-        :math:`\varepsilon` of entropy-coded tensors, see below, 0 ... 1.
+    exponent : float, optional
+        :math:`\varepsilon` of entropy-coded tensors, see below, 0 ... 1 (default: 0.33 up to 1.7
+        bits a weight of these tensors, 0.45 from 2.5 bits on, straight between).
 
     Raises
     ------
@@ -83,7 +87,7 @@ class Budget:
     error: Literal["relative", "absolute"] = "relative"
     sensitivity: tuple[tuple[str, float], ...] = ()
     nbytes: int | None = field(default=None, kw_only=True)
-    exponent: float = field(default=EXPONENT, kw_only=True)
+    exponent: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
@@ -93,7 +97,8 @@ class Budget:
             as_number(self.bits_per_weight, "bits_per_weight", 0, 1e6)
         else:
             as_count(self.nbytes, "nbytes", 1)
-        as_number(self.exponent, "exponent", 0, 1)
+        if self.exponent is not None:
+            as_number(self.exponent, "exponent", 0, 1)
         if not isinstance(self.choices, tuple):
             raise TypeError(f"choices must be a tuple of widths, not {shown(self.choices)}")
         for i, bits in enumerate(self.choices):
@@ -110,6 +115,12 @@ class Budget:
         """Return what the error of a tensor counts."""
         return next((h for glob, h in self.sensitivity if fnmatchcase(name, glob)), 1.0)
 
+    def exponent_at(self, bits: float) -> float:
+        """Return how relative steps grow with sizes, at a rate in bits a weight."""
+        if self.exponent is not None:
+            return self.exponent
+        return float(np.interp(bits, _RATES, _EXPONENTS))
+
     def widths_for(self, rule: Rule) -> tuple[int, ...]:
         """Return the widths that a rule which asks for bits can have."""
         most = 16 if rule.codebook is None else _MOST_OF_CODEBOOK
@@ -120,7 +131,7 @@ class Budget:
         asked = {"bits_per_weight": self.bits_per_weight, "nbytes": self.nbytes}
         settings: dict[str, Any] = {k: value for k, value in asked.items() if value is not None}
         settings |= {"choices": list(self.choices), "error": self.error}
-        if self.exponent != EXPONENT:
+        if self.exponent is not None:
             settings["exponent"] = self.exponent
         return settings | ({"sensitivity": dict(self.sensitivity)} if self.sensitivity else {})
 
