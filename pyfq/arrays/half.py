@@ -160,8 +160,9 @@ def to_half(w: NDArray[np.float32], format: HalfFormat = "bfloat16") -> Half:
     r"""Round float32 to 2 bytes, ties to even.
 
     bfloat16 has the range of float32 and 8 bits of precision, float16 has 11 bits between
-    :math:`2^{-14}` and 65504. The error of a weight is at most :math:`2^{-9}` of it, or
-    :math:`2^{-12}`; of those less than :math:`2^{-14}` in float16, at most :math:`2^{-25}`.
+    :math:`2^{-14}` and 65504. The error of a weight is at most :math:`2^{-8}` of it in bfloat16,
+    :math:`2^{-11}` of it in float16; below :math:`2^{-14}` in float16 it is at most
+    :math:`2^{-25}`.
 
     Parameters
     ----------
