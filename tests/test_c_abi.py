@@ -39,6 +39,16 @@ needs_build = pytest.mark.skipif(
 )
 
 
+@needs_build
+def test_kernels_call_nothing_of_the_run_time_library_of_fortran():
+    """A wheel would have to carry it."""
+    for archive in BUILD.glob("libfq_*.a"):
+        names = subprocess.run(
+            ["nm", "-u", archive], check=True, capture_output=True, text=True
+        ).stdout
+        assert set(re.findall(r"_gfortran_\w+", names)) == set(), archive.name
+
+
 def routines():
     """Return the arguments of each routine that answers a status, by the name of its symbol.
 

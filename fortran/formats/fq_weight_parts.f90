@@ -232,13 +232,14 @@ contains
   subroutine spread_reals(array, x)
     type(span), intent(in) :: array
     real(wp), intent(out), contiguous :: x(:, :)
-    real(wp), pointer, contiguous :: values(:)
+    real(wp), pointer, contiguous :: values(:), table(:, :)
 
     values => reals_at(array)
     if (size(values) == 1) then
       x = values(1)
     else
-      x = reshape(values, shape(x))
+      table(1:size(x, 1, kind=i64), 1:size(x, 2, kind=i64)) => values
+      x = table
     end if
   end subroutine spread_reals
 
@@ -247,7 +248,7 @@ contains
     type(layer_parts), intent(in) :: parts                       !! a layer
     integer(i32), intent(in) :: offset                           !! subtracted from each
     integer(i32), intent(out), contiguous :: zero_point(:, :)    !! `(groups, rows)`
-    integer(i32), pointer, contiguous :: values(:)
+    integer(i32), pointer, contiguous :: values(:), table(:, :)
 
     zero_point = -offset
     if (.not. is_there(parts%zero_point)) return
@@ -255,7 +256,8 @@ contains
     if (size(values) == 1) then
       zero_point = values(1) - offset
     else
-      zero_point = reshape(values, shape(zero_point)) - offset
+      table(1:size(zero_point, 1, kind=i64), 1:size(zero_point, 2, kind=i64)) => values
+      zero_point = table - offset
     end if
   end subroutine read_zeros
 
