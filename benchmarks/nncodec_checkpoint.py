@@ -7,7 +7,7 @@ NNCodec needs an older NumPy than pyfq, and so an environment of its own:
     python benchmarks/sentences.py --checkpoint nncodec.safetensors
 
 Tables of positions and of token types stay as they are.  Steps are in proportion to the root mean
-square of a matrix and to the 0.4th power of its size; `pyfq compress` takes the 0.33th ... 0.45th.
+square of a matrix and to the 0.4th power of its size; `pyfq compress` takes the 0.34th ... 0.45th.
 """
 
 import argparse

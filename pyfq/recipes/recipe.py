@@ -21,7 +21,7 @@ CHOICES = (2, 3, 4, 5, 6, 7, 8, 16)
 
 # How the relative steps of entropy-coded tensors grow with their sizes unless it is said: the
 # exponents at two rates in bits a weight, straight between them.
-_RATES, _EXPONENTS = (1.7, 2.5), (0.33, 0.45)
+_RATES, _EXPONENTS = (1.9, 2.5), (0.34, 0.45)
 
 # The most bits of a code of a codebook.
 _MOST_OF_CODEBOOK = 8
@@ -52,7 +52,7 @@ class Budget:
     nbytes : int, optional
         Bytes of all tensors, copies included, in place of `bits_per_weight`.
     exponent : float, optional
-        :math:`\varepsilon` of entropy-coded tensors, see below, 0 ... 1 (default: 0.33 up to 1.7
+        :math:`\varepsilon` of entropy-coded tensors, see below, 0 ... 1 (default: 0.34 up to 1.9
         bits a weight of these tensors, 0.45 from 2.5 bits on, straight between).
 
     Raises
