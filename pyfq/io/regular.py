@@ -85,7 +85,7 @@ class OwnPosition(io.RawIOBase):
         elif whence == os.SEEK_END:
             start = os.fstat(self.fileno()).st_size
         if start + offset < 0:
-            raise ValueError(f"negative position {start + offset}")
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # as files do
         self._position = start + offset
         return self._position
 

@@ -81,7 +81,8 @@ def test_read_recipe_reads_what_the_docstring_shows(tmp_path):
     last = recipe.rule_for("w", "F64", (64, 64))
     assert last.prune == Prune("ratio", 0.5, PerRow())
     assert last.quantize == Quantize("budget", "affine", PerGroup(64))
-    assert recipe.budget == Budget(6.0, (2, 3, 4, 8), sensitivity=(("*query*", 4.0),))
+    sensitivity = (("*query*", 4.0),)
+    assert recipe.budget == Budget(6.0, (2, 3, 4, 8), sensitivity=sensitivity, exponent=0.45)
     assert recipe.rule_for("w", "F64", (63, 64)) is None
     assert recipe.rule_for("w", "I64", (64, 64)) is None
 
