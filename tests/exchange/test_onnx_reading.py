@@ -310,9 +310,9 @@ def test_nodes_that_scale_and_shift_an_activation_become_part_of_layers(activati
 def test_ends_of_a_clip_of_doubles_are_no_ends_or_told():
     wide = {"V": V.astype(np.float64), "B": B.astype(np.float64), "zero": np.float64(0)}
     text = "v = Gemm(x, V, B)\ny = Clip(v, zero, most)"
-    for most in (np.finfo(np.float64).max, np.inf):
-        model = model_of(text, element=TensorProto.DOUBLE, most=np.float64(most), **wide)
-        assert pyfq.from_onnx(model).layers[0].activation == "relu"
+    most = np.finfo(np.float64).max
+    model = model_of(text, element=TensorProto.DOUBLE, most=most, **wide)
+    assert pyfq.from_onnx(model).layers[0].activation == "relu"
     model = model_of(text, element=TensorProto.DOUBLE, most=np.float64(1e39), **wide)
     with pytest.raises(ValueError, match=r"ceiling of activation must be 0 .*, not 1e\+39"):
         pyfq.from_onnx(model)
