@@ -10,6 +10,8 @@ import pytest
 from fortran_sources import INCLUDES, write_sources
 from variants import LIBS
 
+import pyfq
+
 ROOT = Path(__file__).parents[1]
 W = np.ones((3, 4), np.float32)
 PARAMETERS = (np.ones((3, 1), np.float32), np.zeros((3, 1), np.int32), np.zeros((3, 1), np.float32))
@@ -171,6 +173,10 @@ def compiled(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("gfortran") is None, reason="needs gfortran to read the bindings")
+@pytest.mark.skipif(
+    pyfq.show_config(mode="dict")["build type"] == "debug",
+    reason="sources, which a debug build shares",
+)
 def test_signatures_are_those_of_the_bindings(tmp_path):
     bound = compiled(tmp_path)
     written = declared()

@@ -1,7 +1,7 @@
 """What is shipped: the sdist, the wheel made from it, and every other way to build the same tree.
 
-Builds are made once for all tests, from a clone in which the working tree is committed. What needs
-one of all variants is marked thorough.
+Builds are made once for all tests, from a clone in which the working tree is committed. Tests of
+wheels and of editable installs, which take minutes to build, are marked thorough.
 """
 
 import importlib.util
@@ -245,6 +245,7 @@ def test_modules_need_no_gil(built):
     assert all("Py_MOD_GIL_NOT_USED" in module.read_text() for module in modules)
 
 
+@pytest.mark.thorough
 def test_editable_follows_an_included_text(editable, tmp_path):
     python, source = editable
     text = source / "fortran" / "inline" / "fq_order.inc"
@@ -258,6 +259,7 @@ def test_editable_follows_an_included_text(editable, tmp_path):
     assert run(python, "-c", QUANTIZE, cwd=tmp_path).strip().endswith("works")
 
 
+@pytest.mark.thorough
 def test_native_is_one_variant(editable, tmp_path):
     said = run(editable[0], "-c", "import pyfq; pyfq.show_config()", cwd=tmp_path)
     assert re.search(r"^isas built +native$", said, re.M)
@@ -266,6 +268,7 @@ def test_native_is_one_variant(editable, tmp_path):
         assert re.search(flags, said, re.M)
 
 
+@pytest.mark.thorough
 def test_a_routine_that_the_kernels_lack_fails_the_build(editable, tmp_path):
     python, source = editable
     signatures = source / "fortran" / "bindings" / "fq_runtime.pyf"
