@@ -180,7 +180,7 @@ def open_inputs(
     )
 
 
-def as_floats(x: NDArray, dtype: DTypeLike, name: str, what: str = "x") -> NDArray:
+def file_floats(x: NDArray, dtype: DTypeLike, name: str, what: str = "x") -> NDArray:
     """Return numbers from a file as the network takes them: of its dtype, finite, C-contiguous.
 
     Parameters
@@ -238,9 +238,9 @@ def classifies(y: NDArray, loss: str | None, network: pyfq.Network | None) -> bo
     return y.dtype.kind != "f"
 
 
-def classes_of(y: NDArray, outputs: int, name: str) -> NDArray:
+def file_classes(y: NDArray, outputs: int, name: str) -> NDArray:
     """Return what the outputs of a new network stand for: 0, 1, ..., or the labels there are."""
-    y = as_labels(y, None, name) if y.dtype.kind == "f" else y
+    y = file_labels(y, None, name) if y.dtype.kind == "f" else y
     found = np.unique(y)
     if y.dtype.kind == "i" and found[0] >= 0 and found[-1] < outputs:
         return np.arange(outputs)
@@ -252,7 +252,7 @@ def classes_of(y: NDArray, outputs: int, name: str) -> NDArray:
     return found
 
 
-def as_labels(y: NDArray, classes: NDArray | None, name: str) -> NDArray:
+def file_labels(y: NDArray, classes: NDArray | None, name: str) -> NDArray:
     """Return y as labels of the kind that the classes are of."""
     if y.dtype.kind == "f":
         with np.errstate(over="ignore"):
@@ -270,11 +270,11 @@ def as_labels(y: NDArray, classes: NDArray | None, name: str) -> NDArray:
     return y
 
 
-def as_values(y: NDArray, network: pyfq.Network, name: str) -> NDArray:
+def file_values(y: NDArray, network: pyfq.Network, name: str) -> NDArray:
     """Return y as values of each output."""
     if y.dtype.kind == "U":
         raise ValueError(f"{name}: y must be numbers, not text such as {shown(str(y[0]))}")
-    y = as_floats(y, network.dtype, name, "y").reshape(len(y), -1)
+    y = file_floats(y, network.dtype, name, "y").reshape(len(y), -1)
     if y.shape[1] != network.sizes[-1]:
         raise ValueError(
             f"{name}: y has {y.shape[1]} values a sample, the network {network.sizes[-1]} outputs"

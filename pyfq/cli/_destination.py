@@ -29,7 +29,7 @@ from pyfq.cli._model_config import (
     with_quantization,
 )
 from pyfq.cli._parser import path_of
-from pyfq.cli._source import Source, as_array
+from pyfq.cli._source import Source, text_bytes
 from pyfq.cli._streams import one_line
 from pyfq.exchange.compressed_tensors import Declaration
 from pyfq.exchange.manifest import KEY
@@ -606,7 +606,7 @@ class _WithManifest(Mapping[str, NDArray]):
 
     def __init__(self, parts: Parts, manifest: str) -> None:
         self._parts = parts
-        self._manifest = as_array(manifest)
+        self._manifest = text_bytes(manifest)
 
     def __getitem__(self, name: str) -> NDArray:
         return self._manifest if name == KEY else self._parts[name]

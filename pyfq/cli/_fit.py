@@ -18,9 +18,9 @@ from pyfq.cli import UsageError, use_threads
 from pyfq.cli._data import (
     Samples,
     add_columns,
-    as_floats,
-    as_labels,
-    as_values,
+    file_floats,
+    file_labels,
+    file_values,
     files_of,
     network_files,
     read_network,
@@ -404,10 +404,10 @@ def _part_of(
     has_classes: bool,
     teacher: pyfq.Network | NDArray | None,
 ) -> Part:
-    x, y, name = as_floats(samples.x, network.dtype, samples.name), samples.y, samples.name
+    x, y, name = file_floats(samples.x, network.dtype, samples.name), samples.y, samples.name
     _refuse_unresolved(samples.x, network.dtype, name)
     if y is not None:
-        y = as_labels(y, network.classes, name) if has_classes else as_values(y, network, name)
+        y = file_labels(y, network.classes, name) if has_classes else file_values(y, network, name)
     return Part(x, y, None if teacher is None else outputs_of(teacher, network, x))
 
 

@@ -152,6 +152,6 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def as_array(text: str) -> NDArray[np.uint8]:
+def text_bytes(text: str) -> NDArray[np.uint8]:
     """Return text as the bytes that stand in an npz file."""
     return np.frombuffer(text.encode(), np.uint8)

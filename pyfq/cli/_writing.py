@@ -34,7 +34,7 @@ from pyfq.cli._model_config import CONFIG
 from pyfq.cli._opening import packed_of, quantization_of, readme
 from pyfq.cli._report import path_text
 from pyfq.cli._signals import interrupting
-from pyfq.cli._source import Source, as_array
+from pyfq.cli._source import Source, text_bytes
 from pyfq.cli._streams import one_line
 from pyfq.exchange.compressed_tensors import Declaration, file_order
 from pyfq.exchange.manifest import KEY, write_manifest
@@ -183,7 +183,7 @@ def nbytes_of_files(
         order = file_order(list(its_tensors.values()))
         if destination.is_archive:
             manifest = metadata[file].get(KEY)
-            order |= {} if manifest is None else {KEY: ("U8", as_array(manifest).shape)}
+            order |= {} if manifest is None else {KEY: ("U8", text_bytes(manifest).shape)}
             total += archive_nbytes(order)
         else:
             total += len(encode_header(lay_out(order), metadata[file] or None))
@@ -459,7 +459,7 @@ def _is_declared(
     for parts in tensors.values():
         declared |= parts
     if isinstance(checkpoint, NpzFile) and KEY in metadata:
-        manifest = as_array(metadata[KEY])
+        manifest = text_bytes(metadata[KEY])
         declared[KEY] = ("U8", manifest.shape)
         if KEY not in checkpoint or checkpoint[KEY].tobytes() != manifest.tobytes():
             return False

@@ -15,9 +15,9 @@ from pyfq.cli import SubParsers, UsageError, _fit, _fit_report
 from pyfq.cli._data import (
     FILES,
     Samples,
-    as_floats,
-    classes_of,
     classifies,
+    file_classes,
+    file_floats,
     read_samples,
     read_teacher,
 )
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
         start = _fit.new_network(sizes, args, args.dtype or dtype)
     student = replace(start, classes=classes)
     if not isinstance(teacher, pyfq.Network):
-        teacher = as_floats(teacher, student.dtype, str(args.teacher), "outputs")
+        teacher = file_floats(teacher, student.dtype, str(args.teacher), "outputs")
     task = _fit.prepare(args, student, samples, has_classes, teacher)
 
     training = _distill(args, options, hints, teacher, task)
@@ -245,7 +245,7 @@ def _classes_of(
     if not has_classes:
         return None
     y = samples.y
-    return np.arange(sizes[-1]) if y is None else classes_of(y, sizes[-1], args.data)
+    return np.arange(sizes[-1]) if y is None else file_classes(y, sizes[-1], args.data)
 
 
 def _distill(

@@ -12,10 +12,10 @@ from pyfq.cli._data import (
     FILES,
     Samples,
     add_columns,
-    as_floats,
-    as_labels,
-    as_values,
     classifies,
+    file_floats,
+    file_labels,
+    file_values,
     files_of,
     network_files,
     read_network,
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     samples = read_samples(args.data, args, network.sizes[0])
     if samples.y is None:
         raise ValueError(f"{args.data}: y is missing: --y names an array or a column")
-    x = as_floats(samples.x, network.dtype, samples.name)
+    x = file_floats(samples.x, network.dtype, samples.name)
     y = _targets(samples, network)
     found = pyfq.evaluate(network, x, y, teacher=_teacher(args, network, samples))
     document = {
@@ -116,8 +116,8 @@ def _fitting(table: str) -> str:
 
 def _targets(samples: Samples, network: pyfq.Network) -> NDArray:
     if classifies(samples.y, None, network):
-        return as_labels(samples.y, network.classes, samples.name)
-    return as_values(samples.y, network, samples.name)
+        return file_labels(samples.y, network.classes, samples.name)
+    return file_values(samples.y, network, samples.name)
 
 
 def _teacher(
@@ -133,4 +133,4 @@ def _teacher(
             f"{args.teacher}: expected {len(samples.x)} samples of {network.sizes[-1]} outputs, "
             f"not {teacher.shape}"
         )
-    return as_floats(teacher, network.dtype, str(args.teacher), "outputs")
+    return file_floats(teacher, network.dtype, str(args.teacher), "outputs")

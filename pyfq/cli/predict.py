@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import pyfq
 from pyfq._core.text import small_letters
 from pyfq.cli import SubParsers, UsageError, use_threads
-from pyfq.cli._data import FILES, add_columns, as_floats, files_of, open_inputs, read_network
+from pyfq.cli._data import FILES, add_columns, file_floats, files_of, open_inputs, read_network
 from pyfq.cli._destination import refuse_existing_file
 from pyfq.cli._help import HelpFormatter
 from pyfq.cli._parser import path_of
@@ -114,7 +114,7 @@ def _predictions(
         names = np.arange(network.sizes[-1])
     samples = beyond = 0
     for chunk in chunks:
-        x = as_floats(chunk, network.dtype, args.input)
+        x = file_floats(chunk, network.dtype, args.input)
         if network.input_min is None:
             y = network.forward(x)
         else:

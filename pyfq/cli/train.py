@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pyfq
 from pyfq.cli import SubParsers, UsageError, _fit, _fit_report
-from pyfq.cli._data import FILES, classes_of, classifies, read_samples
+from pyfq.cli._data import FILES, classifies, file_classes, read_samples
 from pyfq.cli._help import HelpFormatter
 from pyfq.cli._parser import path_of
 from pyfq.cli._report import pairs_text
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     has_classes = classifies(samples.y, args.loss, start)
     network = start or _fit.new_network(sizes, args, args.dtype or "float32")
     if start is None and has_classes:
-        network = replace(network, classes=classes_of(samples.y, sizes[-1], args.data))
+        network = replace(network, classes=file_classes(samples.y, sizes[-1], args.data))
     task = _fit.prepare(args, network, samples, has_classes)
     training = _fit.train(args, options, task, args.loss, "training")
     network = _fit.write_trained(args, training)
