@@ -30,9 +30,8 @@ module fq_entropy_int8
     logical :: has_escapes = .false.                !! whether there are symbols of escapes
   end type class_table
 
-  !> A state of the decoder and that of the trellis, times 4.  gfortran
-  !> would make vectors of eight neighbours, only to take them apart at each step; with gaps between
-  !> them it does not.
+  !> A state of the decoder and that of the trellis, times 4.  gfortran would make vectors of eight
+  !> neighbours, only to take them apart at each step; with gaps between them it does not.
   type :: lane_state
     integer(i64) :: x = 0
     integer(i32) :: t = 0

@@ -1,8 +1,8 @@
 !> Floats as symbols that an entropy coder takes, and the rest of their bits; back to the bit.
 !>
 !> The symbol of a number is the 8 bits below its sign; of 8 bits all of them, the sign lowest.  The
-!> rest is the sign above the lower bits: 1, 3, 7 bytes of 16, 32, 64 bits.  In a block of
-!> numbers the first bytes of all lie side by side, then the second ones, and so on.
+!> rest is the sign above the lower bits: 1, 3, 7 bytes of 16, 32, 64 bits.  In a block of numbers
+!> the first bytes of all lie side by side, then the second ones, and so on.
 !>
 !> Python: `pyfq/arrays/lossless.py`.  Reference: `pyfq/reference/arrays/lossless.py`.
 module fq_lossless_int8

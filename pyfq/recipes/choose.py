@@ -151,18 +151,13 @@ def choose_bits(
         if coded is None:
             raise ValueError("coded must be given where a budget chooses steps")
         capacity = bits * sum(sizes.values()) / 8 - sum(fixed.values())
-        rate = 8 * capacity / max(1, sum(sizes[name] for name in asking))
-        shares = {
-            name: _share(name, sizes[name], finding, budget, budget.exponent_at(rate))
-            for name, finding in findings.items()
-            if name in asking
-        }
-        tensors = {
-            name: _open_tensor(
-                name, words[name], tuple(shapes[name]), rule, findings[name], shares[name]
-            )
-            for name, rule in asking.items()
-        }
+        exponent = budget.exponent_at(8 * capacity / sum(sizes[name] for name in asking))
+        tensors = {}
+        for name, rule in asking.items():
+            finding = findings[name]
+            share = _share(name, sizes[name], finding, budget, exponent)
+            shape = tuple(shapes[name])
+            tensors[name] = _open_tensor(name, words[name], shape, rule, finding, share)
         ways = (_with_steps(coded, asking, sampled) for sampled in (True, False))
         found, least = choose_steps(tensors, capacity, *ways)
         if found is None:
